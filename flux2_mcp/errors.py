@@ -1,0 +1,235 @@
+"""Every failure, drawn as a tree; each says what happened, whether anything was charged, and what to do next.
+
+Flux2Error
+├── BadSetting              a setting that cannot be used
+│   └── InsecureBaseUrl     the key would travel without TLS
+├── NoApiKey                a paid call without a key
+├── UnusableApiKey          a key that cannot be one: a placeholder, a line break, a foreign letter
+├── RequestRefused          refused here, before any request was made
+│   ├── SourceRefused       a source image that cannot be used
+│   └── OverLimit           a limit of the user's would be passed
+├── RunApiError             RunAPI answered with an error, or not at all
+│   ├── RequestRejected     400, 413, 415, 422
+│   ├── KeyRejected         401, 403
+│   ├── OutOfCredits        402
+│   ├── NotFound            404, 405
+│   ├── KeyReused           409
+│   ├── Throttled           429
+│   ├── Unavailable         5xx
+│   ├── Unreachable         no answer at all
+│   └── UnreadableAnswer    an answer that is not what the API promises
+├── OutcomeUnknown          a create request whose answer was lost
+├── TaskOutOfSight          a task that exists, but cannot be looked at now
+├── TaskFailed              RunAPI gave up on the task
+│   └── NoImages            the task completed without any image
+├── NoSuchTask              nobody knows that id
+└── PictureUnavailable      the picture exists, but its bytes could not be had
+"""
+
+from __future__ import annotations
+
+
+class Flux2Error(Exception):
+    """A failure that was foreseen, in words that a person and a model can act on."""
+
+    charge: str = "Nothing was charged."
+    """Whether money was spent or work still runs; empty where that goes without saying."""
+    remedy: str = ""
+    """The next step, one sentence or two."""
+
+    def __init__(self, message: str, *, charge: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if charge is not None:
+            self.charge = charge
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.message, self.charge, self.remedy) if part)
+
+
+class BadSetting(Flux2Error):
+    """A setting that cannot be used; names the variable, never quotes a secret."""
+
+    charge = ""
+
+
+class InsecureBaseUrl(BadSetting):
+    """RUNAPI_BASE_URL without TLS would show the key to the network."""
+
+    charge = "Nothing was sent."
+    remedy = "Use an https:// address in RUNAPI_BASE_URL; plain http is accepted for 127.0.0.1, ::1 and localhost only."
+
+
+class NoApiKey(Flux2Error):
+    """A paid call without a key."""
+
+    remedy = (
+        "Make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this server's configuration, "
+        'or save it as {"api_key": "…"} in ~/.config/runapi/config.json. `flux2-mcp demo` works without one.'
+    )
+
+    def __init__(self, message: str = "There is no RunAPI key yet.") -> None:
+        super().__init__(message)
+
+
+class UnusableApiKey(Flux2Error):
+    """A key that cannot be one. The message never quotes it."""
+
+    charge = "Nothing was sent or charged."
+    remedy = "Copy the key again from https://runapi.ai/api_keys into RUNAPI_API_KEY, without quotes or spaces."
+
+
+class RequestRefused(Flux2Error):
+    """A request that RunAPI would refuse, stopped here before it was made."""
+
+
+class SourceRefused(RequestRefused):
+    """A source image that cannot be used."""
+
+
+class OverLimit(RequestRefused):
+    """The request would pass a spending limit that the user set."""
+
+
+class RunApiError(Flux2Error):
+    """RunAPI answered with an error, or not at all."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        in_doubt: bool = False,
+        charge: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, charge=charge, remedy=remedy)
+        self.status = status
+        """HTTP status, or None when no answer came."""
+        self.code = code
+        """RunAPI's own word for the error, where it sent one."""
+        self.request_id = request_id
+        """RunAPI's id of the failed request, for its support."""
+        self.retry_after = retry_after
+        """Seconds that RunAPI asked to wait, already capped."""
+        self.in_doubt = in_doubt
+        """Whether some try of this request may have had an effect all the same."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} (RunAPI request id: {self.request_id})" if self.request_id else text
+
+
+class RequestRejected(RunApiError):
+    """400, 413, 415 or 422: RunAPI does not accept the request as it is."""
+
+    remedy = "Change what it names, then send the request."
+
+
+class KeyRejected(RunApiError):
+    """401 or 403: the key is wrong, revoked, or not allowed to do this."""
+
+    remedy = "Check RUNAPI_API_KEY; keys are listed at https://runapi.ai/api_keys."
+
+
+class OutOfCredits(RunApiError):
+    """402: the account cannot pay for this."""
+
+    remedy = "Add credits at https://runapi.ai, then send the request again."
+
+
+class NotFound(RunApiError):
+    """404 or 405: there is nothing at that address for this key."""
+
+
+class KeyReused(RunApiError):
+    """409: the Idempotency-Key was used for another request."""
+
+
+class Throttled(RunApiError):
+    """429: too many requests for this key."""
+
+    remedy = "Wait a minute, then send the request."
+
+
+class Unavailable(RunApiError):
+    """5xx: RunAPI has a problem of its own."""
+
+    remedy = "Wait a few minutes, then send the request."
+
+
+class Unreachable(RunApiError):
+    """No answer at all: no connection, or none in time."""
+
+    remedy = "Check the network and RUNAPI_BASE_URL."
+
+
+class UnreadableAnswer(RunApiError):
+    """An answer that is not what the API promises."""
+
+
+class OutcomeUnknown(Flux2Error):
+    """A create request may or may not have made a task; the order knows how to find out."""
+
+    def __init__(self, message: str, *, order_id: str) -> None:
+        super().__init__(
+            message,
+            charge="It is not known whether RunAPI accepted the order; if it did, it is paid once.",
+            remedy=(
+                f"Call task_status with task_id='{order_id}': it asks with the same Idempotency-Key "
+                "and so finds that very task. Do not generate again."
+            ),
+        )
+        self.order_id = order_id
+
+
+class TaskOutOfSight(Flux2Error):
+    """A task that exists, but cannot be looked at now."""
+
+    def __init__(self, message: str, *, task_id: str) -> None:
+        super().__init__(
+            message,
+            charge="The task was accepted and may still be running; it is paid for once, when it completes.",
+            remedy=f"Call task_status with task_id='{task_id}' in a minute; do not generate again.",
+        )
+        self.task_id = task_id
+
+
+class TaskFailed(Flux2Error):
+    """RunAPI gave up on the task."""
+
+    charge = "RunAPI does not charge for failed tasks."
+
+    def __init__(self, message: str, *, task_id: str, charge: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, charge=charge, remedy=remedy or f"Task id: {task_id}.")
+        self.task_id = task_id
+
+
+class NoImages(TaskFailed):
+    """The task completed, but RunAPI delivered no image with it."""
+
+    def __init__(self, message: str, *, task_id: str, cost_cents: int | None) -> None:
+        cost = "RunAPI stated no cost." if cost_cents is None else f"RunAPI states a cost of ${cost_cents / 100:.2f}."
+        super().__init__(
+            message,
+            task_id=task_id,
+            charge=cost,
+            remedy=f"Ask RunAPI's support about task {task_id}, or look once more with task_status.",
+        )
+
+
+class NoSuchTask(Flux2Error):
+    """Nobody knows that id: neither our history nor RunAPI with this key."""
+
+    charge = ""
+
+
+class PictureUnavailable(Flux2Error):
+    """The picture exists and was paid for, but its bytes could not be had."""
+
+    charge = ""
