@@ -1,0 +1,62 @@
+VENV   ?= .venv
+PYTHON ?=
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt
+
+# With CI=true a skipped test is a failure.
+PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix conformance inspector constraints clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  ARGS=... goes to the command (make test ARGS='-k budget'), VENV=... is used instead of .venv, PYTHON=... makes it."
+
+demo: $(VENV)/.ready ## See it work, without a key and without spending anything
+	@$(BIN)/flux2-mcp demo $(ARGS)
+
+test: $(VENV)/.ready-dev ## Run the tests
+	@$(PYTEST) $(ARGS)
+
+check: $(VENV)/.ready-dev ## Lint, formatting, types, and which module may import which
+	@echo "ruff check ..."
+	@$(BIN)/ruff check --quiet
+	@echo "ruff format ..."
+	@$(BIN)/ruff format --quiet --check || { echo "Some files are not formatted; make fix does it." >&2; exit 1; }
+	@echo "basedpyright ..."
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
+	@echo "lint-imports ..."
+	@$(BIN)/lint-imports
+
+fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format --quiet
+
+conformance: $(VENV)/.ready ## Run the protocol's own conformance suite (needs Node.js and npm)
+	@BIN=$(BIN) tests/conformance/suite.sh
+
+inspector: $(VENV)/.ready ## Use the server through the MCP Inspector (needs Node.js and npm)
+	@BIN=$(BIN) tests/conformance/inspector.sh
+
+constraints: ## Try the newest versions that pyproject.toml allows, and write them down
+	@scripts/constraints $(PYTHON)
+
+clean: ## Remove what the other targets made
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	@find flux2_mcp tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@scripts/venv $(VENV) $(PYTHON)
+	@echo "Installing flux2-mcp into $(VENV) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt
+	@scripts/venv $(VENV) $(PYTHON)
+	@echo "Installing flux2-mcp and what its tests need into $(VENV) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $(VENV)/.ready $@
