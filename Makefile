@@ -30,7 +30,7 @@ check: $(VENV)/.ready-dev ## Lint, formatting, types, and which module may impor
 	@echo "basedpyright ..."
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 	@echo "lint-imports ..."
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
