@@ -1,0 +1,277 @@
+"""Every task ever asked for, per owner; written before the money is spent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import anyio
+
+from flux2_mcp.history.orders import (
+    DailyCap,
+    Intent,
+    Order,
+    Page,
+    State,
+    accept,
+    complete,
+    doubt,
+    fail,
+    new_id,
+    utcnow,
+)
+
+if TYPE_CHECKING:
+    from flux2_mcp.history.keeper import Keeper
+    from flux2_mcp.history.store import Store
+
+__all__ = ["History", "Intent", "Order", "Page", "State", "utcnow"]
+
+T = TypeVar("T")
+
+MEMORY_ONLY = (
+    "No history is kept on disk: after a restart earlier pictures cannot be listed, an interrupted order cannot be "
+    "found again, and a daily limit starts anew."
+)
+HASHES_ONLY = (
+    "History keeps no prompts: words cannot be searched, and an order whose answer was lost is found again only by "
+    "sending the same request."
+)
+
+
+class History:
+    """The order book. The database is opened when first needed, in worker threads; use it from one event loop.
+
+    A write that was begun is completed even when the caller is cancelled: the id of a paid task is never lost. That
+    takes no longer than `lock_patience` seconds, the time to wait for another process before going on in memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        mode: Literal["on", "private", "off"] = "on",
+        now: Callable[[], datetime] = utcnow,
+        url: str | None = None,
+        lock_patience: float = 5.0,
+    ) -> None:
+        self._folder = None if mode == "off" else folder
+        self._url = None if mode == "off" else url
+        self._keeps_words = mode != "private"
+        self._now = now
+        self._lock_patience = lock_patience
+        self._keeper: Keeper | None = None
+        self._appointing = threading.Lock()
+        # SQLite has one writer, and ours wait better in this queue than in its busy loop.
+        self._writers = anyio.CapacityLimiter(8 if self._url else 1)
+        self._readers = anyio.CapacityLimiter(4)
+
+    @property
+    def note(self) -> str:
+        """What a user gives up by the mode, as a sentence; empty when everything is kept."""
+        if not (self._folder or self._url):
+            return MEMORY_ONLY
+        return "" if self._keeps_words else HASHES_ONLY
+
+    @property
+    def degraded(self) -> str:
+        """Why orders are not where they should be, as a sentence; empty when all is well."""
+        return self._keeper.degraded if self._keeper else ""
+
+    async def open_order(
+        self,
+        *,
+        owner: str,
+        wish: str,
+        nth: int,
+        action: str,
+        model: str,
+        request: Mapping[str, object],
+        prompt: str,
+        idempotency_key: str,
+        estimated_cents: int | None,
+        resume_within: timedelta | None,
+        daily_cap_cents: int | None = None,
+        day_start: datetime | None = None,
+    ) -> tuple[Order, bool]:
+        """Open one order; see `open_orders`."""
+        intent = Intent(
+            wish=wish,
+            nth=nth,
+            idempotency_key=idempotency_key,
+            action=action,
+            model=model,
+            request=request,
+            prompt=prompt,
+            estimated_cents=estimated_cents,
+        )
+        [opened] = await self.open_orders(
+            [intent], owner=owner, resume_within=resume_within, daily_cap_cents=daily_cap_cents, day_start=day_start
+        )
+        return opened
+
+    async def open_orders(
+        self,
+        intents: Iterable[Intent],
+        *,
+        owner: str,
+        resume_within: timedelta | None,
+        daily_cap_cents: int | None = None,
+        day_start: datetime | None = None,
+    ) -> list[tuple[Order, bool]]:
+        """Give, for each intent, the order that it resumes and True, or a new order and False. All or none.
+
+        An order of the same owner with the same wish and number is resumed while it is not older than `resume_within`
+        and still runs, is in doubt, or has a result that was never delivered. With None nothing is resumed, and later
+        calls resume the new orders. One transaction decides, for all processes.
+
+        Raises:
+            OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
+                above `daily_cap_cents`. An unknown estimate counts as nothing.
+        """
+        wanted, at = list(intents), self._now()
+        resume_since = None if resume_within is None else at - resume_within
+        midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
+        return await self._write(
+            lambda store: store.open_orders(owner, wanted, at=at, resume_since=resume_since, cap=cap)
+        )
+
+    async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
+        """Note the task that RunAPI made of the order."""
+        step = partial(accept, task_id=task_id, dialect=dialect, at=self._now())
+        return await self._write(lambda store: store.change(order, step))
+
+    async def unknown(self, order: Order, *, error: str) -> Order:
+        """Note that the answer to the create request was lost."""
+        return await self._write(lambda store: store.change(order, partial(doubt, error=error)))
+
+    async def finished(
+        self,
+        order: Order,
+        *,
+        state: Literal["completed", "failed"],
+        urls: Sequence[str] = (),
+        urls_expire_at: datetime | None = None,
+        settled_cents: int | None = None,
+        error: str | None = None,
+    ) -> Order:
+        """Note how it ended, once or often.
+
+        A completed order never fails afterwards; a failed one can turn out completed. A failure that is reported
+        without knowing of a task does not end an order that has one by now: look at what is returned.
+        """
+        at = self._now()
+        if state == "completed":
+            step = partial(
+                complete, urls=tuple(urls), urls_expire_at=urls_expire_at, settled_cents=settled_cents, at=at
+            )
+        else:
+            step = partial(fail, seen=order, settled_cents=settled_cents, error=error, at=at)
+        return await self._write(lambda store: store.change(order, step))
+
+    async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
+        """Note where the pictures of the order lie; replaces what was noted before."""
+        where = tuple(str(path) for path in paths)
+        return await self._write(lambda store: store.change(order, partial(replace, paths=where)))
+
+    async def delivered(self, *order_ids: str, owner: str) -> None:
+        """Note that the results were handed to the host: the same words mean new pictures from now on."""
+        await self._write(lambda store: store.deliver(owner, order_ids))
+
+    async def find(self, owner: str, id: str) -> Order | None:
+        """Find an order of this owner by our id or by RunAPI's."""
+        return await self._read(lambda store: store.find(owner, id))
+
+    async def adopt(
+        self, *, owner: str, task_id: str, action: str, dialect: str, model: str = "", prompt: str = ""
+    ) -> Order:
+        """Note a task that was made elsewhere, or give the order that it already is; `finished` adds the rest."""
+        order = Order(
+            id=new_id(),
+            owner=owner,
+            wish="",
+            nth=0,
+            idempotency_key="",
+            action=action,
+            model=model,
+            resolution=None,
+            request=None,
+            prompt=prompt,
+            state="accepted",
+            task_id=task_id,
+            dialect=dialect,
+            created_at=self._now(),
+        )
+        return await self._write(lambda store: store.adopt(order))
+
+    async def recent(
+        self, owner: str, *, limit: int = 20, state: State | None = None, text: str = "", before: str | None = None
+    ) -> Page:
+        """Give this owner's orders, newest first, from the cursor `before` on.
+
+        Every word of `text` has to occur in the prompt, in any case and script; in private mode none does.
+
+        Raises:
+            RequestRefused: `before` is not a cursor.
+        """
+        at_most = max(1, limit)
+        return await self._read(lambda store: store.recent(owner, limit=at_most, state=state, text=text, before=before))
+
+    async def unfinished(self, owner: str) -> list[Order]:
+        """Give the orders that were left open, oldest first: for the start after a crash."""
+        return await self._read(lambda store: store.unfinished(owner))
+
+    async def durations(
+        self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
+    ) -> list[float]:
+        """Give the seconds from accepted to finished of recent completed orders like this one, newest first."""
+        found = await self._read(
+            lambda store: store.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
+        )
+        return [duration.total_seconds() for duration in found]
+
+    async def spent_cents(self, owner: str, *, since: datetime) -> int:
+        """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""
+        return await self._read(lambda store: store.spent_cents(owner, since=since))
+
+    async def forget(self, owner: str, *, before: datetime | None = None) -> int:
+        """Delete this owner's orders, or those made before a time, from the file too; say how many."""
+        return await self._write(lambda store: store.forget(owner, before=before))
+
+    async def aclose(self) -> None:
+        """Close the database; the next call opens it again."""
+        if self._keeper:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._keeper.close, limiter=self._writers)
+
+    async def _write(self, work: Callable[[Store], T]) -> T:
+        with anyio.CancelScope(shield=True):
+            return await anyio.to_thread.run_sync(self._run, work, limiter=self._writers)
+        raise AssertionError  # a scope can end early, but nobody cancels this one
+
+    async def _read(self, work: Callable[[Store], T]) -> T:
+        return await anyio.to_thread.run_sync(self._run, work, limiter=self._readers)
+
+    def _run(self, work: Callable[[Store], T]) -> T:
+        return self._appointed().run(work)
+
+    def _appointed(self) -> Keeper:
+        # SQLAlchemy is imported here, in a worker thread and when the first order comes.
+        from flux2_mcp.history.keeper import Keeper
+
+        with self._appointing:
+            if self._keeper is None:
+                self._keeper = Keeper(
+                    folder=self._folder,
+                    url=self._url,
+                    keeps_words=self._keeps_words,
+                    patience=self._lock_patience,
+                    now=self._now,
+                )
+            return self._keeper

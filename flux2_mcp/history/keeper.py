@@ -1,0 +1,183 @@
+"""Which database the orders are in: the file, and when it cannot be used, a new file or memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, exc
+
+from flux2_mcp.errors import BadSetting
+from flux2_mcp.history import schema
+from flux2_mcp.history.schema import DatabaseLost
+from flux2_mcp.history.store import Store
+
+log = logging.getLogger("flux2_mcp.history")
+
+T = TypeVar("T")
+
+FILE_NAME = "history.sqlite3"
+
+# Closing any descriptor of a file drops the locks that SQLite holds on it for the whole process, so the file is made
+# by one thread at a time, and before anybody has it open.
+_making = threading.Lock()
+
+
+class Keeper:
+    """Runs work on the database, and sees to it that there is one. Blocking; for worker threads."""
+
+    def __init__(
+        self, *, folder: Path | None, url: str | None, keeps_words: bool, patience: float, now: Callable[[], datetime]
+    ) -> None:
+        self.degraded = ""
+        self._path = folder / FILE_NAME if folder else None
+        self._url = url
+        self._keeps_words = keeps_words
+        self._patience = patience
+        self._now = now
+        self._store: Store | None = None
+        self._inode: int | None = None
+        self._setting_up = threading.Lock()
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        # A damaged file is followed by a new one, and anything after that by memory, which stays.
+        for _ in range(2):
+            store = self._current()
+            try:
+                return work(store)
+            except DatabaseLost as lost:
+                self._replace(store, lost)
+        return work(self._current())
+
+    def close(self) -> None:
+        with self._setting_up:
+            if self._store:
+                self._store.engine.dispose()
+                self._store = None
+
+    def _current(self) -> Store:
+        with self._setting_up:
+            if self._store is None:
+                self._store = self._first()
+            return self._store
+
+    def _first(self) -> Store:
+        try:
+            return self._open()
+        except DatabaseLost as lost:
+            return self._another(lost)
+
+    def _open(self) -> Store:
+        if self._url:
+            return self._ready(_server(self._url))
+        if self._path:
+            self._inode = _private(self._path)
+            return self._ready(schema.sqlite_file(self._path, patience=self._patience))
+        return self._ready(schema.sqlite_memory())
+
+    def _ready(self, engine: Engine) -> Store:
+        try:
+            schema.migrate(engine, patience=self._patience)
+        except DatabaseLost:
+            engine.dispose()
+            raise
+        return Store(engine, keeps_words=self._keeps_words)
+
+    def _replace(self, broken: Store, lost: DatabaseLost) -> None:
+        """Put another database in the place of one that broke in use, with what can still be read from it."""
+        with self._setting_up:
+            if self._store is not broken:
+                return  # another thread was first
+
+            rows = _what_matters(broken, since=self._now() - timedelta(days=1))
+            broken.engine.dispose()
+            self._store = self._memory(lost) if self.degraded else self._another(lost)
+            self._store.take_in(rows)
+
+    def _another(self, lost: DatabaseLost) -> Store:
+        if lost.trouble != "damaged" or not self._path:
+            return self._memory(lost)
+
+        try:
+            self._set_aside(self._path)
+            store = self._open()
+        except OSError:
+            return self._memory(lost)
+        except DatabaseLost as again:
+            return self._memory(again)
+        self._warn(
+            f"The history file {self._path} was damaged. It is kept beside the new one that was begun, as "
+            "history.corrupt-*.sqlite3; earlier orders cannot be found, resumed or counted against a daily limit."
+        )
+        return store
+
+    def _memory(self, lost: DatabaseLost) -> Store:
+        self._warn(
+            f"The history {self._path or 'database'} {lost.reason}. Orders are kept in memory until the server is "
+            "started again: after that they cannot be found, resumed or counted against a daily limit."
+        )
+        return self._ready(schema.sqlite_memory())
+
+    def _set_aside(self, path: Path) -> None:
+        # Another process may have done it, and what lies here now is its new file.
+        if not path.exists() or path.stat().st_ino != self._inode:
+            return
+
+        aside = f"history.corrupt-{self._now():%Y%m%dT%H%M%S%f}.sqlite3"
+        # The log first: a new database must not find the old one's.
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(path.with_name(aside + suffix))
+
+    def _warn(self, sentence: str) -> None:
+        self.degraded = sentence
+        log.warning("%s", sentence)
+
+
+def _server(url: str) -> Engine:
+    try:
+        return schema.server(url)
+    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+        # The URL itself may hold a password.
+        message = f"The database URL of the history cannot be used ({type(error).__name__})."
+        remedy = "For PostgreSQL: postgresql+psycopg://user@host/database, with the package psycopg installed."
+        raise BadSetting(message, remedy=remedy) from None
+
+
+def _private(path: Path) -> int:
+    """Make the file when it is not there, for this user only, and give its inode.
+
+    Raises:
+        DatabaseLost: the folder or the file cannot be made.
+    """
+    try:
+        with _making:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(path)
+        return path.stat().st_ino
+    except OSError as error:
+        reason = f"cannot be made ({error.strerror})"
+        raise DatabaseLost(reason, trouble="unusable") from error
+
+
+def _make(path: Path) -> None:
+    try:
+        # SQLite gives its -wal and -shm files the mode of the database.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+
+
+def _what_matters(store: Store, *, since: datetime) -> list[dict[str, Any]]:
+    try:
+        return store.since(since)
+    except DatabaseLost:
+        return []

@@ -1,0 +1,168 @@
+"""An order is one picture asked for; here is what it holds and how one state follows from another."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+State = Literal["intended", "accepted", "completed", "failed", "unknown"]
+
+UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One picture that somebody is about to pay for."""
+
+    wish: str
+    """Content hash of the request, hexadecimal: equal wishes are the same request."""
+    nth: int
+    """Which picture of the call, from 0."""
+    idempotency_key: str
+    action: str
+    model: str
+    """RunAPI's full slug."""
+    request: Mapping[str, object] = field(repr=False)
+    """The exact JSON body of the create request."""
+    prompt: str = field(repr=False)
+    estimated_cents: int | None
+    """None when the price is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One picture asked for, as history knows it. Its `repr` shows no words, no signed URLs and no keys."""
+
+    id: str
+    """Ours; begins with `order-`."""
+    owner: str = field(repr=False)
+    wish: str
+    """Content hash of the request, hexadecimal; empty for a task that was made elsewhere."""
+    nth: int
+    idempotency_key: str = field(repr=False)
+    action: str
+    model: str
+    resolution: str | None
+    """`output_resolution` of the request, where it named one."""
+    request: Mapping[str, object] | None = field(repr=False)
+    """The exact JSON body of the create request; None in private mode, and for a task that was made elsewhere."""
+    prompt: str = field(repr=False)
+    """Empty in private mode."""
+    state: State
+    task_id: str | None = None
+    dialect: str | None = None
+    estimated_cents: int | None = None
+    settled_cents: int | None = None
+    created_at: datetime
+    accepted_at: datetime | None = None
+    finished_at: datetime | None = None
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    urls_expire_at: datetime | None = None
+    paths: tuple[str, ...] = ()
+    error: str | None = None
+    """Why it failed or is in doubt, until it completes; not kept in private mode."""
+    delivered: bool = False
+    """Whether the result was handed to the host."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in UNFINISHED
+
+    @property
+    def made_elsewhere(self) -> bool:
+        """Whether the owner only looked at it here: its cost is none of our budget's."""
+        return not self.wish
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCap:
+    """What one owner may spend from the beginning of a day on."""
+
+    cents: int
+    day_start: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some orders, newest first."""
+
+    orders: tuple[Order, ...]
+    cursor: str | None
+    """Where the next page begins; None on the last one."""
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return f"order-{secrets.token_hex(8)}"
+
+
+def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
+    resolution = intent.request.get("output_resolution")
+    return Order(
+        id=new_id(),
+        owner=owner,
+        wish=intent.wish,
+        nth=intent.nth,
+        idempotency_key=intent.idempotency_key,
+        action=intent.action,
+        model=intent.model,
+        resolution=resolution if isinstance(resolution, str) else None,
+        request=intent.request,
+        prompt=intent.prompt,
+        state="intended",
+        estimated_cents=intent.estimated_cents,
+        created_at=at,
+    )
+
+
+def accept(order: Order, *, task_id: str, dialect: str, at: datetime) -> Order:
+    over = order.state == "completed" or (order.state == "failed" and order.task_id == task_id)
+    if over or (order.state == "accepted" and order.task_id == task_id):
+        return order
+
+    return replace(order, state="accepted", task_id=task_id, dialect=dialect, accepted_at=at, error=None)
+
+
+def doubt(order: Order, *, error: str) -> Order:
+    """Note that the answer to the create request was lost; whoever got an answer knows better."""
+    if order.task_id is not None or order.state == "completed":
+        return order
+
+    return replace(order, state="unknown", error=error)
+
+
+def complete(
+    order: Order, *, urls: tuple[str, ...], urls_expire_at: datetime | None, settled_cents: int | None, at: datetime
+) -> Order:
+    """Complete the order, or learn more about a completed one: fresh links, a cost that was not known yet."""
+    return replace(
+        order,
+        state="completed",
+        finished_at=order.finished_at if order.state == "completed" else at,
+        urls=urls or order.urls,
+        urls_expire_at=urls_expire_at if urls else order.urls_expire_at,
+        settled_cents=order.settled_cents if settled_cents is None else settled_cents,
+        error=None,
+    )
+
+
+def fail(order: Order, *, seen: Order, settled_cents: int | None, error: str | None, at: datetime) -> Order:
+    """Fail the order; `seen` is what the caller knew of it."""
+    # Two calls may resume one order. The one that was refused must not end the task that the other one got.
+    out_of_date = seen.task_id is None and order.task_id is not None
+    if order.state == "completed" or out_of_date:
+        return order
+
+    return replace(
+        order,
+        state="failed",
+        finished_at=order.finished_at if order.state == "failed" else at,
+        settled_cents=order.settled_cents if settled_cents is None else settled_cents,
+        error=order.error if error is None else error,
+    )

@@ -1,0 +1,302 @@
+"""The tables of the history, how they came to be, and a database that is ready to use.
+
+The statements also run on PostgreSQL; what differs between the two is said here and in `Store`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    QueuePool,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    exc,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time as whole microseconds since 1970, UTC: exact, and in order on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002, SQLAlchemy's
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else EPOCH + value * MICROSECOND
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as text that comes back with its keys in the same order: a repeated request has to be the same bytes."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: Dialect) -> str | None:  # noqa: ARG002
+        # ASCII with escapes also holds what a text column cannot: half surrogates, NUL.
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002
+        return None if value is None else json.loads(value)
+
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    # wish:nth while the same request would resume this order, else NULL. Unique per owner: this is what keeps two
+    # processes with one request from paying twice.
+    Column("claim", Text),
+    Column("wish", Text, nullable=False),
+    Column("nth", Integer, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("resolution", Text),
+    Column("request", Json),
+    Column("prompt", Text, nullable=False),
+    # The prompt as it is searched: neither database folds the case of every script.
+    Column("words", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("task_id", Text),
+    Column("dialect", Text),
+    Column("estimated_cents", Integer),
+    Column("settled_cents", Integer),
+    Column("created_at", Moment, nullable=False),
+    Column("accepted_at", Moment),
+    Column("finished_at", Moment),
+    Column("urls", Json, nullable=False),
+    Column("urls_expire_at", Moment),
+    Column("paths", Json, nullable=False),
+    Column("error", Text),
+    Column("delivered", Boolean, nullable=False),
+    UniqueConstraint("owner", "claim"),
+)
+
+# Each entry leads from one version to the next. They are text, and never changed once released: the tables above
+# move on, a file on somebody's disk does not.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE orders (
+            id TEXT NOT NULL PRIMARY KEY,
+            owner TEXT NOT NULL,
+            claim TEXT,
+            wish TEXT NOT NULL,
+            nth INTEGER NOT NULL,
+            idempotency_key TEXT NOT NULL,
+            action TEXT NOT NULL,
+            model TEXT NOT NULL,
+            resolution TEXT,
+            request TEXT,
+            prompt TEXT NOT NULL,
+            words TEXT NOT NULL,
+            state TEXT NOT NULL,
+            task_id TEXT,
+            dialect TEXT,
+            estimated_cents INTEGER,
+            settled_cents INTEGER,
+            created_at BIGINT NOT NULL,
+            accepted_at BIGINT,
+            finished_at BIGINT,
+            urls TEXT NOT NULL,
+            urls_expire_at BIGINT,
+            paths TEXT NOT NULL,
+            error TEXT,
+            delivered BOOLEAN NOT NULL,
+            UNIQUE (owner, claim)
+        )
+        """,
+        "CREATE INDEX orders_by_time ON orders (owner, created_at, id)",
+        "CREATE INDEX orders_by_task ON orders (owner, task_id)",
+    ),
+)
+
+Trouble = Literal["busy", "damaged", "unusable"]
+
+
+class DatabaseLost(Exception):
+    """The database cannot be used, for a reason that lies outside this program."""
+
+    def __init__(self, reason: str, *, trouble: Trouble) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """The end of a sentence that begins with the name of the database."""
+        self.trouble: Trouble = trouble
+
+
+def sqlite_file(path: Path, *, patience: float) -> Engine:
+    """Make an engine for a file that exists; `patience` is how many seconds to wait for another process."""
+    return _with_manners(create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": patience}))
+
+
+def sqlite_memory() -> Engine:
+    # The one connection is the database; threads wait for their turn with it.
+    one = create_engine(
+        "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
+    )
+    return _with_manners(one)
+
+
+def server(url: str) -> Engine:
+    """Make an engine for a database server, on which several replicas may work."""
+    return _with_manners(create_engine(url, pool_pre_ping=True, pool_size=10, hide_parameters=True))
+
+
+def migrate(engine: Engine, *, patience: float) -> None:
+    """Bring the database to the newest version; when another process does so at this instant, wait for it.
+
+    Raises:
+        DatabaseLost: damaged, in use, or written by a newer version; it is left as it was.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _migrate(engine)
+        except DatabaseLost as lost:
+            # Turning WAL on answers "busy" at once, without the wait that other statements have.
+            if lost.trouble != "busy" or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _migrate(engine: Engine) -> None:
+    with writing(engine) as connection:
+        lock(connection, "schema")
+        schema_version.create(connection, checkfirst=True)
+        version = connection.scalar(select(func.max(schema_version.c.version))) or 0
+        if version > len(MIGRATIONS):
+            reason = f"was written by a newer version of flux2-mcp (layout {version}, this one knows {len(MIGRATIONS)})"
+            raise DatabaseLost(reason, trouble="unusable")
+
+        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            connection.execute(insert(schema_version).values(version=number))
+
+
+@contextmanager
+def writing(engine: Engine) -> Generator[Connection]:
+    """One transaction that no other writer can come between (on PostgreSQL: none that takes the same `lock`)."""
+    with _losses(), engine.execution_options(flux2_writes=True).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Generator[Connection]:
+    with _losses(), engine.begin() as connection:
+        yield connection
+
+
+def empty_log(engine: Engine) -> None:
+    """Move the write-ahead log into the database and cut it off: it still holds what was deleted."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    with _losses(), closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def lock(connection: Connection, name: str) -> None:
+    """Keep every other transaction that locks this name out until this one ends."""
+    # SQLite has one writer at a time anyway: BEGIN IMMEDIATE.
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _with_manners(engine: Engine) -> Engine:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _greet)
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _greet(connection: sqlite3.Connection, _: object) -> None:
+    # The driver would begin transactions late and by its own rules; _begin does it instead.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        # NORMAL would already survive the death of this process, but not a power cut: the intent would be gone and the
+        # picture paid. One fsync is nothing beside the seconds and cents that a picture takes.
+        "synchronous = FULL",
+        # What `forget` deletes is overwritten, not only unlinked.
+        "secure_delete = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("flux2_writes")
+    # A transaction that reads first and writes later can find itself shut out in the middle.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _losses() -> Generator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _lost(error) or error from error
+    except exc.DBAPIError as error:
+        raise _lost(error.orig) or error from error
+
+
+_busy = partial(DatabaseLost, "is locked by another program", trouble="busy")
+_damaged = partial(DatabaseLost, "is damaged", trouble="damaged")
+
+_LOST_BY_CODE = {
+    sqlite3.SQLITE_BUSY: _busy,
+    sqlite3.SQLITE_LOCKED: _busy,
+    sqlite3.SQLITE_CORRUPT: _damaged,
+    sqlite3.SQLITE_NOTADB: _damaged,
+    sqlite3.SQLITE_FULL: partial(DatabaseLost, "cannot grow: the disk is full", trouble="unusable"),
+    sqlite3.SQLITE_READONLY: partial(DatabaseLost, "cannot be written", trouble="unusable"),
+    sqlite3.SQLITE_PERM: partial(DatabaseLost, "cannot be written", trouble="unusable"),
+    sqlite3.SQLITE_CANTOPEN: partial(DatabaseLost, "cannot be opened", trouble="unusable"),
+    sqlite3.SQLITE_IOERR: partial(DatabaseLost, "cannot be read or written", trouble="unusable"),
+}
+
+
+def _lost(error: BaseException | None) -> DatabaseLost | None:
+    """Tell trouble with the database from a mistake of ours, which has to stay visible."""
+    if isinstance(error, sqlite3.Error):
+        # The lower byte is the kind, the rest its detail.
+        lost = _LOST_BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        return lost() if lost else None
+    # Another driver: its classes are not known here, but DB-API fixes their names.
+    if type(error).__name__ in {"OperationalError", "InterfaceError"}:
+        return DatabaseLost("cannot be reached", trouble="unusable")
+    return None

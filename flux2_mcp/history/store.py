@@ -1,0 +1,266 @@
+"""The orders in a database: each method is one transaction, blocking, and for one owner."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, Order, Page, State, intended
+from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
+
+ORDER_FIELDS = tuple(field.name for field in fields(Order))
+SEARCHED_WORDS = 20
+SEARCHED_LETTERS = 200
+
+
+class Store:
+    """What `History` does, for one database."""
+
+    def __init__(self, engine: Engine, *, keeps_words: bool) -> None:
+        self.engine = engine
+        self._keeps_words = keeps_words
+
+    def open_orders(
+        self,
+        owner: str,
+        intents: Sequence[Intent],
+        *,
+        at: datetime,
+        resume_since: datetime | None,
+        cap: DailyCap | None,
+    ) -> list[tuple[Order, bool]]:
+        with writing(self.engine) as connection:
+            lock(connection, owner)
+            opened = [
+                # A microsecond apart, so that the pictures of one call keep their order in `recent`.
+                self._open(connection, intended(intent, owner=owner, at=at + n * MICROSECOND), resume_since)
+                for n, intent in enumerate(intents)
+            ]
+            new = [order for order, resumed in opened if not resumed]
+            if cap and new:
+                _refuse_over(cap, spent=_spent_cents(connection, owner, since=cap.day_start), new=new)
+            return opened
+
+    def _open(self, connection: Connection, order: Order, resume_since: datetime | None) -> tuple[Order, bool]:
+        same = and_(orders.c.owner == order.owner, orders.c.claim == _claim(order))
+        stale = same if resume_since is None else and_(same, ~_resumable(resume_since))
+        connection.execute(update(orders).where(stale).values(claim=None))
+
+        row = self._row(order)
+        if _insert_unless_claimed(connection, row):
+            return _order(row), False
+        return _order(connection.execute(select(orders).where(same)).mappings().one()), True
+
+    def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
+        """Apply a step to the order as it is now, which may be further on than the caller saw it."""
+        with writing(self.engine) as connection:
+            lock(connection, seen.owner)
+            found = connection.execute(select(orders).where(_is(seen))).mappings().one_or_none()
+            before = _order(found) if found else seen
+            after = step(before)
+            row = self._row(after) | {"claim": _claim_after(connection, before, after, found)}
+            if not found:
+                # Forgotten, or lost with its file, but a picture is paid for.
+                connection.execute(insert(orders).values(row))
+            elif any(row[name] != found[name] for name in row):
+                connection.execute(update(orders).where(_is(seen)).values(row))
+            return _order(row)
+
+    def deliver(self, owner: str, ids: Sequence[str]) -> None:
+        with writing(self.engine) as connection:
+            mine = and_(orders.c.owner == owner, orders.c.id.in_(ids))
+            connection.execute(update(orders).where(mine).values(delivered=True, claim=None))
+
+    def find(self, owner: str, id: str) -> Order | None:
+        with reading(self.engine) as connection:
+            return _find(connection, owner, id)
+
+    def adopt(self, order: Order) -> Order:
+        with writing(self.engine) as connection:
+            lock(connection, order.owner)
+            known = _find(connection, order.owner, order.task_id or "")
+            if known:
+                return known
+
+            row = self._row(order) | {"claim": None}
+            connection.execute(insert(orders).values(row))
+            return _order(row)
+
+    def recent(self, owner: str, *, limit: int, state: State | None, text: str, before: str | None) -> Page:
+        newest_first = select(orders).where(orders.c.owner == owner).order_by(*_BY_AGE)
+        if state:
+            newest_first = newest_first.where(orders.c.state == state)
+        if before:
+            newest_first = newest_first.where(tuple_(orders.c.created_at, orders.c.id) < _place(before))
+        for word in _fold(text).split()[:SEARCHED_WORDS]:
+            newest_first = newest_first.where(orders.c.words.contains(word[:SEARCHED_LETTERS], autoescape=True))
+        with reading(self.engine) as connection:
+            found = [_order(row) for row in connection.execute(newest_first.limit(limit + 1)).mappings()]
+        return Page(tuple(found[:limit]), _cursor(found[limit - 1]) if len(found) > limit else None)
+
+    def unfinished(self, owner: str) -> list[Order]:
+        running = and_(orders.c.owner == owner, orders.c.state.in_(UNFINISHED))
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(orders).where(running).order_by(orders.c.created_at, orders.c.id))
+            return [_order(row) for row in rows.mappings()]
+
+    def durations(self, owner: str, *, action: str, model: str, resolution: str | None, limit: int) -> list[timedelta]:
+        alike = and_(
+            orders.c.owner == owner,
+            orders.c.action == action,
+            orders.c.model == model,
+            orders.c.resolution.is_not_distinct_from(resolution),
+            orders.c.state == "completed",
+            orders.c.accepted_at.is_not(None),
+        )
+        times = select(orders.c.accepted_at, orders.c.finished_at).where(alike).order_by(*_BY_AGE).limit(limit)
+        with reading(self.engine) as connection:
+            return [finished - accepted for accepted, finished in connection.execute(times)]
+
+    def spent_cents(self, owner: str, *, since: datetime) -> int:
+        with reading(self.engine) as connection:
+            return _spent_cents(connection, owner, since=since)
+
+    def forget(self, owner: str, *, before: datetime | None) -> int:
+        doomed = orders.c.owner == owner
+        if before is not None:
+            doomed = and_(doomed, orders.c.created_at < before)
+        with writing(self.engine) as connection:
+            count = connection.execute(delete(orders).where(doomed)).rowcount
+        empty_log(self.engine)
+        return count
+
+    def since(self, moment: datetime) -> list[dict[str, Any]]:
+        """Give the rows of all owners that still matter: young ones, and those that are not over."""
+        matters = or_(orders.c.created_at >= moment, orders.c.state.in_(UNFINISHED), orders.c.claim.is_not(None))
+        with reading(self.engine) as connection:
+            return [dict(row) for row in connection.execute(select(orders).where(matters)).mappings()]
+
+    def take_in(self, rows: Sequence[dict[str, Any]]) -> None:
+        with writing(self.engine) as connection:
+            if rows:
+                connection.execute(insert(orders), rows)
+
+    def _row(self, order: Order) -> dict[str, Any]:
+        kept = order if self._keeps_words else replace(order, request=None, prompt="", error=None)
+        row = {name: getattr(kept, name) for name in ORDER_FIELDS}
+        return row | {
+            "claim": _claim(order),
+            "request": None if kept.request is None else dict(kept.request),
+            "prompt": _plain(kept.prompt),
+            "words": _fold(kept.prompt),
+            "error": None if kept.error is None else _plain(kept.error),
+            "urls": list(order.urls),
+            "paths": list(order.paths),
+        }
+
+
+_BY_AGE = (orders.c.created_at.desc(), orders.c.id.desc())
+
+
+def _order(row: RowMapping | dict[str, Any]) -> Order:
+    values: dict[str, Any] = {name: row[name] for name in ORDER_FIELDS}
+    values["urls"], values["paths"] = tuple(values["urls"]), tuple(values["paths"])
+    return Order(**values)
+
+
+def _claim(order: Order) -> str:
+    return f"{order.wish}:{order.nth}"
+
+
+def _claim_after(connection: Connection, before: Order, after: Order, found: RowMapping | None) -> str | None:
+    """Say whether the same request would still resume the order after it changed."""
+    if after.made_elsewhere or after.delivered or after.state == "failed":
+        return None
+    if found and before.state != "failed":
+        return found["claim"]
+    # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
+    same = and_(orders.c.owner == after.owner, orders.c.claim == _claim(after))
+    return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
+
+
+def _insert_unless_claimed(connection: Connection, row: dict[str, Any]) -> bool:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(orders).values(row)
+    free = statement.on_conflict_do_nothing(index_elements=[orders.c.owner, orders.c.claim])
+    return connection.execute(free).rowcount == 1
+
+
+def _resumable(since: datetime) -> ColumnElement[bool]:
+    waiting = and_(orders.c.state == "completed", orders.c.delivered.is_(False))
+    return and_(orders.c.created_at >= since, or_(orders.c.state.in_(UNFINISHED), waiting))
+
+
+def _is(order: Order) -> ColumnElement[bool]:
+    return and_(orders.c.owner == order.owner, orders.c.id == order.id)
+
+
+def _find(connection: Connection, owner: str, id: str) -> Order | None:
+    named = and_(orders.c.owner == owner, or_(orders.c.id == id, orders.c.task_id == id))
+    row = connection.execute(select(orders).where(named).order_by(*_BY_AGE).limit(1)).mappings().one_or_none()
+    return _order(row) if row else None
+
+
+def _spent_cents(connection: Connection, owner: str, *, since: datetime) -> int:
+    # A failed task is free, except where RunAPI stated a cost all the same.
+    cost = case(
+        (orders.c.state == "failed", func.coalesce(orders.c.settled_cents, 0)),
+        else_=func.coalesce(orders.c.settled_cents, orders.c.estimated_cents, 0),
+    )
+    ours = and_(orders.c.owner == owner, orders.c.created_at >= since, orders.c.wish != "")
+    return int(connection.scalar(select(func.coalesce(func.sum(cost), 0)).where(ours)) or 0)
+
+
+def _refuse_over(cap: DailyCap, *, spent: int, new: Sequence[Order]) -> None:
+    if spent <= cap.cents:
+        return
+
+    asked = sum(order.estimated_cents or 0 for order in new)
+    message = (
+        f"This would cost ${asked / 100:.2f}, and ${(spent - asked) / 100:.2f} of today's limit of "
+        f"${cap.cents / 100:.2f} is already spent or reserved."
+    )
+    raise OverLimit(message, remedy="Wait until tomorrow, or ask the user to raise the daily limit.")
+
+
+def _cursor(order: Order) -> str:
+    return f"{(order.created_at - EPOCH) // MICROSECOND}.{order.id}"
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    time, _, id = cursor.partition(".")
+    try:
+        return EPOCH + int(time) * MICROSECOND, id
+    except (ValueError, OverflowError) as error:
+        message = "That cursor is not one that recent_tasks gave."
+        raise RequestRefused(message, charge="", remedy="Leave it out to begin with the newest.") from error
+
+
+def _plain(text: str) -> str:
+    """Leave out what a text column cannot hold: half surrogates, and on PostgreSQL NUL."""
+    return text.encode(errors="replace").decode().replace("\0", "")
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", _plain(text)).casefold()
