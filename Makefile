@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix conformance inspector constraints clean
+.PHONY: help demo test check lint types imports fix conformance inspector constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,14 +22,18 @@ demo: $(VENV)/.ready ## See it work, without a key and without spending anything
 test: $(VENV)/.ready-dev ## Run the tests
 	@$(PYTEST) $(ARGS)
 
-check: $(VENV)/.ready-dev ## Lint, formatting, types, and which module may import which
-	@echo "ruff check ..."
+check: lint types imports ## Lint, formatting, types, and which module may import which
+
+lint: $(VENV)/.ready-dev
+	@echo "ruff ..."
 	@$(BIN)/ruff check --quiet
-	@echo "ruff format ..."
-	@$(BIN)/ruff format --quiet --check || { echo "Some files are not formatted; make fix does it." >&2; exit 1; }
+	@$(BIN)/ruff format --quiet --check || { echo "These files are not formatted; make fix does it." >&2; exit 1; }
+
+types: $(VENV)/.ready-dev
 	@echo "basedpyright ..."
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
-	@echo "lint-imports ..."
+
+imports: $(VENV)/.ready-dev
 	@$(BIN)/lint-imports --no-logo
 
 fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
