@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import logging
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from stat import S_IMODE
+
+import pytest
+from sqlalchemy import inspect
+
+from flux2_mcp.errors import BadSetting
+from flux2_mcp.history import History, Order, schema
+from tests.history.orders import FOX, MIDNIGHT, during, fox, order, painted
+
+SECRET = "zebra-crossing-at-dawn"
+
+HOLDS_THE_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+connection.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+async def open_one(history: History) -> Order:
+    return (await order(history, fox()))[0]
+
+
+async def paint_one(history: History) -> Order:
+    return await painted(history)
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+def overwrite_orders(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as vandal:
+        vandal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with file.open("r+b") as raw:
+            raw.seek(2 * 4096)
+            raw.write(b"\xff" * (file.stat().st_size - 2 * 4096))
+        vandal.execute("PRAGMA user_version = 7")  # or nobody would look at the file again
+
+
+@pytest.fixture
+def locked(folder: Path) -> Iterator[Path]:
+    """Another program holds the database, and does not let go."""
+    during(folder, open_one)
+    command = [sys.executable, "-c", HOLDS_THE_LOCK, str(folder / "history.sqlite3")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:  # noqa: S603
+        assert holder.stdout
+        assert holder.stdout.readline() == "locked\n"
+        yield folder
+
+
+def test_a_restart_keeps_everything(folder: Path) -> None:
+    async def story(history: History) -> Order:
+        done = await history.saved(await painted(history), ["/pictures/fox.png"])
+        await history.delivered(done.id, owner="ann")
+        return done
+
+    done = during(folder, story)
+    found = during(folder, lambda history: history.find("ann", done.id))
+
+    assert found
+    assert found.delivered
+    assert (found.prompt, found.request, found.urls, found.paths) == (FOX, done.request, done.urls, done.paths)
+    assert (found.created_at, found.finished_at) == (done.created_at, done.finished_at)
+
+
+def test_only_this_user_can_read_the_history(folder: Path) -> None:
+    async def story(history: History) -> list[int]:
+        await painted(history)
+        return [S_IMODE(file.stat().st_mode) for file in sorted(folder.iterdir())]  # noqa: ASYNC240
+
+    assert during(folder, story) == [0o600, 0o600, 0o600]
+    assert S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(folder: Path) -> None:
+    during(folder, open_one)
+    (folder / "history.sqlite3").chmod(0o644)
+
+    during(folder, open_one)
+
+    assert S_IMODE((folder / "history.sqlite3").stat().st_mode) == 0o600
+
+
+def test_nothing_is_imported_or_made_before_the_first_order(folder: Path) -> None:
+    """A host starts the server at every session, mostly for nothing."""
+    code = "import sys, flux2_mcp.history; print('sqlalchemy' in sys.modules)"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+
+    history = History(folder)
+
+    assert made.stdout == "False\n"
+    assert (history.degraded, history.note) == ("", "")
+    assert not folder.exists()
+
+
+def test_in_private_mode_no_file_holds_a_word_of_the_prompt(folder: Path) -> None:
+    async def story(history: History) -> tuple[Order, bytes]:
+        opened, _ = await order(history, fox(prompt=SECRET))
+        lost = await history.unknown(opened, error=f"RunAPI said: {SECRET} is not nice")
+        running = await history.accepted(lost, task_id="task-1", dialect="sdk")
+        await history.finished(running, state="completed")
+        await history.adopt(owner="ann", task_id="task-2", action="text_to_image", dialect="sdk", prompt=SECRET)
+        return running, everything_in(folder)
+
+    running, while_running = during(folder, story, mode="private")
+
+    assert (running.prompt, running.request) == ("", None)
+    assert b"task-1" in while_running
+    assert b"zebra" not in while_running + everything_in(folder)
+
+
+def test_private_mode_still_resumes_counts_and_knows_how_long_it_takes(folder: Path) -> None:
+    async def story(history: History) -> tuple[bool, int, int, str]:
+        await painted(history)
+        _, resumed = await order(history, fox())
+        took = await history.durations("ann", action="text_to_image", model=fox().model, resolution="2k")
+        return resumed, len(took), await history.spent_cents("ann", since=MIDNIGHT), history.note
+
+    resumed, count, spent, note = during(folder, story, mode="private")
+
+    assert (resumed, count, spent) == (True, 1, 5)
+    assert note.startswith("History keeps no prompts")
+
+
+def test_off_writes_no_file_and_says_what_is_lost(folder: Path) -> None:
+    async def story(history: History) -> tuple[bool, str, str]:
+        await painted(history)
+        _, resumed = await order(history, fox())
+        return resumed, history.note, history.degraded
+
+    resumed, note, degraded = during(folder, story, mode="off")
+
+    assert resumed
+    assert note.startswith("No history is kept on disk")
+    assert degraded == ""
+    assert not folder.exists()
+
+
+def test_forgotten_words_are_gone_from_the_file_too(folder: Path) -> None:
+    async def story(history: History) -> bytes:
+        await painted(history, prompt=SECRET)
+        await history.forget("ann")
+        return everything_in(folder)
+
+    assert SECRET.encode() not in during(folder, story) + everything_in(folder)
+
+
+def test_a_damaged_file_is_kept_aside_and_a_new_one_begun(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder.mkdir()
+    damaged = b"SQLite format 3\0" + b"\xff" * 5000
+    (folder / "history.sqlite3").write_bytes(damaged)
+
+    async def story(history: History) -> tuple[Order, str]:
+        return await open_one(history), history.degraded
+
+    opened, degraded = during(folder, story)
+
+    [aside] = folder.glob("history.corrupt-*.sqlite3")
+    assert aside.read_bytes() == damaged
+    assert "was damaged" in degraded
+    assert caplog.record_tuples == [("flux2_mcp.history", logging.WARNING, degraded)]
+    assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+
+
+def test_a_file_that_breaks_in_use_is_replaced_and_the_call_goes_on(folder: Path) -> None:
+    async def story(history: History) -> tuple[Order, str]:
+        opened = await open_one(history)
+        overwrite_orders(folder / "history.sqlite3")
+        return await history.accepted(opened, task_id="task-1", dialect="sdk"), history.degraded
+
+    accepted, degraded = during(folder, story)
+
+    assert accepted.task_id == "task-1"
+    assert "was damaged" in degraded
+    assert during(folder, lambda history: history.find("ann", "task-1")) == accepted
+
+
+def test_a_locked_database_does_not_stop_pictures(locked: Path, caplog: pytest.LogCaptureFixture) -> None:
+    began = time.monotonic()
+
+    async def story(history: History) -> tuple[Order, str]:
+        return await painted(history), history.degraded
+
+    done, degraded = during(locked, story, lock_patience=0.3)
+
+    assert time.monotonic() - began < 5
+    assert done.state == "completed"
+    assert "is locked by another program" in degraded
+    assert caplog.record_tuples == [("flux2_mcp.history", logging.WARNING, degraded)]
+
+
+def test_a_lock_that_comes_later_takes_nothing_from_what_is_known(folder: Path) -> None:
+    """The cap and the running orders of today go along into memory."""
+
+    async def story(history: History) -> tuple[bool, int, str]:
+        opened = await open_one(history)
+        with closing(sqlite3.connect(folder / "history.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+            again, resumed = await order(history, fox())
+        assert again == running
+        return resumed, await history.spent_cents("ann", since=MIDNIGHT), history.degraded
+
+    resumed, spent, degraded = during(folder, story, lock_patience=0.3)
+
+    assert (resumed, spent) == (True, 5)
+    assert "is locked by another program" in degraded
+
+
+def test_a_folder_that_cannot_be_made_does_not_stop_pictures(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
+
+    async def story(history: History) -> tuple[Order, str]:
+        return await painted(history), history.degraded
+
+    done, degraded = during(tmp_path / "data", story)
+
+    assert done.state == "completed"
+    assert "cannot be made" in degraded
+    assert (tmp_path / "data").read_text(encoding="utf-8") == "a file, not a folder"
+
+
+def test_a_file_of_a_newer_version_is_left_alone(folder: Path) -> None:
+    during(folder, open_one)
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as newer:
+        newer.execute("INSERT INTO schema_version VALUES (99)")
+        newer.execute("ALTER TABLE orders RENAME TO pictures")
+        newer.commit()
+
+    async def story(history: History) -> str:
+        await painted(history)
+        return history.degraded
+
+    degraded = during(folder, story)
+
+    assert "was written by a newer version of flux2-mcp (layout 99" in degraded
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as newer:
+        assert newer.execute("SELECT count(*) FROM pictures").fetchone() == (1,)
+    assert not list(folder.glob("history.corrupt-*"))
+
+
+def test_migrations_are_applied_once(folder: Path) -> None:
+    during(folder, open_one)
+    during(folder, open_one)
+
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as file:
+        versions = file.execute("SELECT version FROM schema_version").fetchall()
+    assert versions == [(number,) for number in range(1, len(schema.MIGRATIONS) + 1)]
+
+
+def test_a_later_migration_keeps_the_orders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = during(folder, open_one)
+    later = (*schema.MIGRATIONS, ("ALTER TABLE orders ADD COLUMN stars INTEGER", "UPDATE orders SET stars = 5"))
+    monkeypatch.setattr(schema, "MIGRATIONS", later)
+
+    assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = during(folder, open_one)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE orders RENAME TO gone", "NOT SQL")))
+        with pytest.raises(Exception, match="syntax error"):
+            during(folder, open_one)
+
+    assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses() -> None:
+    engine = schema.sqlite_memory()
+    schema.migrate(engine, patience=1)
+
+    made = {
+        column["name"]: (str(column["type"]), column["nullable"]) for column in inspect(engine).get_columns("orders")
+    }
+    engine.dispose()
+
+    assert made == {
+        column.name: (str(column.type.compile(engine.dialect)), column.nullable) for column in schema.orders.columns
+    }
+
+
+@pytest.mark.parametrize("url", ["nosuch://ann:hunter2@db/flux2", "ann:hunter2"])
+async def test_a_database_url_that_cannot_be_used_is_a_bad_setting_without_its_password(url: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        await History(None, url=url).find("ann", "task-1")
+
+    assert "hunter2" not in str(refused.value)
+
+
+async def test_a_database_url_is_used_instead_of_the_folder(tmp_path: Path, folder: Path) -> None:
+    history = History(folder, url=f"sqlite:///{tmp_path / 'shared.sqlite3'}")
+    await painted(history)
+    _, resumed = await order(history, fox())
+    await history.aclose()
+
+    assert resumed
+    assert [file.name for file in tmp_path.iterdir()] == ["shared.sqlite3"]  # noqa: ASYNC240

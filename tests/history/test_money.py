@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from flux2_mcp.errors import OverLimit
+from flux2_mcp.history import History
+from tests.history.orders import MIDNIGHT, QUARTER, Clock, fox, order, painted
+
+
+async def spent(history: History) -> int:
+    return await history.spent_cents("ann", since=MIDNIGHT)
+
+
+async def test_what_is_reserved_settled_and_failed_adds_up(history: History) -> None:
+    reserved, _ = await order(history, fox("1", cents=5))
+    settled, _ = await order(history, fox("2", cents=5))
+    failed, _ = await order(history, fox("3", cents=100))
+    await order(history, fox("4", cents=None))
+    await history.unknown(reserved, error="no answer")
+    await history.finished(settled, state="completed", settled_cents=7)
+    await history.finished(failed, state="failed")
+
+    assert await spent(history) == 12
+
+
+async def test_a_failed_order_that_cost_something_counts(history: History) -> None:
+    failed, _ = await order(history, fox(cents=5))
+    await history.finished(failed, state="failed", settled_cents=5)
+
+    assert await spent(history) == 5
+
+
+async def test_yesterday_and_tasks_made_elsewhere_do_not_count(history: History, clock: Clock) -> None:
+    await painted(history, "1")
+    clock.forward(days=1)
+    adopted = await history.adopt(owner="ann", task_id="task-9", action="text_to_image", dialect="sdk")
+    await history.finished(adopted, state="completed", settled_cents=50)
+    await painted(history, "2")
+
+    assert await history.spent_cents("ann", since=MIDNIGHT + timedelta(days=1)) == 5
+    assert await spent(history) == 10
+
+
+async def test_the_daily_cap_is_reached_but_not_passed(history: History) -> None:
+    async def call(wish: str) -> None:
+        await history.open_orders([fox(wish)], owner="ann", resume_within=QUARTER, daily_cap_cents=10)
+
+    await call("1")
+    await call("2")
+    with pytest.raises(OverLimit) as refused:
+        await call("3")
+
+    assert await spent(history) == 10
+    assert str(refused.value) == (
+        "This would cost $0.05, and $0.10 of today's limit of $0.10 is already spent or reserved. "
+        "Nothing was charged. Wait until tomorrow, or ask the user to raise the daily limit."
+    )
+
+
+async def test_a_call_that_passes_the_cap_opens_none_of_its_pictures(history: History) -> None:
+    with pytest.raises(OverLimit):
+        await history.open_orders(
+            [fox(nth=n) for n in range(3)], owner="ann", resume_within=QUARTER, daily_cap_cents=10
+        )
+
+    assert (await history.recent("ann")).orders == ()
+
+
+async def test_a_resumed_order_is_not_counted_twice(history: History) -> None:
+    first, _ = await order(history, fox(cents=10))
+
+    [(again, resumed)] = await history.open_orders(
+        [fox(cents=10)], owner="ann", resume_within=QUARTER, daily_cap_cents=10
+    )
+
+    assert resumed
+    assert again.id == first.id
+
+
+async def test_a_refused_call_leaves_the_older_order_resumable(history: History) -> None:
+    """A repeat takes the claim over; when it is refused it must not have."""
+    first, _ = await order(history, fox())
+    with pytest.raises(OverLimit):
+        await history.open_orders([fox()], owner="ann", resume_within=None, daily_cap_cents=5)
+
+    again, resumed = await order(history, fox())
+
+    assert (again.id, resumed) == (first.id, True)
+
+
+async def test_the_day_begins_when_the_caller_says(history: History, clock: Clock) -> None:
+    await painted(history, "1")
+    clock.forward(minutes=1)
+
+    [(_, resumed)] = await history.open_orders(
+        [fox("2")], owner="ann", resume_within=QUARTER, daily_cap_cents=5, day_start=clock()
+    )
+
+    assert not resumed
+
+
+async def test_another_owner_has_a_cap_of_their_own(history: History) -> None:
+    await painted(history, owner="bob")
+
+    [(_, resumed)] = await history.open_orders([fox()], owner="ann", resume_within=QUARTER, daily_cap_cents=5)
+
+    assert not resumed
+
+
+async def test_calls_at_once_do_not_overspend_together(history: History) -> None:
+    refused: list[str] = []
+
+    async def call(n: int) -> None:
+        try:
+            await history.open_orders([fox(f"{n:x}")], owner="ann", resume_within=QUARTER, daily_cap_cents=52)
+        except OverLimit:
+            refused.append(f"{n:x}")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as calls:
+            for n in range(40):
+                calls.start_soon(call, n)
+
+    assert await spent(history) == 50
+    assert len(refused) == 30

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from flux2_mcp.history import History
+from tests.history.orders import NOON, fox, order, painted
+
+
+@pytest.fixture
+async def bobs(history: History) -> str:
+    """The id of an order that is not Ann's, and still runs."""
+    opened, _ = await order(history, fox(), owner="bob")
+    await history.accepted(opened, task_id="task-bob", dialect="sdk")
+    return opened.id
+
+
+async def test_a_stranger_finds_nothing_by_any_method(history: History, bobs: str) -> None:
+    assert await history.find("ann", bobs) is None
+    assert await history.find("ann", "task-bob") is None
+    assert (await history.recent("ann", text="fox")).orders == ()
+    assert await history.unfinished("ann") == []
+    assert await history.spent_cents("ann", since=NOON - timedelta(days=1)) == 0
+    assert await history.durations("ann", action="text_to_image", model=fox().model, resolution="2k") == []
+    assert await history.forget("ann") == 0
+
+
+async def test_a_stranger_cannot_change_anything(history: History, bobs: str) -> None:
+    before = await history.find("bob", bobs)
+
+    await history.delivered(bobs, owner="ann")
+    await history.adopt(owner="ann", task_id="task-bob", action="text_to_image", dialect="sdk")
+
+    assert await history.find("bob", bobs) == before
+
+
+async def test_a_stranger_cannot_page_through_with_a_foreign_cursor(history: History) -> None:
+    for wish in ("1", "2"):
+        await painted(history, wish, owner="bob")
+    page = await history.recent("bob", limit=1)
+
+    assert (await history.recent("ann", before=page.cursor)).orders == ()
+
+
+async def test_forgetting_is_for_one_owner(history: History, bobs: str) -> None:
+    await painted(history)
+
+    assert await history.forget("ann") == 1
+    assert await history.find("bob", bobs)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import anyio
+import pytest
+
+from flux2_mcp.history import History
+from tests.history.orders import NOON, QUARTER, Clock, fox, order, painted
+
+
+async def test_a_new_wish_is_an_intent_with_everything_that_a_replay_needs(history: History) -> None:
+    opened, resumed = await order(history, fox(key="key-7"))
+
+    assert not resumed
+    assert opened.id.startswith("order-")
+    assert (opened.state, opened.idempotency_key, opened.created_at) == ("intended", "key-7", NOON)
+    assert opened.request == dict(fox().request)
+    assert await history.find("ann", opened.id) == opened
+
+
+async def test_the_request_comes_back_with_its_keys_in_order_and_every_character(history: History) -> None:
+    """The same Idempotency-Key with another body is a 409."""
+    prompt = "half a pair \ud83e, a NUL \0, 狐"
+
+    opened, _ = await order(history, fox(prompt=prompt))
+    found = await history.find("ann", opened.id)
+
+    assert found
+    assert found.request
+    assert list(found.request.items()) == list(fox(prompt=prompt).request.items())
+
+
+@pytest.mark.parametrize("state", ["intended", "accepted", "unknown", "completed"])
+async def test_the_same_wish_resumes_what_was_not_delivered(history: History, state: str) -> None:
+    first, _ = await order(history, fox(key="first"))
+    if state == "unknown":
+        await history.unknown(first, error="no answer")
+    if state in {"accepted", "completed"}:
+        first = await history.accepted(first, task_id="task-1", dialect="sdk")
+    if state == "completed":
+        await history.finished(first, state="completed")
+
+    again, resumed = await order(history, fox(key="second"))
+
+    assert resumed
+    assert (again.id, again.idempotency_key, again.state) == (first.id, "first", state)
+
+
+async def test_a_delivered_result_means_that_the_same_words_want_another_picture(history: History) -> None:
+    first = await painted(history)
+    await history.delivered(first.id, owner="ann")
+
+    again, resumed = await order(history, fox())
+
+    assert not resumed
+    assert again.id != first.id
+    assert (delivered := await history.find("ann", first.id))
+    assert delivered.delivered
+
+
+async def test_a_failed_order_is_not_resumed(history: History) -> None:
+    first, _ = await order(history, fox())
+    await history.finished(first, state="failed", error="moderated")
+
+    again, resumed = await order(history, fox())
+
+    assert not resumed
+    assert again.id != first.id
+
+
+async def test_after_a_quarter_of_an_hour_the_same_words_want_another_picture(history: History, clock: Clock) -> None:
+    first, _ = await order(history, fox())
+    clock.forward(minutes=15)
+    still, resumed_at_15 = await order(history, fox())
+    clock.forward(seconds=1)
+    later, resumed_after = await order(history, fox())
+
+    assert (still.id, resumed_at_15) == (first.id, True)
+    assert not resumed_after
+    assert later.id != first.id
+
+
+async def test_repeat_pays_again_and_later_calls_resume_the_newest(history: History) -> None:
+    first, _ = await order(history, fox())
+    repeated, resumed = await order(history, fox(), resume_within=None)
+    third, third_resumed = await order(history, fox())
+
+    assert not resumed
+    assert repeated.id != first.id
+    assert (third.id, third_resumed) == (repeated.id, True)
+
+
+async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -> None:
+    pair = [fox(nth=0), fox(nth=1)]
+
+    first = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
+    again = await history.open_orders([*pair, fox(nth=2)], owner="ann", resume_within=QUARTER)
+
+    assert [resumed for _, resumed in first] == [False, False]
+    assert [resumed for _, resumed in again] == [True, True, False]
+    assert [order.id for order, _ in again][:2] == [order.id for order, _ in first]
+
+
+async def test_open_order_is_the_short_form_for_one_picture(history: History) -> None:
+    opened, resumed = await history.open_order(
+        owner="ann",
+        wish="f0",
+        nth=0,
+        action="text_to_image",
+        model="flux-2-pro-text-to-image",
+        request={"prompt": "a fox"},
+        prompt="a fox",
+        idempotency_key="key-1",
+        estimated_cents=None,
+        resume_within=timedelta(minutes=15),
+    )
+
+    assert not resumed
+    assert await history.find("ann", opened.id) == opened
+
+
+async def test_two_people_with_one_wish_have_an_order_each(history: History) -> None:
+    anns, _ = await order(history, fox(), owner="ann")
+    bobs, resumed = await order(history, fox(), owner="bob")
+
+    assert not resumed
+    assert bobs.id != anns.id
+
+
+async def test_many_calls_at_once_make_one_order(history: History) -> None:
+    found: list[str] = []
+
+    async def call() -> None:
+        opened, _ = await order(history, fox())
+        found.append(opened.id)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as calls:
+            for _ in range(200):
+                calls.start_soon(call)
+
+    assert len(found) == 200
+    assert len(set(found)) == 1
+
+
+async def test_many_orders_leave_the_threads_of_others_alone(history: History) -> None:
+    """Everybody else's files share the default limiter of 40 threads."""
+    busiest = 0
+
+    async def call(n: int) -> None:
+        nonlocal busiest
+        await painted(history, f"{n:x}")
+        busiest = max(busiest, int(anyio.to_thread.current_default_thread_limiter().borrowed_tokens))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as calls:
+            for n in range(50):
+                calls.start_soon(call, n)
+
+    assert busiest == 0

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from flux2_mcp.history import History
+from tests.history.orders import NOON, Clock, fox, order, painted
+
+
+async def test_an_order_is_followed_from_the_intent_to_the_file(history: History, clock: Clock) -> None:
+    opened, _ = await order(history, fox())
+    clock.forward(seconds=1)
+    running = await history.accepted(opened, task_id="task-1", dialect="v1")
+    clock.forward(seconds=9)
+    expiry = NOON + timedelta(days=7)
+    await history.finished(
+        running, state="completed", urls=["https://x.test/1.png"], urls_expire_at=expiry, settled_cents=7
+    )
+    await history.saved(running, [Path("/pictures/fox.png")])
+
+    found = await history.find("ann", "task-1")
+
+    assert found
+    assert (found.id, found.state, found.dialect, found.is_over) == (opened.id, "completed", "v1", True)
+    assert (found.created_at, found.accepted_at) == (NOON, NOON + timedelta(seconds=1))
+    assert found.finished_at == NOON + timedelta(seconds=10)
+    assert (found.urls, found.urls_expire_at) == (("https://x.test/1.png",), expiry)
+    assert (found.estimated_cents, found.settled_cents) == (5, 7)
+    assert found.paths == ("/pictures/fox.png",)
+    assert not found.delivered
+
+
+async def test_what_a_method_returns_is_what_is_found_later(history: History) -> None:
+    done = await painted(history)
+
+    assert await history.find("ann", done.id) == done
+
+
+async def test_a_completed_order_never_goes_back(history: History, clock: Clock) -> None:
+    done = await painted(history)
+    clock.forward(seconds=5)
+
+    await history.finished(done, state="failed", error="late")
+    await history.accepted(done, task_id="task-f0", dialect="sdk")
+    await history.unknown(done, error="late")
+
+    assert await history.find("ann", done.id) == done
+
+
+async def test_completing_twice_keeps_the_time_and_learns_the_cost_and_fresh_links(
+    history: History, clock: Clock
+) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    first = await history.finished(running, state="completed", urls=["https://x.test/old"])
+    clock.forward(days=1)
+
+    again = await history.finished(running, state="completed", urls=["https://x.test/new"], settled_cents=6)
+    silent = await history.finished(running, state="completed")
+
+    assert (first.settled_cents, again.settled_cents) == (None, 6)
+    assert again.finished_at == first.finished_at
+    assert again.urls == ("https://x.test/new",)
+    assert silent == again
+
+
+async def test_an_answer_that_was_lost_is_noted_until_the_task_is_found(history: History) -> None:
+    opened, _ = await order(history, fox())
+
+    lost = await history.unknown(opened, error="no answer within 60 s")
+    found = await history.accepted(lost, task_id="task-1", dialect="sdk")
+
+    assert (lost.state, lost.error) == ("unknown", "no answer within 60 s")
+    assert (found.state, found.error) == ("accepted", None)
+
+
+async def test_a_call_that_lost_its_answer_does_not_hide_the_task_that_another_call_got(history: History) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+
+    after = await history.unknown(opened, error="no answer")
+
+    assert after == running
+
+
+async def test_a_call_that_was_refused_does_not_end_the_task_that_another_call_got(history: History) -> None:
+    """Two calls resume one order with one key; RunAPI throttles the one and accepts the other."""
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+
+    after = await history.finished(opened, state="failed", error="429")
+
+    assert after == running
+
+
+async def test_a_task_that_appears_after_a_refusal_is_resumed_again(history: History) -> None:
+    opened, _ = await order(history, fox())
+    await history.finished(opened, state="failed", error="429")
+
+    await history.accepted(opened, task_id="task-1", dialect="sdk")
+    again, resumed = await order(history, fox())
+
+    assert (again.id, again.state, resumed) == (opened.id, "accepted", True)
+
+
+async def test_a_task_that_appears_late_does_not_take_the_place_of_a_newer_order(history: History) -> None:
+    opened, _ = await order(history, fox())
+    await history.finished(opened, state="failed", error="429")
+    newer, _ = await order(history, fox())
+
+    late = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    again, resumed = await order(history, fox())
+
+    assert late.state == "accepted"
+    assert (again.id, resumed) == (newer.id, True)
+
+
+async def test_a_failed_task_stays_failed_when_its_acceptance_is_reported_late(history: History) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    failed = await history.finished(running, state="failed", error="moderated")
+
+    late = await history.accepted(opened, task_id="task-1", dialect="sdk")
+
+    assert late == failed
+    assert (failed.state, failed.error) == ("failed", "moderated")
+
+
+async def test_an_order_that_was_forgotten_meanwhile_is_noted_again(history: History) -> None:
+    """Its picture is paid for."""
+    opened, _ = await order(history, fox())
+    await history.forget("ann")
+
+    await history.accepted(opened, task_id="task-1", dialect="sdk")
+    again, resumed = await order(history, fox())
+
+    assert (again.id, again.task_id, resumed) == (opened.id, "task-1", True)
+
+
+@pytest.mark.parametrize("state", ["intended", "accepted", "unknown"])
+async def test_what_is_not_over_is_found_after_a_crash(history: History, state: str) -> None:
+    await painted(history, "d0ne")
+    opened, _ = await order(history, fox("10"))
+    if state == "accepted":
+        opened = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    if state == "unknown":
+        opened = await history.unknown(opened, error="no answer")
+
+    assert await history.unfinished("ann") == [opened]
+
+
+async def test_a_cancelled_call_does_not_lose_the_id_of_its_task(history: History) -> None:
+    opened, _ = await order(history, fox())
+
+    with anyio.CancelScope() as call:
+        call.cancel()
+        await history.accepted(opened, task_id="task-1", dialect="sdk")
+
+    found = await history.find("ann", opened.id)
+    assert found
+    assert found.task_id == "task-1"
+
+
+async def test_a_task_made_elsewhere_is_noted_once(history: History) -> None:
+    adopted = await history.adopt(owner="ann", task_id="task-9", action="remix_image", dialect="sdk")
+    again = await history.adopt(owner="ann", task_id="task-9", action="remix_image", dialect="sdk")
+    done = await history.finished(adopted, state="completed", urls=["https://x.test/9.png"], settled_cents=5)
+
+    assert again == adopted
+    assert adopted.made_elsewhere
+    assert await history.find("ann", "task-9") == done
+
+
+async def test_our_own_task_is_not_adopted(history: History) -> None:
+    ours = await painted(history)
+
+    assert await history.adopt(owner="ann", task_id="task-f0", action="text_to_image", dialect="sdk") == ours
+
+
+async def test_durations_are_those_of_orders_alike(history: History, clock: Clock) -> None:
+    for wish, seconds in (("1", 4.0), ("2", 2.5)):
+        opened, _ = await order(history, fox(wish))
+        running = await history.accepted(opened, task_id=wish, dialect="sdk")
+        clock.forward(seconds=seconds)
+        await history.finished(running, state="completed")
+    failed, _ = await order(history, fox("3"))
+    await history.finished(failed, state="failed")
+
+    async def durations(
+        resolution: str | None, model: str = "flux-2-pro-text-to-image", limit: int = 50
+    ) -> list[float]:
+        return await history.durations("ann", action="text_to_image", model=model, resolution=resolution, limit=limit)
+
+    assert await durations("2k") == [2.5, 4.0]
+    assert await durations("2k", limit=1) == [2.5]
+    assert await durations(None) == []
+    assert await durations("2k", model="flux-2-max-text-to-image") == []
+
+
+async def test_forget_deletes_what_is_older(history: History, clock: Clock) -> None:
+    await painted(history, "01d")
+    clock.forward(days=1)
+    young = await painted(history, "2e")
+
+    assert await history.forget("ann", before=NOON + timedelta(hours=1)) == 1
+    assert (await history.recent("ann")).orders == (young,)
+
+
+async def test_a_closed_history_opens_again(history: History) -> None:
+    done = await painted(history)
+    await history.aclose()
+
+    assert await history.find("ann", done.id) == done
+
+
+async def test_an_order_shows_no_words_and_no_signed_links(history: History) -> None:
+    """It may end up in a log."""
+    shown = repr(await painted(history))
+
+    assert "fox" not in shown
+    assert "https://" not in shown
+    assert "key-1" not in shown
