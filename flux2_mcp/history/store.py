@@ -67,10 +67,9 @@ class Store:
         stale = same if resume_since is None else and_(same, ~_resumable(resume_since))
         connection.execute(update(orders).where(stale).values(claim=None))
 
-        row = self._row(order)
-        if _insert_unless_claimed(connection, row):
-            return _order(row), False
-        return _order(connection.execute(select(orders).where(same)).mappings().one()), True
+        _insert_unless_claimed(connection, self._row(order))
+        holder = _order(connection.execute(select(orders).where(same)).mappings().one())
+        return holder, holder.id != order.id
 
     def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
         """Apply a step to the order as it is now, which may be further on than the caller saw it."""
@@ -200,11 +199,10 @@ def _claim_after(connection: Connection, before: Order, after: Order, found: Row
     return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
 
 
-def _insert_unless_claimed(connection: Connection, row: dict[str, Any]) -> bool:
+def _insert_unless_claimed(connection: Connection, row: dict[str, Any]) -> None:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(orders).values(row)
-    free = statement.on_conflict_do_nothing(index_elements=[orders.c.owner, orders.c.claim])
-    return connection.execute(free).rowcount == 1
+    connection.execute(statement.on_conflict_do_nothing(index_elements=[orders.c.owner, orders.c.claim]))
 
 
 def _resumable(since: datetime) -> ColumnElement[bool]:
