@@ -34,6 +34,8 @@ __all__ = ["History", "Intent", "Order", "Page", "State", "utcnow"]
 
 T = TypeVar("T")
 
+PAGE_LIMIT = 1000
+
 MEMORY_ONLY = (
     "No history is kept on disk: after a restart earlier pictures cannot be listed, an interrupted order cannot be "
     "found again, and a daily limit starts anew."
@@ -213,14 +215,14 @@ class History:
     async def recent(
         self, owner: str, *, limit: int = 20, state: State | None = None, text: str = "", before: str | None = None
     ) -> Page:
-        """Give this owner's orders, newest first, from the cursor `before` on.
+        """Give this owner's orders, newest first, from the cursor `before` on; `limit` is 1 to 1000.
 
         Every word of `text` has to occur in the prompt, in any case and script; in private mode none does.
 
         Raises:
             RequestRefused: `before` is not a cursor.
         """
-        at_most = max(1, limit)
+        at_most = min(max(1, limit), PAGE_LIMIT)
         return await self._read(lambda store: store.recent(owner, limit=at_most, state=state, text=text, before=before))
 
     async def unfinished(self, owner: str) -> list[Order]:

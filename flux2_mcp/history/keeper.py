@@ -59,6 +59,7 @@ class Keeper:
             if self._store:
                 self._store.engine.dispose()
                 self._store = None
+            self.degraded = ""
 
     def _current(self) -> Store:
         with self._setting_up:
@@ -97,7 +98,12 @@ class Keeper:
             rows = _what_matters(broken, since=self._now() - timedelta(days=1))
             broken.engine.dispose()
             self._store = self._memory(lost) if self.degraded else self._another(lost)
-            self._store.take_in(rows)
+            try:
+                self._store.take_in(rows)
+            except DatabaseLost as again:
+                self._store.engine.dispose()
+                self._store = self._memory(again)
+                self._store.take_in(rows)
 
     def _another(self, lost: DatabaseLost) -> Store:
         if lost.trouble != "damaged" or not self._path:
@@ -179,5 +185,6 @@ def _make(path: Path) -> None:
 def _what_matters(store: Store, *, since: datetime) -> list[dict[str, Any]]:
     try:
         return store.since(since)
-    except DatabaseLost:
+    except (DatabaseLost, exc.DBAPIError, ValueError):
+        # A damaged file may say anything, also what is neither text nor JSON.
         return []

@@ -67,7 +67,10 @@ class Store:
         stale = same if resume_since is None else and_(same, ~_resumable(resume_since))
         connection.execute(update(orders).where(stale).values(claim=None))
 
-        _insert_unless_claimed(connection, self._row(order))
+        unless_claimed = _insert(connection, self._row(order)).on_conflict_do_nothing(
+            index_elements=[orders.c.owner, orders.c.claim]
+        )
+        connection.execute(unless_claimed)
         holder = _order(connection.execute(select(orders).where(same)).mappings().one())
         return holder, holder.id != order.id
 
@@ -158,8 +161,9 @@ class Store:
 
     def take_in(self, rows: Sequence[dict[str, Any]]) -> None:
         with writing(self.engine) as connection:
-            if rows:
-                connection.execute(insert(orders), rows)
+            for row in rows:
+                # Another process that lost the same file may have brought them already.
+                connection.execute(_insert(connection, row).on_conflict_do_nothing())
 
     def _row(self, order: Order) -> dict[str, Any]:
         kept = order if self._keeps_words else replace(order, request=None, prompt="", error=None)
@@ -199,10 +203,9 @@ def _claim_after(connection: Connection, before: Order, after: Order, found: Row
     return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
 
 
-def _insert_unless_claimed(connection: Connection, row: dict[str, Any]) -> None:
+def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(orders).values(row)
-    connection.execute(statement.on_conflict_do_nothing(index_elements=[orders.c.owner, orders.c.claim]))
+    return dialect.insert(orders).values(row)
 
 
 def _resumable(since: datetime) -> ColumnElement[bool]:
@@ -215,7 +218,8 @@ def _is(order: Order) -> ColumnElement[bool]:
 
 
 def _find(connection: Connection, owner: str, id: str) -> Order | None:
-    named = and_(orders.c.owner == owner, or_(orders.c.id == id, orders.c.task_id == id))
+    name = _plain(id)
+    named = and_(orders.c.owner == owner, or_(orders.c.id == name, orders.c.task_id == name))
     row = connection.execute(select(orders).where(named).order_by(*_BY_AGE).limit(1)).mappings().one_or_none()
     return _order(row) if row else None
 
@@ -249,7 +253,7 @@ def _cursor(order: Order) -> str:
 def _place(cursor: str) -> tuple[datetime, str]:
     time, _, id = cursor.partition(".")
     try:
-        return EPOCH + int(time) * MICROSECOND, id
+        return EPOCH + int(time) * MICROSECOND, _plain(id)
     except (ValueError, OverflowError) as error:
         message = "That cursor is not one that recent_tasks gave."
         raise RequestRefused(message, charge="", remedy="Leave it out to begin with the newest.") from error

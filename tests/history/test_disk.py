@@ -10,12 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from stat import S_IMODE
 
+import anyio
 import pytest
 from sqlalchemy import inspect
 
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.history import History, Order, schema
-from tests.history.orders import FOX, MIDNIGHT, during, fox, order, painted
+from tests.history.orders import FOX, MIDNIGHT, NOON, Clock, during, fox, order, painted
 
 SECRET = "zebra-crossing-at-dawn"
 
@@ -186,6 +187,49 @@ def test_a_file_that_breaks_in_use_is_replaced_and_the_call_goes_on(folder: Path
     assert accepted.task_id == "task-1"
     assert "was damaged" in degraded
     assert during(folder, lambda history: history.find("ann", "task-1")) == accepted
+
+
+def test_a_damaged_file_that_cannot_be_moved_does_not_stop_pictures(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "history.sqlite3").write_bytes(b"not a database at all" * 500)
+    (folder / f"history.corrupt-{NOON:%Y%m%dT%H%M%S%f}.sqlite3").mkdir()
+
+    async def story(_: History) -> tuple[Order, str]:
+        history = History(folder, now=Clock())
+        return await painted(history), history.degraded
+
+    done, degraded = during(None, story)
+
+    assert done.state == "completed"
+    assert "is damaged. Orders are kept in memory" in degraded
+
+
+def test_what_breaks_a_second_time_is_given_up_for_memory(folder: Path) -> None:
+    async def story(history: History) -> tuple[Order, str]:
+        opened = await open_one(history)
+        overwrite_orders(folder / "history.sqlite3")
+        running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+        overwrite_orders(folder / "history.sqlite3")
+        return await history.finished(running, state="completed"), history.degraded
+
+    done, degraded = during(folder, story)
+
+    assert (done.state, done.task_id) == ("completed", "task-1")
+    assert "is damaged. Orders are kept in memory" in degraded
+
+
+def test_calls_that_meet_the_damage_together_all_go_on(folder: Path) -> None:
+    async def story(history: History) -> int:
+        opened = await open_one(history)
+        overwrite_orders(folder / "history.sqlite3")
+        async with anyio.create_task_group() as calls:
+            for _ in range(8):
+                calls.start_soon(history.find, "ann", opened.id)
+            calls.start_soon(history.unfinished, "ann")
+            calls.start_soon(painted, history, "2")
+        return len((await history.recent("ann")).orders)
+
+    assert during(folder, story) >= 1
 
 
 def test_a_locked_database_does_not_stop_pictures(locked: Path, caplog: pytest.LogCaptureFixture) -> None:

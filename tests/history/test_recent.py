@@ -58,7 +58,7 @@ async def test_a_full_last_page_has_no_cursor(history: History) -> None:
     assert last.cursor is None
 
 
-@pytest.mark.parametrize("cursor", ["yesterday", "1e5.order-1", "9" * 40 + ".order-1", "' OR 1=1 --"])
+@pytest.mark.parametrize("cursor", ["yesterday", "1e5.order-1", "9" * 40 + ".order-1", "\ud800", "' OR 1=1 --"])
 async def test_a_cursor_of_somebody_else_is_refused_in_words(history: History, cursor: str) -> None:
     with pytest.raises(RequestRefused, match="cursor"):
         await history.recent("ann", before=cursor)
@@ -70,6 +70,7 @@ async def test_a_limit_below_one_is_one(history: History) -> None:
         await painted(history, wish)
 
     assert len((await history.recent("ann", limit=-1)).orders) == 1
+    assert len((await history.recent("ann", limit=10**30)).orders) == 2
 
 
 async def test_only_the_wanted_state_is_listed(history: History) -> None:

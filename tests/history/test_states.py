@@ -180,6 +180,14 @@ async def test_our_own_task_is_not_adopted(history: History) -> None:
     assert await history.adopt(owner="ann", task_id="task-f0", action="text_to_image", dialect="sdk") == ours
 
 
+@pytest.mark.parametrize("id", ["", "\ud800", "a\0b", "order-%", "' OR ''='"])
+async def test_an_id_that_nobody_has_is_not_found(history: History, id: str) -> None:
+    await painted(history)
+    await order(history, fox("2"))
+
+    assert await history.find("ann", id) is None
+
+
 async def test_durations_are_those_of_orders_alike(history: History, clock: Clock) -> None:
     for wish, seconds in (("1", 4.0), ("2", 2.5)):
         opened, _ = await order(history, fox(wish))
