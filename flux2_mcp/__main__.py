@@ -1,0 +1,14 @@
+"""python -m flux2_mcp, and the flux2-mcp command."""
+
+import gc
+
+# The collector would run several times over objects that all stay: a tenth of the start.
+gc.disable()
+
+from flux2_mcp.cli import main  # noqa: E402 after the collector was told
+
+gc.freeze()
+gc.enable()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""flux2-mcp serve | demo | simulate; a command is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from flux2_mcp import __version__
+from flux2_mcp.errors import Flux2Error
+
+COMMANDS = {
+    "serve": "serve an MCP host over stdio (the default), or over HTTP on this machine",
+    "demo": "make a picture through the whole server, on the simulator: no key, no cost",
+    "simulate": "serve a simulated RunAPI, to develop any client against",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; without a command, serve over stdio."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["serve"]
+    chosen = next((word for word in given if word in COMMANDS), None)
+    parser = _parser(only=chosen)
+    options = parser.parse_args(given)
+    try:
+        sys.exit(options.run(options))
+    except Flux2Error as error:
+        print(f"flux2-mcp: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser(*, only: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flux2-mcp", description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor."
+    )
+    parser.add_argument("--version", action="version", version=f"flux2-mcp {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, about in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        if name == only:
+            import_module(f"flux2_mcp.cli.{name}").add_arguments(command)
+    return parser

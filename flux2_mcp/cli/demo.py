@@ -1,0 +1,141 @@
+"""flux2-mcp demo: a host, our server and a simulated RunAPI, together on this machine.
+
+The server is a process of its own that is spoken to over stdio, as a host would; only RunAPI is simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import uvicorn
+from mcp import StdioServerParameters
+from mcp.client import Client
+from mcp.client.stdio import stdio_client
+from mcp_types import CallToolResult, Implementation, TextContent
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flux2_mcp import __version__
+from flux2_mcp.simulator import Script, Simulator
+
+PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
+SECONDS = 6.0
+"""How long the simulated picture takes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `demo` takes."""
+    parser.add_argument("prompt", nargs="?", default=PROMPT, help=f'what the picture shows (default: "{PROMPT}")')
+    parser.add_argument("--model", default="flux-2-pro", help="flux-2-pro, flux-2-flex or flux-2-max")
+    parser.add_argument("--aspect-ratio", default="", metavar="RATIO", help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3")
+    parser.add_argument("--resolution", default="", help="1k or 2k")
+    parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8")
+    parser.add_argument("--remix", nargs="+", metavar="FILE", help="remix these pictures instead")
+    parser.add_argument(
+        "--output", type=_absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make a picture and show how it goes; 0 when it is there."""
+    return anyio.run(_demo, options)
+
+
+async def _demo(options: argparse.Namespace) -> int:
+    console = Console()
+    tool, arguments = _call(options)
+    console.print(
+        "[bold]flux2-mcp demo[/bold]: the real server and client; only RunAPI is simulated. Nothing is charged."
+    )
+    async with _simulated_runapi() as base_url, _host(base_url, options.output) as client:
+        console.print(f"{tool}: {arguments['prompt']}", style="cyan", highlight=False, markup=False)
+        result = await _called(client, tool, arguments, console)
+    for line in _lines(result):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if result.is_error:
+        return 1
+    console.print(
+        "\n[bold]Next:[/bold] make a key at https://runapi.ai/api_keys, set RUNAPI_API_KEY, and add flux2-mcp to your "
+        "host as README.md shows.",
+        highlight=False,
+    )
+    return 0
+
+
+def _lines(result: CallToolResult) -> list[str]:
+    """What a person wants to know; the rest of the text is for a model."""
+    texts = [block.text for block in result.content if isinstance(block, TextContent)]
+    lines = [line for text in texts for line in text.splitlines()]
+    return lines if result.is_error else lines[:-1]
+
+
+def _call(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    arguments: dict[str, Any] = {"prompt": options.prompt, "model": options.model, "count": options.count}
+    arguments |= {"aspect_ratio": options.aspect_ratio} if options.aspect_ratio else {}
+    arguments |= {"output_resolution": options.resolution} if options.resolution else {}
+    if not options.remix:
+        return "generate", arguments
+    return "remix", {**arguments, "source_image_urls": [_source(each) for each in options.remix]}
+
+
+def _source(given: str) -> str:
+    return given if re.match(r"[a-z0-9]{2,}:", given) else _absolute(given)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+async def _called(client: Client, tool: str, arguments: dict[str, Any], console: Console) -> CallToolResult:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=console.is_terminal) as bar:
+        line = bar.add_task("Starting", total=SECONDS)
+
+        async def moved(progress: float, total: float | None, message: str | None) -> None:
+            bar.update(line, completed=min(progress, SECONDS), total=total or SECONDS, description=message or "")
+            if not console.is_terminal:
+                console.print(message, highlight=False, markup=False)
+
+        return await client.call_tool(tool, arguments, progress_callback=moved)
+
+
+@asynccontextmanager
+async def _simulated_runapi() -> AsyncGenerator[str, None]:
+    """A RunAPI on a free port of this machine; yields its address."""
+    script = Script(queue_seconds=SECONDS / 6, paint_seconds=SECONDS * 5 / 6, max_price_cents=21)
+    server = uvicorn.Server(uvicorn.Config(Simulator(script), host="127.0.0.1", port=0, log_level="error"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve)
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await anyio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+
+
+@asynccontextmanager
+async def _host(base_url: str, output: str | None) -> AsyncGenerator[Client, None]:
+    """Our server as a process, started as a host would start it, with data of its own."""
+    with TemporaryDirectory() as data:
+        environ = {
+            **os.environ,
+            "RUNAPI_BASE_URL": base_url,
+            "RUNAPI_API_KEY": "runapi_simulated",
+            "FLUX2_DATA_DIR": data,
+        }
+        if output:
+            environ["FLUX2_OUTPUT_DIR"] = output
+        parameters = StdioServerParameters(command=sys.executable, args=["-m", "flux2_mcp"], env=environ)
+        about = Implementation(name="flux2-mcp-demo", version=__version__)
+        async with Client(stdio_client(parameters), client_info=about) as client:
+            yield client

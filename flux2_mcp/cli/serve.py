@@ -1,0 +1,44 @@
+"""flux2-mcp serve: stdio, or HTTP on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+import anyio
+
+from flux2_mcp.server.app import build_server
+from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `serve` takes."""
+    parser.add_argument("--http", action="store_true", help="streamable HTTP at http://HOST:PORT/mcp instead of stdio")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8765, help="port to listen on (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the host goes away.
+
+    Raises:
+        BadSetting: An environment variable cannot be used.
+    """
+    # Before the server is made: the SDK configures the root logger when nobody has.
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    server = build_server(Surroundings(Settings.from_environ(os.environ), home=Path.home()))
+    if options.http:
+        from flux2_mcp.server.http import serve_http
+
+        print(f"flux2-mcp: serving MCP at http://{options.host}:{options.port}/mcp", file=sys.stderr)
+        anyio.run(lambda: serve_http(server, host=options.host, port=options.port))
+    else:
+        from flux2_mcp.server.stdio import serve_stdio
+
+        anyio.run(serve_stdio, server)
+    return 0

@@ -1,0 +1,43 @@
+"""flux2-mcp simulate: a RunAPI of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import anyio
+import uvicorn
+
+from flux2_mcp.simulator import Script, Simulator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `simulate` takes."""
+    parser.add_argument("--port", type=int, default=8787, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--latency", type=float, default=6.0, metavar="SECONDS", help="how long a picture takes")
+    parser.add_argument("--failure-rate", type=float, default=0.0, metavar="RATE", help="0 to 1: tasks that fail")
+    parser.add_argument("--price-max", type=int, metavar="CENTS", help="publish a price for flux-2-max")
+    parser.add_argument("--dialect", choices=["both", "sdk", "v1"], default="both", help="which routes exist")
+    parser.add_argument("--key", action="append", metavar="KEY", help="accept only this key (repeatable)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    script = Script(
+        dialects=("sdk", "v1") if options.dialect == "both" else (options.dialect,),
+        queue_seconds=options.latency / 6,
+        paint_seconds=options.latency * 5 / 6,
+        failure_rate=options.failure_rate,
+        max_price_cents=options.price_max,
+        keys=dict.fromkeys(options.key, 1000) if options.key else None,
+    )
+    config = uvicorn.Config(Simulator(script), host="127.0.0.1", port=options.port, log_level="warning")
+    print(
+        f"flux2-mcp: a simulated RunAPI at http://127.0.0.1:{options.port} (any key works, nothing is charged).\n"
+        f"Point a client at it: RUNAPI_BASE_URL=http://127.0.0.1:{options.port} RUNAPI_API_KEY=runapi_simulated",
+        file=sys.stderr,
+        flush=True,
+    )
+    anyio.run(uvicorn.Server(config).serve)
+    return 0

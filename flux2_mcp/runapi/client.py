@@ -1,0 +1,266 @@
+"""RunAPI's HTTP API: one method per endpoint; HTTP errors become ours here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import TypeVar, cast
+from urllib.parse import urljoin, urlsplit
+
+import anyio
+import httpx
+from pydantic import ValidationError
+
+from flux2_mcp.errors import NotFound, RunApiError, Unreachable, UnreadableAnswer
+from flux2_mcp.runapi.models import (
+    Action,
+    Balance,
+    PriceQuote,
+    PriceSchedules,
+    Task,
+    TemporaryFile,
+    Wire,
+    is_task_id,
+    task_from,
+)
+from flux2_mcp.runapi.origins import origin_of, proxy_for, safe_origin
+from flux2_mcp.runapi.refusals import error_from
+from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries, retry_after
+from flux2_mcp.runapi.routes import DialectSetting, Routes
+from flux2_mcp.runapi.uploads import put_to_storage, ticket_request
+
+Shape = TypeVar("Shape", bound=Wire)
+
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+"""Seconds for one try."""
+SERVICE = "flux_2"
+
+
+class Connection:
+    """What all keys share: the connections, and what was learnt about the routes.
+
+    Raises:
+        InsecureBaseUrl: The address would carry the key without TLS, or is none.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        dialect: DialectSetting = "auto",
+        user_agent: str = "flux2-mcp",
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.origin = safe_origin(base_url)
+        self.routes = Routes(dialect)
+        self.storage = transport
+        self.http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Accept": "application/json", "User-Agent": user_agent},
+            # The client reads proxies from the environment only without a transport of ours.
+            transport=RetryingTransport(transport or httpx.AsyncHTTPTransport(proxy=proxy_for(base_url)), sleep=sleep),
+            timeout=TIMEOUT,
+            follow_redirects=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.http.aclose()
+
+
+class RunAPI:
+    """RunAPI with one key. The key goes to the configured origin only."""
+
+    def __init__(self, connection: Connection, key: str) -> None:
+        self.connection = connection
+        self._key = key
+
+    async def create(self, action: Action, body: Mapping[str, object], *, idempotency_key: str) -> Task:
+        """Make a task, or find the one that this Idempotency-Key has made already.
+
+        Raises:
+            RunApiError: With `in_doubt` set when the task may exist all the same.
+        """
+        dialects = self.connection.routes.dialects()
+        for dialect in dialects:
+            request = self._request(
+                "POST", dialect.create_path(action), json=body, headers={"Idempotency-Key": idempotency_key}
+            )
+            try:
+                response = await self._send(request)
+            except NotFound as error:
+                if dialect is dialects[-1] or error.in_doubt:
+                    raise
+                continue
+            except RunApiError as error:
+                if error.status is not None:
+                    self.connection.routes.remember(dialect)
+                raise
+            self.connection.routes.remember(dialect)
+            made = {"action": action, "dialect": dialect.name, "path": self._own_path(response)}
+            return self._task(response).model_copy(update=made)
+        raise AssertionError(dialects)  # there is always at least one dialect
+
+    async def look(self, task: Task, *, waits: Callable[[], Iterator[float]] = no_retries) -> Task:
+        """Look at a task, wherever RunAPI shows it. One try, unless `waits` allows more.
+
+        Raises:
+            NotFound: No path shows it to this key.
+            RunApiError: RunAPI could not be asked.
+        """
+        routes = self.connection.routes
+        not_found = NotFound("RunAPI shows no such task.", charge="")
+        for path in routes.look_paths(task):
+            try:
+                response = await self._send(self._request("GET", path, waits=waits))
+            except NotFound as error:
+                not_found = error
+                continue
+            routes.remember_look(task, path)
+            seen = self._task(response, fallback_id=task.id)
+            known = {"id": task.id, "action": task.action or _action_in(path), "dialect": task.dialect, "path": path}
+            return seen.model_copy(update=known)
+        raise not_found
+
+    async def find(self, task_id: str, *, action: Action | None = None) -> Task:
+        """Look at a task of which little more than the id is known.
+
+        Raises:
+            NotFound: No path shows it to this key, or it cannot be an id.
+        """
+        if not is_task_id(task_id):
+            msg = "A task id has 1 to 128 letters, digits, '-' or '_'."
+            raise NotFound(msg, charge="")
+        return await self.look(Task(id=task_id, status="processing", action=action), waits=backoff)
+
+    async def balance(self) -> Balance:
+        """The account's money."""
+        return self._read(Balance, await self._send(self._request("GET", "/api/v1/me/balance")))
+
+    async def price_schedules(self, *, etag: str | None = None) -> PriceSchedules | None:
+        """The current prices of all Flux 2 models; None when they are still those of `etag`."""
+        headers = {"If-None-Match": etag} if etag else {}
+        request = self._request("GET", "/api/v1/price_schedules", params={"service": SERVICE}, headers=headers)
+        response = await self._send(request)
+        if response.status_code == HTTPStatus.NOT_MODIFIED:
+            return None
+        schedules = self._read(PriceSchedules, response)
+        return schedules.model_copy(update={"etag": response.headers.get("etag")})
+
+    async def price_quote(self, action: Action, body: Mapping[str, object]) -> PriceQuote:
+        """What exactly this create request would cost; makes no task."""
+        params = {name: value for name, value in body.items() if name != "model"}
+        asked = {"service": SERVICE, "action": action, "model": body.get("model"), "params": params}
+        response = await self._send(self._request("POST", "/api/v1/price_quotes", json=asked))
+        return self._read(PriceQuote, response, inside="price_quote")
+
+    async def upload(self, data: bytes, *, filename: str) -> TemporaryFile:
+        """Lend RunAPI an image for about an hour: prepare, PUT to storage, confirm."""
+        prepared = await self._send(self._request("POST", "/api/v1/files/prepare", json=ticket_request(data, filename)))
+        signed_id = await put_to_storage(
+            data, self._json(prepared), origin=self.connection.origin, transport=self.connection.storage
+        )
+        confirmed = await self._send(self._request("POST", "/api/v1/files/confirm", json={"signed_id": signed_id}))
+        return self._read(TemporaryFile, confirmed)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, object] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = {},
+        waits: Callable[[], Iterator[float]] = backoff,
+    ) -> httpx.Request:
+        allowed = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return self.connection.http.build_request(
+            method, path, json=json, params=params, headers={**allowed, **headers}, extensions={"waits": waits}
+        )
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            response = await self.connection.http.send(request)
+        except httpx.RequestError as error:
+            raise Unreachable(_no_answer(error), in_doubt=_in_doubt(request)) from error
+        if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
+            return response
+        refusal = error_from(response, mask=self._mask)
+        refusal.in_doubt = _in_doubt(request)
+        raise refusal
+
+    def _json(self, response: httpx.Response) -> object:
+        try:
+            return self._masked(json.loads(response.content))
+        except ValueError as error:
+            msg = f"RunAPI answered with something that is not JSON (HTTP {response.status_code})."
+            raise self._unreadable(msg, response) from error
+
+    def _read(self, shape: type[Shape], response: httpx.Response, *, inside: str | None = None) -> Shape:
+        body = self._json(response)
+        if inside and isinstance(body, Mapping):
+            body = cast("Mapping[str, object]", body).get(inside)
+        try:
+            return shape.model_validate(body)
+        except ValidationError as error:
+            fields = ", ".join(sorted({".".join(map(str, each["loc"])) or "the body" for each in error.errors()}))
+            msg = f"RunAPI's answer is not a {shape.__name__}: {fields} is missing or unusable."
+            raise self._unreadable(msg, response) from None
+
+    def _task(self, response: httpx.Response, *, fallback_id: str | None = None) -> Task:
+        named = response.headers.get("x-runapi-task-id")
+        task = task_from(self._json(response), fallback_id=fallback_id or (named if is_task_id(named) else None))
+        if task is None:
+            msg = f"RunAPI's answer names no task (HTTP {response.status_code})."
+            raise self._unreadable(msg, response)
+        return task.model_copy(update={"retry_after": retry_after(response.headers)})
+
+    def _unreadable(self, message: str, response: httpx.Response) -> UnreadableAnswer:
+        # A success that cannot be read is still a success: the task exists.
+        return UnreadableAnswer(message, status=response.status_code, in_doubt=response.request.method == "POST")
+
+    def _own_path(self, response: httpx.Response) -> str | None:
+        """The path in `Location`, when it stays on RunAPI: the key must not follow it anywhere else."""
+        location = response.headers.get("location")
+        if not location:
+            return None
+        absolute = urljoin(str(response.request.url), location)
+        if origin_of(absolute) != self.connection.origin:
+            return None
+        target = urlsplit(absolute)
+        prefix = self.connection.http.base_url.path.rstrip("/")
+        return target.path.removeprefix(prefix) + (f"?{target.query}" if target.query else "")
+
+    def _mask(self, text: str) -> str:
+        text = text.replace(self._key, "[key]") if self._key else text
+        return re.sub(r"(Bearer\s+|\brunapi_|\bsk-)[A-Za-z0-9._~+/-]{6,}=*", r"\1[hidden]", text)
+
+    def _masked(self, value: object) -> object:
+        """The same JSON without the key, wherever RunAPI may have echoed it."""
+        if isinstance(value, str):
+            return value.replace(self._key, "[key]") if self._key else value
+        if isinstance(value, list):
+            return [self._masked(each) for each in cast("list[object]", value)]
+        if isinstance(value, dict):
+            return {name: self._masked(each) for name, each in cast("dict[str, object]", value).items()}
+        return value
+
+
+def _action_in(path: str) -> Action | None:
+    actions: tuple[Action, ...] = ("text_to_image", "remix_image")
+    return next((action for action in actions if f"/{action}/" in path), None)
+
+
+def _in_doubt(request: httpx.Request) -> bool:
+    return request.method == "POST" and bool(request.extensions.get("in_doubt"))
+
+
+def _no_answer(error: httpx.RequestError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "RunAPI did not answer in time."
+    if isinstance(error, httpx.ConnectError):
+        return "RunAPI could not be reached: no connection."
+    return f"The connection to RunAPI broke ({type(error).__name__})."

@@ -1,0 +1,252 @@
+"""The shapes on the wire.
+
+RunAPI's public record shows a task in several shapes and with several words for its state. `task_from` reads all
+of them, so that nothing above this module knows that there is more than one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Annotated, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+Action = Literal["text_to_image", "remix_image"]
+DialectName = Literal["sdk", "v1"]
+Status = Literal["pending", "processing", "completed", "failed"]
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+
+TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+_WORDS: Mapping[str, Status] = {
+    "pending": "pending",
+    "queued": "pending",
+    "submitted": "pending",
+    "completed": "completed",
+    "complete": "completed",
+    "succeeded": "completed",
+    "success": "completed",
+    "finished": "completed",
+    "failed": "failed",
+    "error": "failed",
+    "canceled": "failed",
+    "cancelled": "failed",
+    "timeout": "failed",
+    "generate_failed": "failed",
+    "create_task_failed": "failed",
+}
+
+
+class Wire(BaseModel):
+    """A shape on the wire: unknown fields are ignored, so that RunAPI can add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Task(Wire):
+    """One task, whatever shape RunAPI described it in."""
+
+    id: str
+    status: Status
+    word: str = ""
+    """The state in RunAPI's own word; `status` is "processing" for words that nobody has documented."""
+    images: tuple[str, ...] = ()
+    """URLs; RunAPI keeps the files for seven days."""
+    error: str = ""
+    cost_cents: int | None = None
+    """What was charged, in US cents; only RunAPI's own statement, never computed from a price."""
+    replayed: bool = False
+    """Whether the Idempotency-Key found this task instead of making it."""
+    action: Action | None = None
+    dialect: DialectName | None = None
+    path: str | None = None
+    """Where RunAPI shows the task, once that is known."""
+    retry_after: float | None = None
+    """Seconds that RunAPI asked to wait before the next look."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether RunAPI will not work on it any more."""
+        return self.status in {"completed", "failed"}
+
+
+class Balance(Wire):
+    """The account's money in US cents."""
+
+    balance_cents: int
+    paid_balance_cents: int | None = None
+    bonus_balance_cents: int | None = None
+    spent_cents_today: int | None = None
+    spent_cents_total: int | None = None
+
+
+def _numbers_by_word(value: object) -> object:
+    """Keep the overrides that are whole cents; other pricing schemes are not ours to guess at."""
+    if not isinstance(value, Mapping):
+        return {}
+    entries = cast("Mapping[object, object]", value).items()
+    return {str(word): cents for word, cents in entries if isinstance(cents, int) and not isinstance(cents, bool)}
+
+
+class BillingConfig(Wire):
+    """Prices that depend on one parameter, named by `key`."""
+
+    key: str | None = None
+    overrides: Annotated[Mapping[str, int], BeforeValidator(_numbers_by_word)] = {}
+
+
+def _config_or_nothing(value: object) -> object:
+    return cast("Mapping[object, object]", value) if isinstance(value, Mapping) else None
+
+
+class PriceSchedule(Wire):
+    """What one model costs, in US cents per image."""
+
+    model: str | None = None
+    pricing_status: str = ""
+    currency: str = "USD"
+    billing_unit: str | None = None
+    unit_price_cents: int | None = None
+    billing_config: Annotated[BillingConfig | None, BeforeValidator(_config_or_nothing)] = None
+
+
+class PriceSchedules(Wire):
+    """All schedules that a filter matched, and the tag that recognises them unchanged."""
+
+    as_of: str = ""
+    price_schedules: tuple[PriceSchedule, ...] = ()
+    etag: str | None = None
+
+
+class PriceQuote(Wire):
+    """What one request would cost; asking creates no task."""
+
+    pricing_status: str = ""
+    currency: str = "USD"
+    reservation_amount_cents: int | None = None
+    estimate_basis: str | None = None
+    as_of: str = ""
+
+
+class TemporaryFile(Wire):
+    """A file that RunAPI keeps for about an hour, to be used as a source image."""
+
+    url: str
+    file_name: str = ""
+    size_bytes: int | None = None
+    mime_type: str = ""
+    expires_at: datetime | None = None
+
+
+class UploadTicket(Wire):
+    """Where to put the bytes of a direct upload; the URL works once."""
+
+    signed_id: str
+    upload_url: str
+    headers: Mapping[str, str] = {}
+
+
+def is_task_id(text: object) -> bool:
+    """Whether this can be a task id: it goes into a path, so nothing else may get there."""
+    return isinstance(text, str) and TASK_ID.fullmatch(text) is not None
+
+
+def task_from(body: object, *, fallback_id: str | None = None) -> Task | None:
+    """Read a task from any body that RunAPI is known to send; None when there is no task in it.
+
+    Known shapes: flat (`id` or `task_id`), wrapped in `data`, and the generic task result with the real answer
+    in `response.body` (whose `response.status` decides when it is not a success).
+    """
+    if not isinstance(body, Mapping):
+        return None
+    outer = cast("Mapping[str, object]", body)
+    response = _mapping(outer.get("response"))
+    layers = [layer for layer in (_mapping(response.get("body")), _mapping(outer.get("data")), outer) if layer]
+    task_id = _id_in(reversed(layers)) or fallback_id
+    if task_id is None:
+        return None
+    images = _images_in(layers)
+    word = _word_in(layers) or ("completed" if images else "")
+    failed_inside = isinstance(status := response.get("status"), int) and status >= 400
+    return Task(
+        id=task_id,
+        status="failed" if failed_inside else _WORDS.get(word.lower(), "processing"),
+        word=word,
+        images=images,
+        error=_error_in(layers),
+        cost_cents=_cost_in(layers),
+        replayed=any(layer.get("task_replayed") is True for layer in layers),
+    )
+
+
+def message_in(error: object) -> str:
+    """The words of an error that may be a string or an object with a message or a code."""
+    if isinstance(error, str):
+        return error.strip()
+    described = _mapping(error)
+    for name in ("message", "detail", "error", "code"):
+        if isinstance(words := described.get(name), str) and words.strip():
+            return words.strip()
+    return ""
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+
+
+def _id_in(layers: object) -> str | None:
+    for layer in cast("Sequence[Mapping[str, object]]", layers):
+        for name in ("id", "task_id"):
+            if is_task_id(found := layer.get(name)):
+                return cast("str", found)
+    return None
+
+
+def _word_in(layers: Sequence[Mapping[str, object]]) -> str:
+    for layer in layers:
+        for name in ("status", "state"):
+            if isinstance(word := layer.get(name), str) and word.strip():
+                return word.strip()
+    return ""
+
+
+def _images_in(layers: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    for layer in layers:
+        found = layer.get("images")
+        if isinstance(found, Sequence) and not isinstance(found, str):
+            entries = cast("Sequence[object]", found)
+            urls = [entry if isinstance(entry, str) else _mapping(entry).get("url") for entry in entries]
+            return tuple(url for url in urls if isinstance(url, str) and url)
+    return ()
+
+
+def _error_in(layers: Sequence[Mapping[str, object]]) -> str:
+    return next((words for layer in layers if (words := message_in(layer.get("error")))), "")
+
+
+def _cost_in(layers: Sequence[Mapping[str, object]]) -> int | None:
+    """Cents charged: `usage.cost` in dollars, else the older `billing.settlement`, else plain cents."""
+    for layer in layers:
+        settlement = _mapping(_mapping(layer.get("billing")).get("settlement"))
+        for amount, cents_each in (
+            (_mapping(layer.get("usage")).get("cost"), 100),
+            (settlement.get("charged_amount_cents"), 1),
+            (layer.get("cost_cents"), 1),
+            (layer.get("amount_cents"), 1),
+        ):
+            if (cents := _cents(amount, cents_each)) is not None:
+                return cents
+    return None
+
+
+def _cents(amount: object, cents_each: int) -> int | None:
+    if isinstance(amount, bool) or not isinstance(amount, int | float | str):
+        return None
+    try:
+        exact = Decimal(str(amount)) * cents_each
+        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)) if exact >= 0 else None
+    except InvalidOperation:
+        return None

@@ -1,0 +1,49 @@
+"""Which addresses may be given the key: the configured origin, and nothing else."""
+
+from __future__ import annotations
+
+import urllib.request
+from urllib.parse import urlsplit
+
+from flux2_mcp.errors import InsecureBaseUrl
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> str | None:
+    """`scheme://host:port`, with the port always spelled out; None when this is no http address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def safe_origin(base_url: str) -> str:
+    """The origin of an address that may be given the key.
+
+    Raises:
+        InsecureBaseUrl: Neither https nor loopback, or not a plain address at all.
+    """
+    origin = origin_of(base_url)
+    if origin is None or any(sign in base_url for sign in "@?#"):
+        msg = "RUNAPI_BASE_URL is not an address like https://runapi.ai."
+        raise InsecureBaseUrl(msg)
+    host = urlsplit(base_url).hostname
+    if origin.startswith("http:") and host not in LOOPBACK:
+        msg = f"RUNAPI_BASE_URL points to {host} without TLS, which would show the key to the network."
+        raise InsecureBaseUrl(msg)
+    return origin
+
+
+def proxy_for(base_url: str) -> str | None:
+    """The proxy that the environment names for this address."""
+    parts = urlsplit(base_url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)

@@ -1,0 +1,119 @@
+"""An HTTP error of any shape -> one of our errors, with a short sentence that a person can read.
+
+RunAPI is known to describe errors in nine shapes (`{"error": {…}}`, `{"error": "…"}`, `{"errors": {field: […]}}`,
+`message`, `detail`, `errorMessage`, `msg`, an HTML page, nothing); the words are looked up in the order in which the
+vendor's own clients do it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import cast
+
+import httpx
+
+from flux2_mcp.errors import (
+    KeyRejected,
+    KeyReused,
+    NotFound,
+    OutOfCredits,
+    RequestRejected,
+    RunApiError,
+    Throttled,
+    Unavailable,
+)
+from flux2_mcp.runapi.models import message_in
+from flux2_mcp.runapi.retries import retry_after
+
+LONGEST_MESSAGE = 400
+"""Characters of RunAPI's own words that are passed on."""
+
+_BY_STATUS: Mapping[int, type[RunApiError]] = {
+    400: RequestRejected,
+    413: RequestRejected,
+    415: RequestRejected,
+    422: RequestRejected,
+    401: KeyRejected,
+    403: KeyRejected,
+    402: OutOfCredits,
+    404: NotFound,
+    405: NotFound,
+    409: KeyReused,
+    429: Throttled,
+}
+
+
+def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunApiError:
+    """Describe an unsuccessful answer whose body was read; `mask` hides the key wherever it is echoed."""
+    kind = _BY_STATUS.get(response.status_code, Unavailable if response.is_server_error else RunApiError)
+    body = _body_of(response)
+    error = body.get("error")
+    code = cast("Mapping[str, object]", error).get("code") if isinstance(error, Mapping) else body.get("code")
+    request_id = response.headers.get("x-request-id")
+    return kind(
+        f"RunAPI said: {_sentence(mask(_words_of(response, body)))} (HTTP {response.status_code}).",
+        status=response.status_code,
+        code=mask(code) if isinstance(code, str) else None,
+        request_id=mask(_sentence(request_id)) if request_id else None,
+        retry_after=retry_after(response.headers),
+    )
+
+
+def _body_of(response: httpx.Response) -> Mapping[str, object]:
+    try:
+        body: object = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return cast("Mapping[str, object]", body) if isinstance(body, Mapping) else {}
+
+
+def _words_of(response: httpx.Response, body: Mapping[str, object]) -> str:
+    message = next((words for name in ("error", "message", "detail", "errorMessage", "msg")
+                    if (words := message_in(body.get(name)))), "")  # fmt: skip
+    details = _details_in(body.get("errors"))
+    if message or details:
+        return ": ".join(part for part in (message, details) if part)
+    return _text_of(response) or _default_words(response.status_code)
+
+
+def _details_in(errors: object) -> str:
+    """`{"prompt": ["is required"]}` -> "prompt is required"."""
+    if isinstance(errors, Mapping):
+        fields = cast("Mapping[str, object]", errors)
+        return "; ".join(f"{field} {', '.join(_strings_in(words))}".strip() for field, words in fields.items())
+    return "; ".join(_strings_in(errors))
+
+
+def _strings_in(value: object) -> list[str]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [words for each in cast("Sequence[object]", value) if (words := message_in(each))]
+    words = message_in(value)
+    return [words] if words else []
+
+
+def _text_of(response: httpx.Response) -> str:
+    text = response.text.strip()
+    if text.startswith(("{", "[")):
+        return ""
+    if not text.startswith("<"):
+        return text
+    titles = (re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL | re.IGNORECASE) for tag in ("title", "h1"))
+    title = next((match[1] for match in titles if match), "an HTML page without a title")
+    return html.unescape(re.sub(r"<[^>]+>", " ", title))
+
+
+def _default_words(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _sentence(text: str) -> str:
+    """One printable line of bounded length, without a full stop of its own."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()).rstrip(".")
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

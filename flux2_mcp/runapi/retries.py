@@ -1,0 +1,101 @@
+"""A transport that repeats what may be repeated, and how long it waits before it does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import anyio
+import httpx
+
+LONGEST_WAIT = 30.0
+"""Seconds; a longer Retry-After is cut to this, because somebody is waiting for the answer."""
+
+TRANSIENT = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+def backoff(first: float = 0.5, retries: int = 2) -> Iterator[float]:
+    """Yield one wait before each retry: 0.5, 1, 2 … seconds, each up to a quarter shorter."""
+    for n in range(retries):
+        yield first * 2**n * random.uniform(0.75, 1.0)  # noqa: S311 jitter is no secret
+
+
+def no_retries() -> Iterator[float]:
+    """For requests whose caller has a schedule of its own."""
+    return iter(())
+
+
+def retry_after(headers: httpx.Headers, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
+    """Seconds that `Retry-After` asks for, as a number or a date, between 0 and `LONGEST_WAIT`."""
+    asked = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(asked)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(asked)
+        except ValueError:
+            return None
+        # A date without a zone is in UTC: RFC 9110, 5.6.7.
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now().timestamp()
+    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 "nan" is a float too
+
+
+class RetryingTransport(httpx.AsyncBaseTransport):
+    """Send GETs, and POSTs with an Idempotency-Key, again after a failure that may pass.
+
+    A request carries its own schedule in `extensions["waits"]`. When a try ended in a way that does not tell
+    whether it had an effect, `extensions["in_doubt"]` is set and stays so, whatever the later tries say.
+    """
+
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    ) -> None:
+        self._inner = inner
+        self._sleep = sleep
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the first answer that is worth having, or the last one.
+
+        Raises:
+            httpx.TransportError: The last try got no answer.
+        """
+        waits: Iterator[float] = request.extensions.get("waits", backoff)()
+        if not _may_repeat(request):
+            waits = no_retries()
+        while True:
+            asked = 0.0
+            try:
+                response = await self._inner.handle_async_request(request)
+            except httpx.TransportError as error:
+                if not isinstance(error, NEVER_SENT):
+                    request.extensions["in_doubt"] = True
+                if (wait := next(waits, None)) is None:
+                    raise
+            else:
+                if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    request.extensions["in_doubt"] = True
+                if response.status_code not in TRANSIENT or (wait := next(waits, None)) is None:
+                    return response
+                asked = retry_after(response.headers) or 0.0
+                await response.aclose()
+            await self._sleep(max(wait, asked))
+
+    async def aclose(self) -> None:
+        """Close the connections below."""
+        await self._inner.aclose()
+
+
+def _may_repeat(request: httpx.Request) -> bool:
+    return request.method == "GET" or (request.method == "POST" and "idempotency-key" in request.headers)

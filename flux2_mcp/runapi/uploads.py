@@ -1,0 +1,60 @@
+"""The direct upload of a local file: what to ask for, and the PUT to storage, which never carries the key."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+
+import httpx
+from pydantic import ValidationError
+
+from flux2_mcp.errors import Unreachable, UnreadableAnswer
+from flux2_mcp.runapi.models import UploadTicket
+from flux2_mcp.runapi.origins import origin_of
+
+STORAGE_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+"""Seconds; a large file on a slow line takes its time."""
+
+
+def ticket_request(data: bytes, filename: str) -> Mapping[str, object]:
+    """The body of the prepare request: RunAPI checks the upload against size and MD5."""
+    checksum = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+    return {"filename": filename, "byte_size": len(data), "checksum": checksum}
+
+
+async def put_to_storage(
+    data: bytes, prepared: object, *, origin: str, transport: httpx.AsyncBaseTransport | None
+) -> str:
+    """Put the bytes where RunAPI said, with exactly its headers; return the id to confirm.
+
+    One try only: the URL works once. It has a client of its own, which has never seen the key.
+
+    Raises:
+        UnreadableAnswer: RunAPI's ticket cannot be used.
+        Unreachable: The storage did not take the bytes.
+    """
+    try:
+        ticket = UploadTicket.model_validate(prepared)
+    except ValidationError:
+        msg = "RunAPI's answer is not an upload ticket."
+        raise UnreadableAnswer(msg) from None
+    storage_origin = origin_of(ticket.upload_url) or ""
+    if not storage_origin.startswith("https:") and storage_origin != origin:
+        msg = "RunAPI named a storage address without TLS for the upload, so nothing was sent there."
+        raise UnreadableAnswer(msg)
+    async with httpx.AsyncClient(transport=transport, timeout=STORAGE_TIMEOUT, follow_redirects=False) as storage:
+        try:
+            response = await storage.put(ticket.upload_url, content=data, headers=_plain(ticket.headers))
+        except httpx.RequestError as error:
+            msg = f"The image could not be uploaded to RunAPI's storage ({type(error).__name__})."
+            raise Unreachable(msg) from error
+    if not response.is_success:
+        msg = f"RunAPI's storage refused the image (HTTP {response.status_code})."
+        raise Unreachable(msg, status=response.status_code)
+    return ticket.signed_id
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Exactly the returned headers: a ticket has no business to set credentials of another kind."""
+    return {name: value for name, value in headers.items() if name.lower() not in {"authorization", "cookie"}}

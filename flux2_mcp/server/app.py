@@ -1,0 +1,51 @@
+"""build_server(): put it together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import MCPServer
+
+from flux2_mcp import __version__
+from flux2_mcp.catalogue import catalogue
+from flux2_mcp.server import resources, tools
+from flux2_mcp.server.wiring import Surroundings, Wiring, connected
+
+INSTRUCTIONS = """\
+Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to 8 source images.
+Every picture costs money: flux2://pricing says how much, and every result says what was charged.
+A picture takes about 5 to 60 seconds. When a call runs out of time the picture is still being made and paid for: call \
+task_status with the id in the result, and do not generate again.
+An identical call after a lost or unfinished one resumes it instead of paying again; repeat=true asks for another.
+Give the person the file path and the URL of a finished picture. Do not describe a picture that you cannot see.
+"""
+
+
+def build_server(surroundings: Surroundings) -> MCPServer[Wiring]:
+    """Make a server. Nothing is opened, read or sent before it is needed."""
+
+    @asynccontextmanager
+    async def lifespan(_: MCPServer[Wiring]) -> AsyncGenerator[Wiring, None]:
+        async with connected(surroundings) as wiring:
+            shelf.wiring = wiring
+            yield wiring
+
+    catalogue()  # from now on it is in memory; in the event loop no file is read
+    shelf = resources.Shelf()
+    server = MCPServer(
+        "flux2",
+        title="Flux 2 pictures",
+        description="Pictures by RunAPI's Flux 2 models, with progress, files and costs.",
+        instructions=INSTRUCTIONS,
+        website_url="https://github.com/flux2-mcp/flux2-mcp",
+        version=__version__,
+        tools=tools.tools(),
+        lifespan=lifespan,
+        # Tools are the same for everybody and for as long as the process lives.
+        cache_hints={"tools/list": CacheHint(ttl_ms=3_600_000, scope="public")},
+        log_level="WARNING",
+    )
+    resources.add_resources(server, shelf)
+    return server

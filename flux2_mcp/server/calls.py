@@ -1,0 +1,97 @@
+"""A tool call at the border: what comes in is checked by name, what goes wrong goes out in our words.
+
+The SDK ignores unknown arguments, shows a model pydantic's own text, and withholds every error that is not its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import ToolAnnotations
+from pydantic import ValidationError
+
+from flux2_mcp.errors import Flux2Error
+
+NOTHING_HAPPENED = Flux2Error.charge
+
+Json = dict[str, Any]  # a JSON schema, as the SDK types it
+
+
+class CarefulTool(Tool):
+    """A tool that ignores nothing it is given."""
+
+    @classmethod
+    def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> CarefulTool:
+        """Make the tool; its description is the function's docstring."""
+        tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
+        return cast("CarefulTool", tool.model_copy(update={"parameters": _plain_schema(tool.parameters)}))
+
+    async def run(self, arguments: Json, context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 as in the SDK
+        """Run the tool.
+
+        Raises:
+            ToolError: With a sentence that says what was wrong with the call, or what happened.
+        """
+        if complaint := self._unknown_arguments(arguments):
+            raise self._failure(complaint)
+        try:
+            return await super().run(arguments, context, convert_result)
+        except UnexpectedToolError as crash:
+            if isinstance(foreseen := crash.__cause__, Flux2Error):
+                raise self._failure(str(foreseen)) from foreseen
+            raise
+        except ToolError as refusal:
+            if isinstance(invalid := refusal.__cause__, ValidationError):
+                raise self._failure(_complaint(invalid)) from invalid
+            raise
+
+    def _failure(self, words: str) -> ToolError:
+        """The beginning is the SDK's own; hosts know it."""
+        return ToolError(f"Error executing tool {self.name}: {words}")
+
+    def _unknown_arguments(self, arguments: Mapping[str, object]) -> str:
+        known: Mapping[str, object] = self.parameters["properties"]
+        unknown = [name for name in arguments if name not in known]
+        if not unknown:
+            return ""
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known)}."
+        named = ", ".join(repr(name[:60]) for name in unknown)
+        return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
+
+
+def _complaint(invalid: ValidationError) -> str:
+    """One clause for each bad argument, without the value: it may be long, or private."""
+    clauses = dict.fromkeys(f"{problem['loc'][0]}: {_words(problem)}" for problem in invalid.errors())
+    return f"{'; '.join(clauses)}. {NOTHING_HAPPENED}"
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    return "it is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _plain_schema(schema: Json) -> Json:
+    """The same schema without what tells a model nothing: titles, and the null of an argument that may be left out."""
+    properties: Json = schema["properties"]
+    plain = {name: _plain_property(each) for name, each in properties.items()}
+    kept = {key: value for key, value in schema.items() if key not in {"title", "properties"}}
+    return {**kept, "properties": plain, "additionalProperties": False}
+
+
+def _plain_property(schema: Json) -> Json:
+    choices: list[Json] = schema.get("anyOf", [])
+    real = [choice for choice in choices if choice != {"type": "null"}]
+    merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
+    if len(real) == 1:
+        del merged["anyOf"]
+    empty = merged.get("default", "unset") in (None, "")
+    return {key: value for key, value in merged.items() if key != "title" and not (key == "default" and empty)}
+
+
+def _unindented(text: str) -> str:
+    return " ".join(text.split())

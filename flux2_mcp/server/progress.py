@@ -1,0 +1,82 @@
+"""What a person sees while they wait: one line that moves, at every look and at least every three seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+from mcp.server.mcpserver import Context
+
+from flux2_mcp.server.wiring import Wiring
+from flux2_mcp.server.wording import title_of
+from flux2_mcp.studio import Piece, Report
+
+AT_LEAST_EVERY = 3.0
+"""Seconds."""
+
+
+@asynccontextmanager
+async def progress(ctx: Context[Wiring]) -> AsyncGenerator[Report, None]:
+    """Report to the client for as long as the call lasts; yields where to tell what is new.
+
+    Without a token of the client's, nothing is sent: the SDK sees to that. Notifications go out in a task of their
+    own, because a client that stops reading must not stop the looking.
+    """
+    line = _Line(ctx)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(line.keep_moving)
+            yield line.report
+            group.cancel_scope.cancel()
+    except ExceptionGroup as wrapped:
+        # What the call raised must arrive as itself: the SDK passes on no group.
+        raise wrapped.exceptions[0] from wrapped
+
+
+class _Line:
+    def __init__(self, ctx: Context[Wiring]) -> None:
+        self._ctx = ctx
+        self._began = anyio.current_time()
+        self._last = -1.0
+        self._pieces: Sequence[Piece] = ()
+        self._news = anyio.Event()
+
+    def report(self, pieces: Sequence[Piece]) -> None:
+        self._pieces = pieces
+        self._news.set()
+
+    async def keep_moving(self) -> None:
+        while True:
+            with anyio.move_on_after(AT_LEAST_EVERY):
+                await self._news.wait()
+            self._news = anyio.Event()
+            elapsed = anyio.current_time() - self._began
+            # The protocol wants every value above the one before, also for two looks in the same instant.
+            self._last = max(round(elapsed, 2), round(self._last + 0.01, 2))
+            await self._ctx.report_progress(self._last, message=f"{words_for(self._pieces)}, {elapsed:.0f} s")
+
+
+def words_for(pieces: Sequence[Piece]) -> str:
+    """Where these pieces stand, in words that a person can use."""
+    if not pieces:
+        return "Getting ready"
+    if len(pieces) == 1:
+        return _stage(pieces[0])
+    stages = Counter(_stage(piece) for piece in pieces if not piece.is_over)
+    stage = stages.most_common(1)[0][0] if stages else "Fetching the pictures"
+    return f"{stage}, {len(pieces) - stages.total()} of {len(pieces)} done"
+
+
+def _stage(piece: Piece) -> str:
+    if piece.error:
+        return "It failed"
+    if piece.is_made:
+        return "Fetching the picture"
+    if piece.task is None:
+        return "Sending the order to RunAPI"
+    if piece.trouble:
+        return "RunAPI did not answer the last look; asking again"
+    doing = "waits in RunAPI's queue" if piece.task.status == "pending" else "is painting"
+    return f"{title_of(piece.order)} {doing}"

@@ -1,0 +1,97 @@
+"""What can be read: prices, models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import Annotations
+
+from flux2_mcp.catalogue import Catalogue, Prices, catalogue
+from flux2_mcp.runapi.models import Action
+from flux2_mcp.server.wiring import Wiring
+
+ACTIONS: dict[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
+
+
+@dataclass
+class Shelf:
+    """Where the server's lifespan leaves its wiring: a resource without parameters is given no context."""
+
+    wiring: Wiring | None = None
+
+    @property
+    def open(self) -> Wiring:
+        """The wiring of the running server."""
+        assert self.wiring is not None, "resources are read while the server runs"  # noqa: S101 the SDK's promise
+        return self.wiring
+
+
+def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
+    """Offer what can be read."""
+    for_models = Annotations(audience=["assistant", "user"], priority=0.6)
+
+    @server.resource(
+        "flux2://pricing",
+        name="pricing",
+        title="Prices",
+        description="What one picture costs in US dollars, by model and resolution, and of when the prices are.",
+        mime_type="application/json",
+        annotations=for_models,
+    )
+    async def pricing() -> str:
+        prices = await (await shelf.open.prices()).current()
+        return json.dumps(price_facts(catalogue(), prices), indent=1)
+
+    @server.resource(
+        "flux2://models",
+        name="models",
+        title="Models",
+        description="What each model accepts: aspect ratios, resolutions, number of source images.",
+        mime_type="application/json",
+        annotations=for_models,
+    )
+    async def models() -> str:
+        return json.dumps(model_facts(catalogue()), indent=1)
+
+
+def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:
+    """Prices per picture in dollars; null where none is published."""
+    models = {
+        slug: {
+            each: cents / 100 if (cents := prices.cents.get(slug, {}).get(each)) is not None else None
+            for each in known.tier_of(slug).resolutions
+        }
+        for slug in known.slugs
+    }
+    return {
+        "currency": "USD",
+        "per": "picture",
+        "as_of": prices.as_of,
+        "source": "RunAPI's price list"
+        if prices.source == "RunAPI"
+        else "built into this server; RunAPI did not answer",
+        "models": models,
+        "notes": [
+            "null: no price is published; RunAPI states the cost in the result.",
+            "Failed tasks are not charged. Looking at a task is free.",
+        ],
+    }
+
+
+def model_facts(known: Catalogue) -> dict[str, object]:
+    """What each model accepts, for generate and for remix."""
+    return {
+        f"flux-2-{name}": {
+            "title": tier.title,
+            "about": tier.about,
+            "output_resolution": tier.resolutions,
+            "aspect_ratio": {tool: known.ratios(tier, action) for action, tool in ACTIONS.items()},
+            "aspect_ratio_required": tier.ratio_required,
+            "source_images": {"least": 1, "most": tier.most_sources},
+            "enable_safety_checker": tier.safety_switch,
+            "full_names": [slug for slug in known.slugs if slug.startswith(f"flux-2-{name}-")],
+        }
+        for name, tier in known.tiers.items()
+    }

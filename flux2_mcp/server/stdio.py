@@ -1,0 +1,46 @@
+"""Serve one host over stdin and stdout, and end cleanly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import anyio
+from mcp.server.mcpserver import MCPServer
+from mcp.server.stdio import stdio_server
+
+from flux2_mcp.server.wiring import Wiring
+
+LAST_RESORT = 5.0
+"""Seconds after a signal when the process ends whatever is still open."""
+
+
+async def serve_stdio(server: MCPServer[Wiring]) -> None:
+    """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are cancelled and wound up first."""
+    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] what run_stdio_async() runs
+    signals: list[int] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(_stop_on_signal, group.cancel_scope, signals)
+        async with stdio_server() as (read, write):
+            try:
+                await low.run(read, write, low.create_initialization_options())
+            finally:
+                if signals:
+                    # stdio_server() would wait for a thread that sits in readline() and cannot be cancelled.
+                    os._exit(128 + signals[0])
+        group.cancel_scope.cancel()
+
+
+async def _stop_on_signal(scope: anyio.CancelScope, signals: list[int]) -> None:
+    if sys.platform == "win32":
+        return  # a host on Windows ends us by closing stdin
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for number in received:
+            signals.append(number)
+            timer = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
+            timer.daemon = True
+            timer.start()
+            scope.cancel()
+            return

@@ -1,0 +1,162 @@
+"""The tools: arguments in, a result out; what happens in between is the studio's."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.resolve import Resolve
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, ToolAnnotations
+from pydantic import BeforeValidator, Field
+from starlette.requests import Request as HttpRequest
+
+from flux2_mcp.catalogue import Request
+from flux2_mcp.runapi.models import Action
+from flux2_mcp.server.calls import CarefulTool
+from flux2_mcp.server.hosts import wants_structure
+from flux2_mcp.server.progress import progress
+from flux2_mcp.server.wiring import Wiring, current_studio
+from flux2_mcp.server.wording import result_of
+from flux2_mcp.studio import DEFAULT_WAIT, LONGEST_WAIT, MOST_PICTURES, Piece, Studio
+
+
+def _nothing_as_empty(value: object) -> object:
+    return "" if value is None else value
+
+
+# Free text stays a plain `str` with "" for nothing: the SDK would read other strings as JSON, and Flux 2 takes prompts
+# that are JSON. Some hosts send null for what they leave out.
+Text = Annotated[str, BeforeValidator(_nothing_as_empty)]
+
+Prompt = Annotated[
+    Text, Field(description="What the picture shows, in any language: 3 to 5000 characters. Plain or JSON.")
+]
+Model = Annotated[
+    Text,
+    Field(description="flux-2-pro (fast, default), flux-2-flex (finer) or flux-2-max (best; 1k, no published price)."),
+]
+Ratio = Annotated[Text, Field(description="1:1 (default), 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3.")]
+RemixRatio = Annotated[
+    Text,
+    Field(description="1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3 or auto (the source's). flux-2-max needs one, not auto."),
+]
+Resolution = Annotated[Text, Field(description="1k (default) or 2k, which costs more. flux-2-max: 1k.")]
+Sources = Annotated[list[str], Field(description="1 to 8 images to start from (flux-2-max: 1), as https: URLs.")]
+Count = Annotated[int, Field(ge=1, le=MOST_PICTURES, description="How many different pictures; each is paid for.")]
+Safety = Annotated[bool | None, Field(description="RunAPI's content check, on or off; not for flux-2-max.")]
+Callback = Annotated[Text, Field(description="URL that RunAPI shall also notify when the picture is done.")]
+Wait = Annotated[
+    float,
+    Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the picture before handing back its id; 0: at once."),
+]
+Repeat = Annotated[bool, Field(description="Order anew even if the same request is still running or undelivered.")]
+TaskId = Annotated[Text, Field(description="The id from an earlier result.")]
+AnyAction = Annotated[Text, Field(description="text_to_image or remix_image; only speeds up finding a foreign task.")]
+
+TheStudio = Annotated[Studio, Resolve(current_studio)]
+Ctx = Context[Wiring]
+
+
+async def generate(
+    ctx: Ctx,
+    studio: TheStudio,
+    prompt: Prompt,
+    model: Model = "flux-2-pro",
+    aspect_ratio: Ratio = "",
+    output_resolution: Resolution = "",
+    count: Count = 1,
+    enable_safety_checker: Safety = None,
+    callback_url: Callback = "",
+    wait_seconds: Wait = DEFAULT_WAIT,
+    repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
+) -> CallToolResult:
+    """Make a picture from words. It costs money (see flux2://pricing) and takes 5 to 60 seconds. Returns a preview, the
+    file, the URL, the task id and the cost; or, when time runs out, the task id to go on with.
+    """  # noqa: D205 one paragraph, written for a model
+    request = Request(
+        action="text_to_image",
+        prompt=prompt,
+        model=model,
+        aspect_ratio=aspect_ratio or None,
+        output_resolution=output_resolution or None,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url or None,
+    )
+    async with progress(ctx) as report:
+        pieces = await studio.make(request, count=count, wait=wait_seconds, repeat=repeat, report=report)
+        return await _result(ctx, studio, pieces)
+
+
+async def remix(
+    ctx: Ctx,
+    studio: TheStudio,
+    prompt: Prompt,
+    source_image_urls: Sources,
+    model: Model = "flux-2-pro",
+    aspect_ratio: RemixRatio = "",
+    output_resolution: Resolution = "",
+    count: Count = 1,
+    enable_safety_checker: Safety = None,
+    callback_url: Callback = "",
+    wait_seconds: Wait = DEFAULT_WAIT,
+    repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
+) -> CallToolResult:
+    """Make a picture out of others: edit, restyle, combine. Costs, takes and returns the same as generate."""
+    request = Request(
+        action="remix_image",
+        prompt=prompt,
+        model=model,
+        source_image_urls=tuple(source_image_urls),
+        aspect_ratio=aspect_ratio or None,
+        output_resolution=output_resolution or None,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url or None,
+    )
+    async with progress(ctx) as report:
+        pieces = await studio.make(request, count=count, wait=wait_seconds, repeat=repeat, report=report)
+        return await _result(ctx, studio, pieces)
+
+
+async def task_status(
+    ctx: Ctx, studio: TheStudio, task_id: TaskId, action: AnyAction = "", wait_seconds: Wait = DEFAULT_WAIT
+) -> CallToolResult:
+    """Say how a picture is doing, and wait for it; free. Needs only the id, ours or RunAPI's, also of a task that was
+    made elsewhere with the same key. A finished picture is returned as by generate.
+    """  # noqa: D205 one paragraph, written for a model
+    known = action if action in {"text_to_image", "remix_image"} else None
+    async with progress(ctx) as report:
+        pieces = await studio.status(
+            task_id.strip(), action=cast("Action | None", known), wait=wait_seconds, report=report
+        )
+        return await _result(ctx, studio, pieces)
+
+
+async def _result(ctx: Ctx, studio: Studio, pieces: list[Piece]) -> CallToolResult:
+    from flux2_mcp.images import previews
+
+    settings = ctx.request_context.lifespan_context.surroundings.settings
+    pictures = [shot.picture for piece in pieces for shot in piece.shots if shot.picture]
+    edge = 1024 if settings.preview == "auto" else settings.preview
+    shown = [] if edge == "off" else await previews(pictures, edge=edge)
+    result = result_of(pieces, shown, structured=wants_structure(ctx, "auto"))
+    if not await _is_gone(ctx):
+        studio.hand_over(pieces)
+    return result
+
+
+async def _is_gone(ctx: Ctx) -> bool:
+    """Whether the client hung up. Over HTTP in the legacy era, nobody cancels its call then."""
+    request = ctx.request_context.request
+    return isinstance(request, HttpRequest) and await request.is_disconnected()
+
+
+def tools() -> list[Tool]:
+    """All tools, in the order in which they are listed."""
+    spends = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
+    looks = ToolAnnotations(read_only_hint=True, open_world_hint=True)
+    return [
+        CarefulTool.of(generate, title="Make a picture", annotations=spends),
+        CarefulTool.of(remix, title="Remix pictures", annotations=spends),
+        CarefulTool.of(task_status, title="Look at a picture's task", annotations=looks),
+    ]

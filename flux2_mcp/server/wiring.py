@@ -1,0 +1,149 @@
+"""What lives with the process, and what is made per request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp.server.mcpserver import Context
+
+from flux2_mcp import __version__, credentials, tasks
+from flux2_mcp.catalogue import PriceList, catalogue
+from flux2_mcp.errands import Errands, errands
+from flux2_mcp.history import History
+from flux2_mcp.settings import Settings
+from flux2_mcp.studio import Deliveries, Studio
+
+if TYPE_CHECKING:
+    import httpx
+
+    from flux2_mcp.images import Fetcher
+    from flux2_mcp.runapi.client import Connection
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Everything outside that a server touches; tests pass their own."""
+
+    settings: Settings
+    home: Path
+    transport: httpx.AsyncBaseTransport | None = None
+    """The way to RunAPI and to its pictures; the network when None."""
+    history: History | None = None
+    pauses: Callable[[], Iterator[float]] = tasks.pauses
+    sleep: tasks.Sleep = anyio.sleep
+
+
+@dataclass
+class Upstream:
+    """One RunAPI, and what was learnt about it; shared by all keys."""
+
+    connection: Connection
+    fetcher: Fetcher
+    prices: PriceList
+
+
+@dataclass
+class Wiring:
+    """What lives with the process. Connections are opened when they are first needed."""
+
+    surroundings: Surroundings
+    errands: Errands
+    history: History
+    deliveries: Deliveries
+    closing: AsyncExitStack
+    upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
+
+    async def studio(self) -> Studio:
+        """A studio with the key as it is configured at this moment.
+
+        Raises:
+            NoApiKey: There is no key.
+            UnusableApiKey: What is configured cannot be one.
+            InsecureBaseUrl: The key would travel without TLS.
+        """
+        from flux2_mcp.runapi.client import RunAPI
+
+        surroundings = self.surroundings
+        held = await anyio.to_thread.run_sync(
+            partial(credentials.credentials, surroundings.settings, home=surroundings.home)
+        )
+        upstream = self.upstream(held.base_url)
+        return Studio(
+            owner=f"local {upstream.connection.origin}",
+            runapi=RunAPI(upstream.connection, held.key),
+            catalogue=catalogue(),
+            prices=upstream.prices,
+            history=self.history,
+            fetcher=upstream.fetcher,
+            errands=self.errands,
+            deliveries=self.deliveries,
+            folder=await anyio.to_thread.run_sync(self._folder),
+            pauses=surroundings.pauses,
+            sleep=surroundings.sleep,
+        )
+
+    async def prices(self) -> PriceList:
+        """The prices of the configured RunAPI; asking for them needs no key."""
+        surroundings = self.surroundings
+        base_url = await anyio.to_thread.run_sync(
+            partial(credentials.base_url, surroundings.settings, home=surroundings.home)
+        )
+        return self.upstream(base_url).prices
+
+    def upstream(self, base_url: str) -> Upstream:
+        """The connections to this RunAPI."""
+        if base_url not in self.upstreams:
+            self.upstreams[base_url] = self._connect(base_url)
+        return self.upstreams[base_url]
+
+    def _connect(self, base_url: str) -> Upstream:
+        from flux2_mcp.images import Fetcher
+        from flux2_mcp.runapi.client import Connection, RunAPI
+
+        surroundings = self.surroundings
+        connection = Connection(
+            base_url,
+            dialect=surroundings.settings.dialect,
+            user_agent=f"flux2-mcp/{__version__}",
+            transport=surroundings.transport,
+            sleep=surroundings.sleep,
+        )
+        fetcher = Fetcher(runapi_origin=connection.origin, transport=surroundings.transport)
+        self.closing.push_async_callback(connection.aclose)
+        self.closing.push_async_callback(fetcher.aclose)
+        anybody = RunAPI(connection, key="")
+        return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
+
+    def _folder(self) -> Path | None:
+        from flux2_mcp.images import default_folder
+
+        settings = self.surroundings.settings
+        if settings.save == "off":
+            return None
+        return default_folder(settings.output_dir, home=self.surroundings.home)
+
+
+@asynccontextmanager
+async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
+    """The wiring for as long as the server runs."""
+    history = surroundings.history or History(None)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(history.aclose)
+        opened = await closing.enter_async_context(errands())
+        deliveries = Deliveries(history, opened)
+        try:
+            yield Wiring(surroundings, opened, history, deliveries, closing)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await deliveries.write_down()
+
+
+async def current_studio(ctx: Context[Wiring]) -> Studio:
+    """The studio of whoever makes this request; for `Resolve`, so that no schema shows it."""
+    return await ctx.request_context.lifespan_context.studio()

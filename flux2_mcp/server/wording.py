@@ -1,0 +1,203 @@
+"""Results as blocks that a model and a person can use."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
+
+from flux2_mcp.catalogue import catalogue
+from flux2_mcp.history import Order
+from flux2_mcp.images import Preview
+from flux2_mcp.studio import Piece, Shot
+
+Facts = dict[str, object]
+
+
+def title_of(order: Order) -> str:
+    """The model in words: "Flux 2 Pro"."""
+    return catalogue().tier_of(order.model).title if order.model else "Flux 2"
+
+
+def result_of(pieces: Sequence[Piece], previews: Sequence[Preview], *, structured: bool) -> CallToolResult:
+    """One call's result: words first, then the previews, then links to the originals.
+
+    Structured content goes with what is unfinished in any case: there is no picture yet that it could displace.
+
+    Raises:
+        ToolError: No picture came of it, and none will.
+    """
+    if all(piece.error for piece in pieces):
+        raise ToolError(_failures(pieces))
+    blocks: list[ContentBlock] = [TextContent(text=text_of(pieces, shown=len(previews)))]
+    blocks += [
+        ImageContent(data=base64.b64encode(each.data).decode("ascii"), mime_type=each.media_type) for each in previews
+    ]
+    blocks += [_link(piece, nth, shot) for piece in pieces for nth, shot in enumerate(piece.shots)]
+    carries = structured or not previews
+    return CallToolResult(content=blocks, structured_content=facts_of(pieces) if carries else None)
+
+
+def text_of(pieces: Sequence[Piece], *, shown: int) -> str:
+    """What happened, what it cost, where everything is, and the next step."""
+    if len(pieces) == 1:
+        lines = _lines(pieces[0])
+    else:
+        lines = [_summary(pieces)]
+        for number, piece in enumerate(pieces, 1):
+            first, *rest = _lines(piece)
+            lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
+    lines.append(_next_step(pieces) or _about_seeing(shown))
+    return "\n".join(line for line in lines if line)
+
+
+def facts_of(pieces: Sequence[Piece]) -> Facts:
+    """The same as data, never with the bytes of a picture."""
+    costs = [piece.order.settled_cents for piece in pieces]
+    known = [cents for cents in costs if cents is not None]
+    facts: Facts = {
+        "completed": all(piece.is_over for piece in pieces),
+        "pictures": [_facts_of_piece(piece) for piece in pieces],
+        "cost_usd": sum(known) / 100 if known else None,
+        "next_step": _next_step(pieces),
+    }
+    return _without_nothing(facts)
+
+
+def dollars(cents: int | None) -> str:
+    """US cents as people write them."""
+    return "not stated" if cents is None else f"${cents / 100:.2f}"
+
+
+def _summary(pieces: Sequence[Piece]) -> str:
+    made = sum(piece.is_made for piece in pieces)
+    failed = sum(piece.error is not None for piece in pieces)
+    going = len(pieces) - made - failed
+    parts = [f"{made} of {len(pieces)} pictures are made"]
+    parts += [f"{going} still being made"] if going else []
+    parts += [f"{failed} without a picture so far"] if failed else []
+    total = sum(piece.order.settled_cents or 0 for piece in pieces)
+    return f"{', '.join(parts)}; charged {dollars(total)} in all."
+
+
+def _lines(piece: Piece) -> list[str]:
+    if piece.error:
+        return [str(piece.error)]
+    if not piece.is_made:
+        return _unfinished_lines(piece)
+    order = piece.order
+    seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
+    after = f" in {seconds:.0f} s" if seconds and not order.made_elsewhere else ""
+    resumed = " (found again, not ordered anew)" if piece.resumed and not order.made_elsewhere else ""
+    lines = [f"{title_of(order)} made the picture{after}{resumed}."]
+    for shot in piece.shots:
+        lines += _shot_lines(shot, order.urls_expire_at)
+    return [*lines, f"{_handle(piece)} · cost: {_cost(order)}"]
+
+
+def _unfinished_lines(piece: Piece) -> list[str]:
+    order = piece.order
+    state = piece.task.word or piece.task.status if piece.task else "sent, not answered yet"
+    lines = [f"The picture is not ready yet: {title_of(order)} is still at work. completed: false, status: {state}."]
+    if piece.resumed:
+        lines.append("This is the order that was placed before; nothing was ordered anew.")
+    if piece.trouble:
+        lines.append(f"The last look saw nothing: {piece.trouble.message}")
+    return [*lines, f"{_handle(piece)} · expected cost: {dollars(order.estimated_cents)}"]
+
+
+def _handle(piece: Piece) -> str:
+    return f"task_id='{piece.id}' · model: {piece.order.model or 'not stated'}"
+
+
+def _shot_lines(shot: Shot, expires: datetime | None) -> list[str]:
+    lines: list[str] = []
+    if shot.path:
+        lines.append(f"File: {shot.path}")
+    until = f" (until {expires:%Y-%m-%d %H:%M} UTC)" if expires else ""
+    lines.append(f"URL: {shot.url}{until}")
+    if shot.picture:
+        kind = shot.picture.media_type.removeprefix("image/").upper()
+        lines.append(f"Size: {shot.picture.width} × {shot.picture.height} pixels, {kind}")
+    if shot.trouble:
+        lines.append(str(shot.trouble))
+    elif not shot.picture:
+        lines.append("It is still being fetched; task_status shows it once it is here.")
+    return lines
+
+
+def _cost(order: Order) -> str:
+    if order.settled_cents is not None:
+        return dollars(order.settled_cents)
+    if order.estimated_cents is None:
+        return "not stated"
+    return f"about {dollars(order.estimated_cents)} (RunAPI has not stated it)"
+
+
+def _next_step(pieces: Sequence[Piece]) -> str:
+    going = [piece.id for piece in pieces if not piece.is_over]
+    if not going:
+        return ""
+    calls = " and ".join(f"task_status with task_id='{task_id}'" for task_id in going)
+    return f"Call {calls} in a minute; do not generate again: it is already being made and is paid for once."
+
+
+def _about_seeing(shown: int) -> str:
+    if not shown:
+        return "No preview is attached. Give the person the file and the URL, and do not describe the picture."
+    attached = "A preview is" if shown == 1 else f"{shown} previews are"
+    return f"{attached} attached. Do not describe what you cannot see; give the person the file and the URL."
+
+
+def _failures(pieces: Sequence[Piece]) -> str:
+    messages = list(dict.fromkeys(str(piece.error) for piece in pieces))
+    if len(messages) == 1:
+        return messages[0]
+    return "\n".join(f"{number}. {message}" for number, message in enumerate(messages, 1))
+
+
+def _facts_of_piece(piece: Piece) -> Facts:
+    order = piece.order
+    status = "failed" if piece.error else "completed" if piece.is_made else "running"
+    return _without_nothing(
+        {
+            "task_id": piece.id,
+            "status": status,
+            "model": order.model or None,
+            "cost_usd": None if order.settled_cents is None else order.settled_cents / 100,
+            "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
+            "resumed": piece.resumed or None,
+            "error": str(piece.error) if piece.error else None,
+            "images": [_facts_of_shot(shot, order.urls_expire_at) for shot in piece.shots] or None,
+        }
+    )
+
+
+def _facts_of_shot(shot: Shot, expires: datetime | None) -> Facts:
+    return _without_nothing(
+        {
+            "path": str(shot.path) if shot.path else None,
+            "url": shot.url,
+            "url_expires_at": expires.isoformat(timespec="seconds") if expires else None,
+            "width": shot.picture.width if shot.picture else None,
+            "height": shot.picture.height if shot.picture else None,
+            "media_type": shot.picture.media_type if shot.picture else None,
+            "note": str(shot.trouble) if shot.trouble else None,
+        }
+    )
+
+
+def _without_nothing(facts: Facts) -> Facts:
+    return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def _link(piece: Piece, nth: int, shot: Shot) -> ResourceLink:
+    return ResourceLink(
+        name=shot.path.name if shot.path else f"{piece.id}-{nth}",
+        uri=f"flux2://tasks/{piece.id}/images/{nth}",
+        mime_type=shot.picture.media_type if shot.picture else "image/png",
+        size=len(shot.picture.data) if shot.picture else None,
+    )

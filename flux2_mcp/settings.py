@@ -1,0 +1,60 @@
+"""What a user can configure: one frozen model, read from a mapping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from flux2_mcp.errors import BadSetting
+
+PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\w+%")
+"""What a host leaves behind when it does not expand a variable: `${KEY}`, `$KEY`, `%KEY%`."""
+
+Edge = Annotated[int, Field(ge=64, le=2048)]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseModel):
+    """The environment variables that this server understands; a field's alias is the variable's name."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    api_key: Annotated[SecretStr | None, Field(alias="RUNAPI_API_KEY")] = None
+    base_url: Annotated[str | None, Field(alias="RUNAPI_BASE_URL")] = None
+    """RunAPI's address; the shared config file and then https://runapi.ai when None."""
+    dialect: Annotated[Literal["auto", "sdk", "v1"], BeforeValidator(_lower), Field(alias="RUNAPI_DIALECT")] = "auto"
+    runapi_config_dir: Annotated[str | None, Field(alias="RUNAPI_CONFIG_DIR")] = None
+    xdg_config_home: Annotated[str | None, Field(alias="XDG_CONFIG_HOME")] = None
+    output_dir: Annotated[str | None, Field(alias="FLUX2_OUTPUT_DIR")] = None
+    """Where pictures are saved; "Flux 2" in the user's Pictures folder when None."""
+    save: Annotated[Literal["on", "off"], BeforeValidator(_lower), Field(alias="FLUX2_SAVE")] = "on"
+    preview: Annotated[Literal["auto", "off"] | Edge, BeforeValidator(_lower), Field(alias="FLUX2_PREVIEW")] = "auto"
+    """Longest edge of previews in pixels; "auto" is 1024."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the variables that are set; an empty one counts as not set, and so does an unexpanded placeholder.
+
+        The key is the exception: a placeholder there is kept, so that the first paid call can explain it.
+
+        Raises:
+            BadSetting: Names each variable that cannot be used, and what it may be. Values are not quoted.
+        """
+        names = {str(field.alias) for field in cls.model_fields.values()}
+        values = {name: environ[name].strip() for name in names if environ.get(name, "").strip()}
+        usable = {
+            name: value
+            for name, value in values.items()
+            if name == "RUNAPI_API_KEY" or not PLACEHOLDER.fullmatch(value)
+        }
+        try:
+            return cls.model_validate(usable)
+        except ValidationError as error:
+            problems = dict.fromkeys(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+            raise BadSetting("; ".join(problems) + ".") from None

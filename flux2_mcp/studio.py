@@ -1,0 +1,349 @@
+"""What a user can do: have pictures made, have pictures remixed, ask how a task is doing.
+
+Each picture is an order in the history before anything is sent. What costs money (the create request) and what keeps
+the result (fetching and saving) are errands: they end well even when the call that wanted them is cancelled or runs out
+of time. Looking at a task belongs to the call and stops with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+import anyio
+
+from flux2_mcp import images, tasks
+from flux2_mcp.catalogue import Catalogue, PriceList, Request
+from flux2_mcp.errands import Errands
+from flux2_mcp.errors import (
+    Flux2Error,
+    NoImages,
+    NoSuchTask,
+    NotFound,
+    OutcomeUnknown,
+    PictureNotSaved,
+    PictureUnavailable,
+    RunApiError,
+    TaskFailed,
+)
+from flux2_mcp.history import History, Intent, Order
+from flux2_mcp.images import Picture
+from flux2_mcp.runapi.models import Action, DialectName, Task
+
+if TYPE_CHECKING:
+    from flux2_mcp.runapi.client import RunAPI
+
+DEFAULT_WAIT = 45.0
+"""Seconds; several hosts give up on a call after 60."""
+LONGEST_WAIT = 600.0
+MOST_PICTURES = 8
+LEAST_PATIENCE = 3.0
+"""Seconds that a create request, and the one look of `status`, get even when the caller wants to wait less."""
+RESUME_WITHIN = timedelta(minutes=15)
+TIME_TO_READ = 1.0
+"""Seconds that a host gets to read a result."""
+URLS_LAST = timedelta(days=7)
+"""RunAPI keeps generated files for seven days."""
+
+
+@dataclass
+class Shot:
+    """One image of a finished task: where it is, and its bytes once they are here."""
+
+    url: str
+    picture: Picture | None = None
+    path: Path | None = None
+    trouble: Flux2Error | None = None
+    """Why it could not be fetched or saved. It was paid for all the same."""
+
+
+@dataclass
+class Piece:
+    """One picture that somebody asked for, and how far it has come."""
+
+    order: Order
+    body: Mapping[str, object] | None = None
+    """The JSON to order it with; the history may not keep it."""
+    resumed: bool = False
+    task: Task | None = None
+    shots: list[Shot] = field(default_factory=list[Shot])
+    trouble: RunApiError | None = None
+    """Why the last look saw nothing; the task goes on."""
+    error: Flux2Error | None = None
+
+    @property
+    def id(self) -> str:
+        """RunAPI's id when there is one, else ours; `status` understands both."""
+        return self.order.task_id or self.order.id
+
+    @property
+    def is_made(self) -> bool:
+        """Whether RunAPI has finished the picture."""
+        return bool(self.shots)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen at RunAPI."""
+        return self.is_made or self.error is not None
+
+
+Report = Callable[[Sequence[Piece]], None]
+
+
+def _unheard(_: Sequence[Piece]) -> None:
+    """For callers that do not want to know how it is going."""
+
+
+class Deliveries:
+    """Which results were handed to a host. After that, the same words mean a new picture.
+
+    The history hears of it a moment later: a process that is killed before the host has read the result must not have
+    said that it was delivered. Within this process it counts at once.
+    """
+
+    def __init__(self, history: History, errands: Errands, *, sleep: tasks.Sleep = anyio.sleep) -> None:
+        self._history = history
+        self._errands = errands
+        self._sleep = sleep
+        self._handed_over: set[tuple[str, str]] = set()
+
+    def note(self, owner: str, pieces: Iterable[Piece]) -> None:
+        """These pieces' results go to the host now."""
+        self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.is_made}
+        self._errands.start("deliveries", self._write_down_soon)
+
+    async def write_down(self) -> None:
+        """Tell the history now."""
+        handed_over, self._handed_over = self._handed_over, set()
+        for owner in {owner for owner, _ in handed_over}:
+            await self._history.delivered(*(id for each, id in handed_over if each == owner), owner=owner)
+
+    async def _write_down_soon(self) -> None:
+        await self._sleep(TIME_TO_READ)
+        await self.write_down()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """RunAPI, a history and a folder, in the hands of one owner."""
+
+    owner: str
+    runapi: RunAPI
+    catalogue: Catalogue
+    prices: PriceList
+    history: History
+    fetcher: images.Fetcher
+    errands: Errands
+    deliveries: Deliveries
+    folder: Path | None
+    """Where pictures are saved; None to save nothing."""
+    pauses: Callable[[], Iterator[float]] = tasks.pauses
+    sleep: tasks.Sleep = anyio.sleep
+
+    async def make(
+        self,
+        request: Request,
+        *,
+        count: int = 1,
+        wait: float = DEFAULT_WAIT,
+        repeat: bool = False,
+        report: Report = _unheard,
+    ) -> list[Piece]:
+        """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
+
+        Each picture has its own outcome in its own piece; a failure of one is not raised.
+
+        Raises:
+            RequestRefused: Nothing was ordered.
+        """
+        request = self.catalogue.check(request)
+        await self.deliveries.write_down()
+        self.errands.start("prices", self.prices.current)
+        intents = [self._intent(request, nth, count) for nth in range(count)]
+        opened = await self.history.open_orders(
+            intents, owner=self.owner, resume_within=None if repeat else RESUME_WITHIN
+        )
+        pieces = [Piece(order, request.body, resumed) for order, resumed in opened]
+        await self._bring_all(pieces, wait, report)
+        return pieces
+
+    async def status(
+        self, task_id: str, *, action: Action | None = None, wait: float = DEFAULT_WAIT, report: Report = _unheard
+    ) -> list[Piece]:
+        """Look at a task at least once, and wait for it for at most `wait` seconds.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows it.
+            RunApiError: RunAPI could not be asked.
+        """
+        order = await self.history.find(self.owner, task_id)
+        piece = Piece(order, order.request, resumed=True) if order else await self._adopted(task_id, action)
+        await self._bring_all([piece], wait, report)
+        return [piece]
+
+    def _intent(self, request: Request, nth: int, count: int) -> Intent:
+        return Intent(
+            wish=_fingerprint(request, count),
+            nth=nth,
+            idempotency_key=str(uuid4()),
+            action=request.action,
+            model=request.model,
+            request=request.body,
+            prompt=request.prompt,
+            estimated_cents=self.prices.known.of(request),
+        )
+
+    def hand_over(self, pieces: Sequence[Piece]) -> None:
+        """Note that the results of these pieces go to the host now."""
+        self.deliveries.note(self.owner, pieces)
+
+    async def _adopted(self, task_id: str, action: Action | None) -> Piece:
+        """A task that was made elsewhere with this key."""
+        try:
+            task = await self.runapi.find(task_id, action=action)
+        except NotFound as error:
+            msg = f"Neither this server nor RunAPI knows a task {task_id[:140]!r} for this key."
+            remedy = "Check the id; every result carries its own. RunAPI shows tasks only to the key that made them."
+            raise NoSuchTask(msg, remedy=remedy) from error
+        order = await self.history.adopt(
+            owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
+        )
+        return Piece(order, resumed=True, task=task)
+
+    async def _bring_all(self, pieces: Sequence[Piece], wait: float, report: Report) -> None:
+        """Take every piece as far as it gets within `wait` seconds; one that fails stops no other."""
+        deadline = anyio.current_time() + wait
+
+        async def bring(piece: Piece) -> None:
+            try:
+                await self._bring(piece, deadline, lambda: report(pieces))
+            except Flux2Error as error:
+                piece.error = error
+            report(pieces)
+
+        report(pieces)
+        async with anyio.create_task_group() as group:
+            for piece in pieces:
+                group.start_soon(bring, piece)
+
+    async def _bring(self, piece: Piece, deadline: float, changed: Callable[[], None]) -> None:
+        """Take one piece as far as it gets before the deadline, in seconds of the event loop's clock."""
+        at_least = max(deadline, anyio.current_time() + LEAST_PATIENCE)
+        if piece.order.state == "failed":
+            raise TaskFailed(piece.order.error or "The task failed.", task_id=piece.id)
+        if piece.order.state != "completed":
+            with anyio.CancelScope(deadline=at_least):
+                piece.task = piece.task or await self._placed(piece)
+            changed()
+            await self._watch(piece, deadline, at_least, changed)
+        if piece.order.state == "completed":
+            piece.shots = [Shot(url) for url in piece.order.urls]
+            changed()
+            with anyio.CancelScope(deadline=at_least if piece.resumed else deadline):
+                piece.shots = await self.errands.run(f"collect {piece.order.id}", partial(self._collect, piece.order))
+
+    async def _placed(self, piece: Piece) -> Task:
+        """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
+        order = piece.order
+        if order.task_id is None:
+            piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.body))
+            return task
+        dialect = cast("DialectName", order.dialect) if order.dialect in {"sdk", "v1"} else None
+        action = cast("Action", order.action) if order.action else None
+        return Task(id=order.task_id, status="processing", action=action, dialect=dialect)
+
+    async def _place(self, order: Order, body: Mapping[str, object] | None) -> tuple[Order, Task]:
+        body = order.request or body
+        if body is None:
+            msg = "The answer to this order was lost, and the history keeps no requests."
+            raise OutcomeUnknown(msg, order_id=order.id)
+        try:
+            task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
+        except RunApiError as error:
+            if error.in_doubt:
+                await self.history.unknown(order, error=error.message)
+                raise OutcomeUnknown(error.message, order_id=order.id) from error
+            await self.history.finished(order, state="failed", error=error.message)
+            raise
+        return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
+
+    async def _watch(self, piece: Piece, deadline: float, at_least: float, changed: Callable[[], None]) -> None:
+        """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
+        if piece.task is None:
+            return
+        waits = chain([0.0], self.pauses()) if piece.resumed else self.pauses()
+        with anyio.CancelScope(deadline=at_least if piece.resumed else deadline):
+            async with aclosing(tasks.watch(self.runapi, piece.task, waits=waits, sleep=self.sleep)) as looks:
+                async for look in looks:
+                    piece.task, piece.trouble = look.task, look.trouble
+                    changed()
+                    if anyio.current_time() >= deadline:
+                        break
+        if piece.task.is_over:
+            await self._conclude(piece, piece.task)
+
+    async def _conclude(self, piece: Piece, task: Task) -> None:
+        """Write down how the task ended.
+
+        Raises:
+            TaskFailed: It failed.
+        """
+        if task.status == "failed":
+            failure = TaskFailed(
+                f"RunAPI could not make the picture: {task.error or 'no reason given'}.", task_id=task.id
+            )
+        elif not task.images:
+            failure = NoImages(
+                "RunAPI says the task is completed, but it has no image.", task_id=task.id, cost_cents=task.cost_cents
+            )
+        else:
+            piece.order = await self.history.finished(
+                piece.order,
+                state="completed",
+                urls=task.images,
+                urls_expire_at=datetime.now(UTC) + URLS_LAST,
+                settled_cents=task.cost_cents,
+            )
+            return
+        piece.order = await self.history.finished(
+            piece.order, state="failed", settled_cents=task.cost_cents, error=failure.message
+        )
+        raise failure
+
+    async def _collect(self, order: Order) -> list[Shot]:
+        """The pictures of a completed order: from disk where they were saved, else fetched and saved now."""
+        shots = [Shot(url) for url in order.urls]
+        async with anyio.create_task_group() as group:
+            for nth, shot in enumerate(shots):
+                saved = Path(order.paths[nth]) if nth < len(order.paths) else None
+                group.start_soon(self._collect_one, order, shot, saved)
+        if paths := [shot.path for shot in shots if shot.path]:
+            await self.history.saved(order, paths)
+        return shots
+
+    async def _collect_one(self, order: Order, shot: Shot, saved: Path | None) -> None:
+        try:
+            if saved and (picture := await images.read(saved)):
+                shot.picture, shot.path = picture, saved
+                return
+            shot.picture = await self.fetcher.fetch(shot.url)
+            if self.folder:
+                name = images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
+                shot.path = await images.save(shot.picture, folder=self.folder, name=name)
+        except (PictureUnavailable, PictureNotSaved) as error:
+            shot.trouble = error
+
+
+def _fingerprint(request: Request, count: int) -> str:
+    """What makes two requests the same wish."""
+    wish = json.dumps([request.action, count, request.body], sort_keys=True)
+    return hashlib.sha256(wish.encode()).hexdigest()

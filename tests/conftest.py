@@ -1,0 +1,33 @@
+"""What every test stands on: one event loop, no blocking calls in it, and an environment of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls_are_errors() -> Iterator[BlockBuster]:
+    """A stray open() or sqlite3 call of ours in the event loop fails the test that makes it."""
+    with blockbuster_ctx("flux2_mcp") as blockbuster:
+        # build_server() reads one small file of ours, once; tests build their servers inside the loop.
+        blockbuster.functions["io.TextIOWrapper.read"].can_block_in("flux2_mcp/catalogue.py", "catalogue")
+        yield blockbuster
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, proxy or folder of the developer's gets into a test, and nothing is left in their home."""
+    for name in os.environ:
+        if name.upper().endswith("_PROXY") or name.startswith(("RUNAPI_", "FLUX2_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -1,0 +1,81 @@
+"""A whole small world for a test: an MCP client, our server, and a simulated RunAPI, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+
+import anyio
+import httpx
+from mcp.client import Client
+from mcp_types import CallToolResult, Implementation, TextContent
+
+from flux2_mcp.server.app import build_server
+from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.settings import Settings
+from flux2_mcp.simulator import Script, Simulator
+
+KEY = "runapi_testkey0123456789"
+BASE_URL = "https://runapi.test"
+
+
+def at_once() -> Iterator[float]:
+    """No pauses between looks."""
+    return repeat(0.0)
+
+
+async def no_sleep(_: float) -> None:
+    """Waiting that takes no time, but lets others go on."""
+    await anyio.lowlevel.checkpoint()
+
+
+@dataclass
+class World:
+    """Everything that a test may look at afterwards."""
+
+    simulator: Simulator
+    home: Path
+    transport: httpx.AsyncBaseTransport | None = None
+    """Between our server and the simulator; for faults that a server cannot have."""
+    environ: dict[str, str] = field(default_factory=dict[str, str])
+    pauses: Callable[[], Iterator[float]] = at_once
+
+    @property
+    def output(self) -> Path:
+        return self.home / "pictures"
+
+    def surroundings(self) -> Surroundings:
+        environ = {
+            "RUNAPI_API_KEY": KEY,
+            "RUNAPI_BASE_URL": BASE_URL,
+            "FLUX2_OUTPUT_DIR": str(self.output),
+            **self.environ,
+        }
+        return Surroundings(
+            settings=Settings.from_environ(environ),
+            home=self.home,
+            transport=self.transport or httpx.ASGITransport(self.simulator),
+            pauses=self.pauses,
+            sleep=no_sleep if self.pauses is at_once else anyio.sleep,
+        )
+
+    @asynccontextmanager
+    async def client(self, name: str = "test") -> AsyncGenerator[Client, None]:
+        """A client that is connected to a server of its own, started now."""
+        with anyio.fail_after(30):
+            about = Implementation(name=name, version="1")
+            async with Client(build_server(self.surroundings()), client_info=about) as client:
+                yield client
+
+
+def world(home: Path, script: Script | None = None, **more: object) -> World:
+    """A world whose RunAPI finishes every picture at the second look, unless the script says otherwise."""
+    return World(Simulator(script or Script(looks_until_done=2)), home, **more)  # pyright: ignore[reportArgumentType]
+
+
+def text_of(result: CallToolResult) -> str:
+    """All words of a result."""
+    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
