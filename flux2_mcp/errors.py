@@ -23,7 +23,8 @@ Flux2Error
 ├── TaskFailed              RunAPI gave up on the task
 │   └── NoImages            the task completed without any image
 ├── NoSuchTask              nobody knows that id
-└── PictureUnavailable      the picture exists, but its bytes could not be had
+├── PictureUnavailable      the picture exists, but its bytes could not be had
+└── PictureNotSaved         the picture is there, but could not be written to disk
 """
 
 from __future__ import annotations
@@ -231,5 +232,11 @@ class NoSuchTask(Flux2Error):
 
 class PictureUnavailable(Flux2Error):
     """The picture exists and was paid for, but its bytes could not be had."""
+
+    charge = ""
+
+
+class PictureNotSaved(Flux2Error):
+    """The picture could not be written to disk; its bytes are still at hand."""
 
     charge = ""

@@ -1,0 +1,29 @@
+"""Pictures: fetch with limits, recognise by bytes, preview, name safely, save atomically."""
+
+from __future__ import annotations
+
+from flux2_mcp.images.fetching import Fetcher, FetchLimits
+from flux2_mcp.images.naming import file_name
+from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, recognise
+from flux2_mcp.images.places import Destination, default_folder, in_container, resolve_save_to
+from flux2_mcp.images.previews import Preview, previews
+from flux2_mcp.images.reading import read
+from flux2_mcp.images.saving import save
+
+__all__ = [
+    "MAX_PIXELS",
+    "Destination",
+    "FetchLimits",
+    "Fetcher",
+    "MediaType",
+    "Picture",
+    "Preview",
+    "default_folder",
+    "file_name",
+    "in_container",
+    "previews",
+    "read",
+    "recognise",
+    "resolve_save_to",
+    "save",
+]

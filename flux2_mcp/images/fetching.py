@@ -1,0 +1,218 @@
+"""Fetch a picture from where RunAPI says it is, without being led anywhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+
+from flux2_mcp.errors import PictureUnavailable
+from flux2_mcp.images.addresses import Resolve, is_literal, is_public, system_resolver
+from flux2_mcp.images.pictures import MAX_PIXELS, Picture, in_worker, recognise
+
+if TYPE_CHECKING:
+    import httpx
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+ADDRESSES_TRIED: Final = 3
+
+_HEADERS: Final = {
+    "Accept": "image/png, image/jpeg, image/webp, image/gif",
+    # Otherwise a small answer could unpack to a large one before it is counted.
+    "Accept-Encoding": "identity",
+    "User-Agent": "flux2-mcp",
+}
+_TIMEOUTS: Final = {"connect": 10.0, "read": 20.0, "write": 10.0, "pool": 30.0}
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """How much of a stranger's answer is accepted: bytes, seconds in all, redirects, pixels."""
+
+    max_bytes: int = 40_000_000
+    seconds: float = 60
+    redirects: int = 3
+    max_pixels: int = MAX_PIXELS
+
+
+class _Hiccup(PictureUnavailable):
+    """A failure that may be gone the next moment."""
+
+
+class Fetcher:
+    """Fetches pictures from RunAPI's own origin, and by https from public addresses; one per process.
+
+    It speaks to the transport below an httpx client: there are no cookies, no credentials, no redirects and no proxies
+    that would have to be turned off. A proxy would look the name up itself and reach an address that nobody checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        runapi_origin: str,
+        limits: FetchLimits = FetchLimits(),
+        transport: httpx.AsyncBaseTransport | None = None,
+        resolve: Resolve | None = None,
+    ) -> None:
+        self._runapi_origin = runapi_origin
+        self._limits = limits
+        self._transport = transport
+        self._resolve: Resolve = resolve or system_resolver
+        self._opening = anyio.Lock()
+
+    async def fetch(self, url: str) -> Picture:
+        """The picture at this address, recognised by its bytes.
+
+        Raises:
+            PictureUnavailable: What went wrong, with the host but never the rest of the address: it may be signed.
+        """
+        try:
+            with anyio.fail_after(self._limits.seconds):
+                data = await self._download(_address(url))
+        except TimeoutError as error:
+            msg = f"The picture did not arrive within {self._limits.seconds:g} seconds."
+            raise PictureUnavailable(msg) from error
+        return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels))
+
+    async def aclose(self) -> None:
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def _download(self, url: httpx.URL) -> bytes:
+        try:
+            return await self._follow(url)
+        except _Hiccup:
+            return await self._follow(url)
+
+    async def _follow(self, url: httpx.URL) -> bytes:
+        for _ in range(self._limits.redirects + 1):
+            answer = await self._get(url)
+            if isinstance(answer, bytes):
+                return answer
+            url = answer
+        msg = f"The picture's address was redirected more than {self._limits.redirects} times."
+        raise PictureUnavailable(msg)
+
+    async def _get(self, url: httpx.URL) -> bytes | httpx.URL:
+        """The body, or where it is instead."""
+        import httpx
+
+        try:
+            response = await self._ask(url)
+            try:
+                return await self._read(response, url)
+            finally:
+                await response.aclose()
+        except httpx.TransportError as error:
+            msg = f"The connection to {url.host} failed ({type(error).__name__})."
+            raise _Hiccup(msg) from error
+
+    async def _ask(self, url: httpx.URL) -> httpx.Response:
+        import httpx
+
+        transport = await self._opened()
+        requests = await self._requests(url)
+        for request in requests[:-1]:
+            try:
+                return await transport.handle_async_request(request)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                # The next address of the same name: this machine may have no route to the first.
+                continue
+        return await transport.handle_async_request(requests[-1])
+
+    async def _requests(self, url: httpx.URL) -> list[httpx.Request]:
+        """The same request once per address of the host, best first."""
+        import httpx
+
+        if _origin(url) == _origin(httpx.URL(self._runapi_origin)):
+            return [httpx.Request("GET", url, headers=_HEADERS, extensions={"timeout": _TIMEOUTS})]
+        return [
+            httpx.Request(
+                "GET",
+                # The address that was checked, so that no second look-up can give another one.
+                url.copy_with(host=address),
+                headers={**_HEADERS, "Host": url.netloc.decode("ascii")},
+                # TLS still proves the name.
+                extensions={"timeout": _TIMEOUTS, "sni_hostname": url.raw_host.decode("ascii")},
+            )
+            for address in await self._public_addresses(url)
+        ]
+
+    async def _public_addresses(self, url: httpx.URL) -> list[str]:
+        if url.scheme != "https":
+            msg = "The picture's address is not an https address, so it was not fetched."
+            raise PictureUnavailable(msg)
+        host = url.raw_host.decode("ascii")
+        try:
+            addresses = [host] if is_literal(host) else await self._resolve(host, url.port or 443)
+        except (OSError, UnicodeError) as error:
+            msg = f"There is no address for {url.host}."
+            raise _Hiccup(msg) from error
+        # One private address among public ones is an attack too: which one is used would be chance.
+        if not addresses or not all(map(is_public, addresses)):
+            msg = f"{url.host} is not on the public internet, so the picture was not fetched."
+            raise PictureUnavailable(msg)
+        return list(addresses)[:ADDRESSES_TRIED]
+
+    async def _read(self, response: httpx.Response, url: httpx.URL) -> bytes | httpx.URL:
+        if response.status_code in REDIRECTS and "Location" in response.headers:
+            return _address(response.headers["Location"], base=url)
+        if response.status_code >= 500:
+            msg = f"{url.host} answered with HTTP status {response.status_code}."
+            raise _Hiccup(msg)
+        if response.status_code != 200:
+            msg = f"{url.host} answered with HTTP status {response.status_code}; the link may have expired."
+            raise PictureUnavailable(msg)
+        return await self._body(response)
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        promised = response.headers.get("Content-Length", "")
+        if promised.isdecimal() and int(promised) > self._limits.max_bytes:
+            raise self._too_much()
+        body = bytearray()
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > self._limits.max_bytes:
+                raise self._too_much()
+        return bytes(body)
+
+    def _too_much(self) -> PictureUnavailable:
+        return PictureUnavailable(
+            f"The file has more than {self._limits.max_bytes / 1e6:g} MB, which is the limit here."
+        )
+
+    async def _opened(self) -> httpx.AsyncBaseTransport:
+        async with self._opening:
+            if self._transport is None:
+                # In a thread: reading the certificates takes a while.
+                self._transport = await anyio.to_thread.run_sync(_network)
+            return self._transport
+
+
+def _network() -> httpx.AsyncBaseTransport:
+    import httpx
+
+    # No connection is used twice: they are kept per IP address, and behind one address there are many names, of
+    # which TLS has proved only the first. The environment may name certificates (SSL_CERT_FILE), nothing else.
+    return httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=16, max_keepalive_connections=0))
+
+
+def _address(text: str, *, base: httpx.URL | None = None) -> httpx.URL:
+    import httpx
+
+    try:
+        url = httpx.URL(text) if base is None else base.join(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        msg = "The picture's address is not a usable address."
+        raise PictureUnavailable(msg) from error
+    if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+        msg = "The picture's address is not a plain https address."
+        raise PictureUnavailable(msg)
+    return url
+
+
+def _origin(url: httpx.URL) -> tuple[str, bytes, int]:
+    return url.scheme, url.raw_host, url.port or {"http": 80}.get(url.scheme, 443)

@@ -1,0 +1,167 @@
+"""What a picture is: recognised by its bytes, never by what somebody says about them."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from flux2_mcp.errors import PictureUnavailable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MediaType = Literal["image/png", "image/jpeg", "image/webp", "image/gif"]
+T = TypeVar("T")
+
+MAX_PIXELS: Final = 64_000_000
+"""The sources of phones have 50 million pixels; decoded, this many take a quarter of a gigabyte."""
+
+DAMAGED: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for bytes that are no sound picture: found by feeding it broken ones."""
+
+_PILLOW_NAMES: Final[dict[MediaType, str]] = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+}
+_EXTENSIONS: Final[dict[MediaType, str]] = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+}
+_SIGNATURES: Final[dict[MediaType, re.Pattern[bytes]]] = {
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "image/gif": re.compile(rb"GIF8[79]a"),
+}
+_STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<svg\b", re.IGNORECASE), "an SVG drawing"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE), "a web page (HTML)"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<"), "an XML document"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"), "a JSON text"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "an AVIF picture"),
+    (re.compile(rb"....ftyp(?:hei|mif|msf)", re.DOTALL), "a HEIC picture"),
+    (re.compile(rb"....ftyp", re.DOTALL), "a video"),
+    (re.compile(rb"II\*\x00|MM\x00\*"), "a TIFF picture"),
+    (re.compile(rb"%PDF-"), "a PDF document"),
+    (re.compile(rb"BM.{4}\x00\x00\x00\x00", re.DOTALL), "a BMP picture"),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sound picture, byte for byte as it came; width and height in pixels as stored, before any EXIF rotation."""
+
+    data: bytes = field(repr=False)
+    media_type: MediaType
+    width: int
+    height: int
+
+    @property
+    def extension(self) -> str:
+        """What a file with these bytes is called at its end, such as ".png"."""
+        return _EXTENSIONS[self.media_type]
+
+
+def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture that these bytes are. Decodes it once, so call this in a worker thread.
+
+    Raises:
+        PictureUnavailable: Not a PNG, JPEG, WebP or GIF, or one that is damaged or too large.
+    """
+    if not data:
+        msg = "The file is empty."
+        raise PictureUnavailable(msg)
+    head = data[:4096]
+    media_type = _media_type(head)
+    if media_type is None:
+        stranger = next((name for signature, name in _STRANGERS if signature.match(head)), "something else")
+        msg = f"Only PNG, JPEG, WebP and GIF pictures can be used; this is {stranger}."
+        raise PictureUnavailable(msg)
+    with opened(data, media_type, max_pixels=max_pixels) as image:
+        width, height = image.size
+    return Picture(data=data, media_type=media_type, width=width, height=height)
+
+
+def _media_type(head: bytes) -> MediaType | None:
+    return next((media_type for media_type, signature in _SIGNATURES.items() if signature.match(head)), None)
+
+
+def opened(
+    data: bytes,
+    media_type: MediaType,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    draft: tuple[int, int] | None = None,
+) -> Image.Image:
+    """The first frame, decoded; a JPEG may be decoded smaller, but not smaller than `draft`, which is much faster.
+
+    Raises:
+        PictureUnavailable: Damaged, or more than `max_pixels`.
+    """
+    from PIL import Image
+
+    _learn_formats()
+    name = _PILLOW_NAMES[media_type]
+    try:
+        image = Image.open(BytesIO(data), formats=(name,))
+        # The header tells the size: nothing has been unpacked yet.
+        if image.width * image.height > max_pixels:
+            raise _too_large(max_pixels)
+        if draft is not None:
+            image.draft(None, draft)
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(max_pixels) from None
+    except DAMAGED as error:
+        msg = f"This {name.replace('WEBP', 'WebP')} file is cut off or damaged."
+        raise PictureUnavailable(msg) from error
+    return image
+
+
+@cache
+def _learn_formats() -> None:
+    """Import the four formats by name: Pillow imports dozens of others when it has to look for one itself."""
+    for name in ("Gif", "Jpeg", "Png", "WebP"):
+        import_module(f"PIL.{name}ImagePlugin")
+
+
+def _too_large(max_pixels: int) -> PictureUnavailable:
+    return PictureUnavailable(f"The picture has more than {max_pixels / 1e6:g} million pixels, the limit here.")
+
+
+_workers: RunVar[anyio.CapacityLimiter] = RunVar("flux2_mcp.images workers")
+
+
+async def in_worker(work: Callable[[], T]) -> T:
+    """Do work on pixels outside the event loop, at most two such works at once: each holds a decoded picture."""
+    try:
+        limiter = _workers.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(2)
+        _workers.set(limiter)
+    return await anyio.to_thread.run_sync(work, limiter=limiter)

@@ -1,0 +1,132 @@
+"""Where a picture is saved: a folder of the user's, never the working directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Final
+
+from flux2_mcp.errors import BadSetting, RequestRefused
+from flux2_mcp.images.naming import has_control, is_safe_on_windows
+
+FOLDER: Final = "Flux 2"
+WINDOWS: Final = os.name == "nt"
+
+_PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+_CONTAINER_FILES: Final = (".dockerenv", "run/.containerenv")
+_CONTAINER_GROUPS: Final = ("docker", "containerd", "kubepods", "libpod", "lxc")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a picture shall go."""
+
+    folder: Path
+    """Absolute, without symlinks; need not exist yet."""
+    name: str | None = None
+    """The file's name without extension, which follows from the bytes; None when it comes from the prompt."""
+
+
+def default_folder(
+    environ_dir: str | Path | None,
+    *,
+    home: Path | None = None,
+    pictures: Callable[[], Path] | None = None,
+) -> Path:
+    """The folder for pictures, absolute: FLUX2_OUTPUT_DIR if it is given, else "Flux 2" among the user's pictures.
+
+    A relative FLUX2_OUTPUT_DIR is taken from the home directory: hosts start servers in `/` or in a folder of theirs.
+
+    Raises:
+        BadSetting: FLUX2_OUTPUT_DIR is a path of another operating system.
+    """
+    text = str(environ_dir or "").strip()
+    if not text:
+        return (pictures or _pictures)() / FOLDER
+    if _is_foreign(text):
+        msg = "FLUX2_OUTPUT_DIR is a Windows path, but this server does not run on Windows."
+        raise BadSetting(msg)
+    return _absolute(text, below=home or Path.home(), home=home)
+
+
+def resolve_save_to(
+    save_to: str,
+    *,
+    roots: Sequence[Path],
+    default: Path,
+    home: Path | None = None,
+    windows: bool = WINDOWS,
+) -> Destination:
+    """Where `save_to` leads: a folder, or a file when it ends like a picture. Looks at the disk: call it in a thread.
+
+    A relative path is taken from the default folder. Symlinks are followed before the roots are compared; the default
+    folder is always allowed.
+
+    Raises:
+        RequestRefused: Outside the roots, or not a path that can be written to.
+    """
+    text = save_to.strip()
+    if not text:
+        return Destination(_resolved(default))
+    if "://" in text or has_control(text) or _is_foreign(text, windows=windows):
+        msg = "save_to is not a path on this computer. Give a folder or a file, or leave it out."
+        raise RequestRefused(msg)
+    target = _resolved(_absolute(text, below=default, home=home))
+    root = next((root for root in map(_resolved, (default, *roots)) if target.is_relative_to(root)), None)
+    if root is None:
+        allowed = ", ".join(dict.fromkeys(str(root) for root in (default, *roots)))
+        msg = f"save_to leads to {target}, which is outside the folders where pictures may be saved: {allowed}."
+        raise RequestRefused(msg)
+    if windows and not all(map(is_safe_on_windows, target.relative_to(root).parts)):
+        msg = f"Windows does not accept {target.relative_to(root)} as the name of a folder or file."
+        raise RequestRefused(msg)
+    return _folder_or_file(target, says_folder=text.endswith(("/", os.sep)))
+
+
+def in_container(root: Path = Path("/")) -> bool:
+    """Whether this process sees the files of a container instead of the computer's; looks at the disk."""
+    if any((root / name).exists() for name in _CONTAINER_FILES):
+        return True
+    try:
+        groups = (root / "proc/1/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(name in groups for name in _CONTAINER_GROUPS)
+
+
+def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
+    if target.is_dir() or says_folder:
+        return Destination(target)
+    if target.suffix.lower() in _PICTURE_ENDINGS:
+        return Destination(target.parent, target.stem)
+    if target.exists():
+        msg = f"save_to leads to {target}, which is a file, and files are never overwritten. Give a folder."
+        raise RequestRefused(msg)
+    return Destination(target)
+
+
+def _absolute(text: str, *, below: Path, home: Path | None) -> Path:
+    first, _, rest = text.replace(os.sep, "/").partition("/")
+    if first == "~":
+        return (home or Path.home()) / rest.lstrip("/")
+    return below / text
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        msg = f"{path} cannot be followed to a place on the disk."
+        raise RequestRefused(msg) from error
+
+
+def _is_foreign(text: str, *, windows: bool = WINDOWS) -> bool:
+    return not windows and bool(PureWindowsPath(text).drive)
+
+
+def _pictures() -> Path:
+    from platformdirs import user_pictures_path
+
+    return user_pictures_path()

@@ -1,0 +1,159 @@
+"""Small versions of pictures to look at, re-encoded by us and together within a budget."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import anyio
+
+from flux2_mcp.errors import PictureUnavailable
+from flux2_mcp.images.pictures import DAMAGED, Picture, in_worker, opened
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+BUDGET: Final = 700 * 1024
+_BEST: Final = 90
+_QUALITIES: Final = (80, 70, 60, 50)
+_SHARES_OF_EDGE: Final = (1, 0.75, 0.5, 0.375, 0.25, 0.125, 0.0625, 0.03125)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture made small enough for a chat; its media type is what the bytes are."""
+
+    data: bytes = field(repr=False)
+    media_type: Literal["image/jpeg", "image/webp"]
+    width: int
+    height: int
+
+    @property
+    def base64_length(self) -> int:
+        """Characters of its base64 text."""
+        return -(-len(self.data) // 3) * 4
+
+
+async def previews(pictures: Sequence[Picture], *, edge: int = 1024, budget: int = BUDGET) -> list[Preview]:
+    """One preview per picture, upright, without metadata, with the longest edge of at most `edge` pixels.
+
+    The base64 texts of all together have at most `budget` characters: what small ones leave, large ones use. A
+    preview cannot be much smaller than a kilobyte, so neither can a budget per picture.
+    """
+    canvases = await _side_by_side(partial(_canvas, edge=edge), pictures)
+    best = await _side_by_side(partial(_encoded, quality=_BEST), canvases)
+    allowances = _shared_out([preview.base64_length for preview in best], budget)
+    return await _side_by_side(_within, list(zip(canvases, best, allowances, strict=True)))
+
+
+def _canvas(picture: Picture, *, edge: int) -> Image.Image:
+    """The upright picture in RGB or RGBA, no larger than asked."""
+    from PIL import Image
+
+    size = _fitted((picture.width, picture.height), edge)
+    with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:
+        colours = _in_colours(image)
+    colours.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    canvas = _upright(colours)
+    # Whatever stays in here, some encoder writes: comments, colour profiles, EXIF.
+    canvas.info.clear()
+    return canvas
+
+
+def _in_colours(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        # 16 bits of grey; Pillow would cut them off at 255.
+        return Image.eval(image.convert("I"), lambda value: value * (1 / 257)).convert("L").convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    colours = image.convert("RGBA")
+    return colours.convert("RGB") if colours.getchannel("A").getextrema() == (255, 255) else colours
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    # A sound picture with nonsense for metadata is shown as it is stored.
+    with contextlib.suppress(*DAMAGED):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _within(job: tuple[Image.Image, Preview, int]) -> Preview:
+    """The best preview of the canvas that does not pass its allowance, in characters of base64."""
+    canvas, preview, allowance = job
+    steps = _smaller_and_smaller(canvas)
+    while preview.base64_length > allowance and (step := next(steps, None)):
+        image, quality = step
+        preview = _encoded(image, quality=quality)
+    return preview
+
+
+def _smaller_and_smaller(canvas: Image.Image) -> Iterator[tuple[Image.Image, int]]:
+    """Quality goes first, then size: details are lost less in a rough picture than in a small one."""
+    for share in _SHARES_OF_EDGE:
+        image = canvas.copy()
+        image.thumbnail(_fitted(canvas.size, max(1, int(max(canvas.size) * share))))
+        for quality in _QUALITIES:
+            yield image, quality
+
+
+def _encoded(image: Image.Image, *, quality: int) -> Preview:
+    """As JPEG, which every host and model takes and and ten times faster than WebP; as WebP where there is alpha."""
+    file = BytesIO()
+    if image.mode == "RGBA":
+        image.save(file, "WEBP", quality=quality, method=0)
+        return Preview(file.getvalue(), "image/webp", *image.size)
+    # Full colour resolution where there is room for it: small red letters need it. Not optimised, because Pillow's
+    # buffer for that is too small for noise: "broken data stream".
+    image.save(file, "JPEG", quality=quality, subsampling="4:4:4" if quality == _BEST else "4:2:0")
+    return Preview(file.getvalue(), "image/jpeg", *image.size)
+
+
+def _shared_out(wishes: Sequence[int], budget: int) -> list[int]:
+    """What each may use: who wishes for less than an equal share leaves the rest to the others.
+
+    `_shared_out([10, 100, 100], 130)` is `[10, 60, 60]`.
+    """
+    allowances = [0] * len(wishes)
+    smallest_first = sorted(range(len(wishes)), key=wishes.__getitem__)
+    for done, index in enumerate(smallest_first):
+        allowances[index] = min(wishes[index], budget // (len(wishes) - done))
+        budget -= allowances[index]
+    return allowances
+
+
+def _fitted(size: tuple[int, int], edge: int) -> tuple[int, int]:
+    longest = max(size)
+    if longest <= edge:
+        return size
+    width, height = (max(1, round(side * edge / longest)) for side in size)
+    return width, height
+
+
+async def _side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    results: dict[int, B] = {}
+    failures: list[PictureUnavailable] = []
+
+    async def one(index: int, item: A) -> None:
+        try:
+            results[index] = await in_worker(partial(work, item))
+        except PictureUnavailable as failure:
+            failures.append(failure)
+
+    async with anyio.create_task_group() as group:
+        for index, item in enumerate(items):
+            group.start_soon(one, index, item)
+    # Out here, because the group would wrap it into an ExceptionGroup.
+    for failure in failures:
+        raise failure
+    return [results[index] for index in range(len(items))]
