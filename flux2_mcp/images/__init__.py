@@ -6,7 +6,7 @@ from flux2_mcp.images.fetching import Fetcher, FetchLimits
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, recognise
 from flux2_mcp.images.places import Destination, default_folder, in_container, resolve_save_to
-from flux2_mcp.images.previews import Preview, previews
+from flux2_mcp.images.previewing import Preview, previews
 from flux2_mcp.images.reading import read
 from flux2_mcp.images.saving import save
 

@@ -31,14 +31,13 @@ DAMAGED: Final = (
     OSError,
     SyntaxError,
     ValueError,
-    TypeError,
     LookupError,
     EOFError,
     ArithmeticError,
     struct.error,
     zlib.error,
 )
-"""What Pillow raises for bytes that are no sound picture: found by feeding it broken ones."""
+"""What Pillow raises for bytes that are no sound picture; it promises nothing about this, and keeps adding to it."""
 
 _PILLOW_NAMES: Final[dict[MediaType, str]] = {
     "image/png": "PNG",

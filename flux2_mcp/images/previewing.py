@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -22,8 +23,12 @@ B = TypeVar("B")
 
 BUDGET: Final = 700 * 1024
 _BEST: Final = 90
-_QUALITIES: Final = (80, 70, 60, 50)
-_SHARES_OF_EDGE: Final = (1, 0.75, 0.5, 0.375, 0.25, 0.125, 0.0625, 0.03125)
+_STEPS: Final = [
+    (share, quality)
+    for share in (1, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.03125)
+    for quality in (80, 75, 70, 65, 60, 55, 50)
+]
+"""Share of the edge, and quality. Quality goes first: details are lost less in a rough picture than in a small one."""
 
 
 @dataclass(frozen=True)
@@ -90,28 +95,31 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _within(job: tuple[Image.Image, Preview, int]) -> Preview:
     """The best preview of the canvas that does not pass its allowance, in characters of base64."""
-    canvas, preview, allowance = job
-    steps = _smaller_and_smaller(canvas)
-    while preview.base64_length > allowance and (step := next(steps, None)):
-        image, quality = step
-        preview = _encoded(image, quality=quality)
-    return preview
+    canvas, best, allowance = job
+    if best.base64_length <= allowance:
+        return best
+    attempts: dict[tuple[float, int], Preview] = {}
+
+    def fits(step: tuple[float, int]) -> bool:
+        attempts[step] = _encoded(_shrunk(canvas, step[0]), quality=step[1])
+        return attempts[step].base64_length <= allowance
+
+    # By halves, because each attempt takes a while; one that fits was always tried.
+    index = bisect_left(_STEPS, True, key=fits)  # noqa: FBT003 - what is searched for
+    return attempts[_STEPS[min(index, len(_STEPS) - 1)]]
 
 
-def _smaller_and_smaller(canvas: Image.Image) -> Iterator[tuple[Image.Image, int]]:
-    """Quality goes first, then size: details are lost less in a rough picture than in a small one."""
-    for share in _SHARES_OF_EDGE:
-        image = canvas.copy()
-        image.thumbnail(_fitted(canvas.size, max(1, int(max(canvas.size) * share))))
-        for quality in _QUALITIES:
-            yield image, quality
+def _shrunk(canvas: Image.Image, share: float) -> Image.Image:
+    image = canvas.copy()
+    image.thumbnail(_fitted(canvas.size, max(1, int(max(canvas.size) * share))))
+    return image
 
 
 def _encoded(image: Image.Image, *, quality: int) -> Preview:
     """As JPEG, which every host and model takes and and ten times faster than WebP; as WebP where there is alpha."""
     file = BytesIO()
     if image.mode == "RGBA":
-        image.save(file, "WEBP", quality=quality, method=0)
+        image.save(file, "WEBP", quality=quality, alpha_quality=quality, method=0)
         return Preview(file.getvalue(), "image/webp", *image.size)
     # Full colour resolution where there is room for it: small red letters need it. Not optimised, because Pillow's
     # buffer for that is too small for noise: "broken data stream".
