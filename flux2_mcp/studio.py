@@ -202,6 +202,43 @@ class Studio:
             estimated_cents=self.prices.known.of(request),
         )
 
+    async def peek(self, task_id: str) -> Piece:
+        """How a task is doing, from the history or after one look. Fetches no picture.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows it.
+            RunApiError: RunAPI could not be asked.
+        """
+        order = await self.history.find(self.owner, task_id)
+        piece = Piece(order, order.request, resumed=True) if order else await self._adopted(task_id, None)
+        try:
+            await self._finish(piece, 0.0, lambda: None)
+        except TaskFailed as failure:
+            piece.error = failure
+        return piece
+
+    async def picture(self, task_id: str, index: int) -> Picture:
+        """One picture of a finished task, from disk or fetched again.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows the task, or it has no such picture.
+            TaskFailed: It failed.
+            PictureUnavailable: It cannot be had, or not yet.
+        """
+        piece = await self.peek(task_id)
+        if piece.error:
+            raise piece.error
+        if not piece.is_made:
+            msg = f"Task {piece.id} is still being made."
+            raise PictureUnavailable(msg, remedy=f"Call task_status with task_id='{piece.id}' to wait for it.")
+        if not 0 <= index < len(piece.shots):
+            msg = f"Task {piece.id} has {len(piece.shots)} picture(s), counted from 0."
+            raise NoSuchTask(msg)
+        shots = await self._collected(piece.order)
+        if picture := shots[index].picture:
+            return picture
+        raise shots[index].trouble or PictureUnavailable("The picture could not be had.")
+
     def hand_over(self, pieces: Sequence[Piece]) -> None:
         """Note that the results of these pieces go to the host now."""
         self.deliveries.note(self.owner, pieces)
@@ -237,19 +274,29 @@ class Studio:
 
     async def _bring(self, piece: Piece, deadline: float, changed: Callable[[], None]) -> None:
         """Take one piece as far as it gets before the deadline, in seconds of the event loop's clock."""
-        at_least = max(deadline, anyio.current_time() + LEAST_PATIENCE)
+        soonest = anyio.current_time() + LEAST_PATIENCE
+        await self._finish(piece, deadline, changed)
+        if piece.is_made:
+            with anyio.CancelScope(deadline=max(deadline, soonest) if piece.resumed else deadline):
+                piece.shots = await self._collected(piece.order)
+
+    async def _finish(self, piece: Piece, deadline: float, changed: Callable[[], None]) -> None:
+        """Have RunAPI finish the piece, if it does so before the deadline.
+
+        Raises:
+            TaskFailed: It failed, now or earlier.
+        """
+        soonest = anyio.current_time() + LEAST_PATIENCE
         if piece.order.state == "failed":
             raise TaskFailed(piece.order.error or "The task failed.", task_id=piece.id)
         if piece.order.state != "completed":
-            with anyio.CancelScope(deadline=at_least):
+            with anyio.CancelScope(deadline=max(deadline, soonest)):
                 piece.task = piece.task or await self._placed(piece)
             changed()
-            await self._watch(piece, deadline, at_least, changed)
+            await self._watch(piece, deadline, max(deadline, soonest), changed)
         if piece.order.state == "completed":
-            piece.shots = [Shot(url) for url in piece.order.urls]
+            piece.shots = [Shot(url, path=path) for url, path in _places(piece.order)]
             changed()
-            with anyio.CancelScope(deadline=at_least if piece.resumed else deadline):
-                piece.shots = await self.errands.run(f"collect {piece.order.id}", partial(self._collect, piece.order))
 
     async def _placed(self, piece: Piece) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
@@ -319,18 +366,22 @@ class Studio:
         )
         raise failure
 
-    async def _collect(self, order: Order) -> list[Shot]:
+    async def _collected(self, order: Order) -> list[Shot]:
         """The pictures of a completed order: from disk where they were saved, else fetched and saved now."""
-        shots = [Shot(url) for url in order.urls]
+        return await self.errands.run(f"collect {order.id}", partial(self._collect, order))
+
+    async def _collect(self, order: Order) -> list[Shot]:
+        shots = [Shot(url, path=path) for url, path in _places(order)]
         async with anyio.create_task_group() as group:
-            for nth, shot in enumerate(shots):
-                saved = Path(order.paths[nth]) if nth < len(order.paths) else None
-                group.start_soon(self._collect_one, order, shot, saved)
-        if paths := [shot.path for shot in shots if shot.path]:
+            for shot in shots:
+                group.start_soon(self._collect_one, order, shot)
+        paths = tuple(str(shot.path) for shot in shots if shot.path)
+        if paths and paths != order.paths:
             await self.history.saved(order, paths)
         return shots
 
-    async def _collect_one(self, order: Order, shot: Shot, saved: Path | None) -> None:
+    async def _collect_one(self, order: Order, shot: Shot) -> None:
+        saved, shot.path = shot.path, None
         try:
             if saved and (picture := await images.read(saved)):
                 shot.picture, shot.path = picture, saved
@@ -341,6 +392,12 @@ class Studio:
                 shot.path = await images.save(shot.picture, folder=self.folder, name=name)
         except (PictureUnavailable, PictureNotSaved) as error:
             shot.trouble = error
+
+
+def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
+    """Where each picture of the order is: its URL, and its file if it was saved."""
+    saved = (Path(path) for path in order.paths)
+    return ((url, next(saved, None)) for url in order.urls)
 
 
 def _fingerprint(request: Request, count: int) -> str:

@@ -30,6 +30,8 @@ class Intent:
     prompt: str = field(repr=False)
     estimated_cents: int | None
     """None when the price is not known."""
+    save_to: str | None = None
+    """Where the picture shall be saved, if not at the usual place; not part of the wish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Order:
     finished_at: datetime | None = None
     urls: tuple[str, ...] = field(default=(), repr=False)
     urls_expire_at: datetime | None = None
+    save_to: str | None = None
+    """Where the pictures shall be saved, if not at the usual place."""
     paths: tuple[str, ...] = ()
     error: str | None = None
     """Why it failed or is in doubt, until it completes; not kept in private mode."""
@@ -117,6 +121,7 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
         prompt=intent.prompt,
         state="intended",
         estimated_cents=intent.estimated_cents,
+        save_to=intent.save_to,
         created_at=at,
     )
 

@@ -75,8 +75,8 @@ schema_version = Table("schema_version", metadata, Column("version", Integer, pr
 orders = Table(
     "orders",
     metadata,
+    Column("owner", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    Column("owner", Text, nullable=False),
     # wish:nth while the same request would resume this order, else NULL. Unique per owner: this is what keeps two
     # processes with one request from paying twice.
     Column("claim", Text),
@@ -100,6 +100,7 @@ orders = Table(
     Column("finished_at", Moment),
     Column("urls", Json, nullable=False),
     Column("urls_expire_at", Moment),
+    Column("save_to", Text),
     Column("paths", Json, nullable=False),
     Column("error", Text),
     Column("delivered", Boolean, nullable=False),
@@ -112,8 +113,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
         CREATE TABLE orders (
-            id TEXT NOT NULL PRIMARY KEY,
             owner TEXT NOT NULL,
+            id TEXT NOT NULL,
             claim TEXT,
             wish TEXT NOT NULL,
             nth INTEGER NOT NULL,
@@ -134,9 +135,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             finished_at BIGINT,
             urls TEXT NOT NULL,
             urls_expire_at BIGINT,
+            save_to TEXT,
             paths TEXT NOT NULL,
             error TEXT,
             delivered BOOLEAN NOT NULL,
+            PRIMARY KEY (owner, id),
             UNIQUE (owner, claim)
         )
         """,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
 from flux2_mcp.images.naming import file_name
-from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, recognise
+from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, media_type_of, recognise
 from flux2_mcp.images.places import Destination, default_folder, in_container, resolve_save_to
 from flux2_mcp.images.previewing import Preview, previews
 from flux2_mcp.images.reading import read
@@ -21,6 +21,7 @@ __all__ = [
     "default_folder",
     "file_name",
     "in_container",
+    "media_type_of",
     "previews",
     "read",
     "recognise",

@@ -96,7 +96,7 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         msg = "The file is empty."
         raise PictureUnavailable(msg)
     head = data[:4096]
-    media_type = _media_type(head)
+    media_type = media_type_of(head)
     if media_type is None:
         stranger = next((name for signature, name in _STRANGERS if signature.match(head)), "something else")
         msg = f"Only PNG, JPEG, WebP and GIF pictures can be used; this is {stranger}."
@@ -106,7 +106,8 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return Picture(data=data, media_type=media_type, width=width, height=height)
 
 
-def _media_type(head: bytes) -> MediaType | None:
+def media_type_of(head: bytes) -> MediaType | None:
+    """The type that the first bytes show; None for anything but our four formats."""
     return next((media_type for media_type, signature in _SIGNATURES.items() if signature.match(head)), None)
 
 

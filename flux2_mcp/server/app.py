@@ -11,6 +11,7 @@ from mcp.server.mcpserver import MCPServer
 from flux2_mcp import __version__
 from flux2_mcp.catalogue import catalogue
 from flux2_mcp.server import resources, tools
+from flux2_mcp.server.calls import CarefulServer
 from flux2_mcp.server.wiring import Surroundings, Wiring, connected
 
 INSTRUCTIONS = """\
@@ -23,7 +24,7 @@ Give the person the file path and the URL of a finished picture. Do not describe
 """
 
 
-def build_server(surroundings: Surroundings) -> MCPServer[Wiring]:
+def build_server(surroundings: Surroundings) -> CarefulServer:
     """Make a server. Nothing is opened, read or sent before it is needed."""
 
     @asynccontextmanager
@@ -34,7 +35,7 @@ def build_server(surroundings: Surroundings) -> MCPServer[Wiring]:
 
     catalogue()  # from now on it is in memory; in the event loop no file is read
     shelf = resources.Shelf()
-    server = MCPServer(
+    server = CarefulServer(
         "flux2",
         title="Flux 2 pictures",
         description="Pictures by RunAPI's Flux 2 models, with progress, files and costs.",

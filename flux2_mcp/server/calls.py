@@ -1,21 +1,32 @@
-"""A tool call at the border: what comes in is checked by name, what goes wrong goes out in our words.
+"""The border to the SDK: what comes in is checked by name, what goes wrong goes out in our words.
 
-The SDK ignores unknown arguments, shows a model pydantic's own text, and withholds every error that is not its own.
+The SDK ignores unknown arguments, shows a model pydantic's own text, withholds every error that is not its own, and
+declares the same media type for everything that a template gives.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
-from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import (
+    ResourceError,
+    ResourceNotFoundError,
+    ToolError,
+    UnexpectedResourceError,
+    UnexpectedToolError,
+)
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import ToolAnnotations
-from pydantic import ValidationError
+from mcp_types import InputRequiredResult, ToolAnnotations
+from pydantic import AnyUrl, ValidationError
 
-from flux2_mcp.errors import Flux2Error
+from flux2_mcp.errors import Flux2Error, NoSuchTask
+from flux2_mcp.images import media_type_of
+from flux2_mcp.server.wiring import Wiring
 
 NOTHING_HAPPENED = Flux2Error.charge
 
@@ -63,6 +74,41 @@ class CarefulTool(Tool):
         hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known)}."
         named = ", ".join(repr(name[:60]) for name in unknown)
         return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
+
+
+class CarefulServer(MCPServer[Wiring]):
+    """A server whose resources fail in our words, and whose pictures declare the type that they have."""
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[Wiring, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource.
+
+        Raises:
+            ResourceNotFoundError: There is no such thing.
+            ResourceError: With a sentence that says what happened.
+        """
+        try:
+            contents = await super().read_resource(uri, context)
+        except UnexpectedResourceError as crash:
+            raise _resource_failure(crash) from crash
+        if isinstance(contents, InputRequiredResult):
+            return contents
+        return [replace(each, mime_type=_media_type(each)) for each in contents]
+
+
+def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
+    cause: BaseException | None = crash
+    while cause and not isinstance(cause, Flux2Error):
+        cause = cause.__cause__
+    if isinstance(cause, NoSuchTask):
+        return ResourceNotFoundError(str(cause))
+    return ResourceError(str(cause)) if cause else crash
+
+
+def _media_type(contents: ReadResourceContents) -> str | None:
+    shown = media_type_of(contents.content) if isinstance(contents.content, bytes) else None
+    return shown or contents.mime_type
 
 
 def _complaint(invalid: ValidationError) -> str:

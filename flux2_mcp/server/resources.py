@@ -1,17 +1,27 @@
-"""What can be read: prices, models."""
+"""What can be read: prices, models, tasks and their pictures."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
-from mcp.server.mcpserver import MCPServer
-from mcp_types import Annotations
+from mcp.server.mcpserver import Context, MCPServer
+from mcp_types import (
+    Annotations,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
 
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.runapi.models import Action
-from flux2_mcp.server.wiring import Wiring
+from flux2_mcp.server.wiring import Wiring, current_studio
+from flux2_mcp.server.wording import facts_of
 
+MOST_COMPLETIONS = 100
+"""The protocol's own limit."""
 ACTIONS: dict[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
 
 
@@ -54,6 +64,43 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     )
     async def models() -> str:
         return json.dumps(model_facts(catalogue()), indent=1)
+
+    @server.resource(
+        "flux2://tasks/{task_id}",
+        name="task",
+        title="One task",
+        description="How a task is doing, what it cost, where its pictures are.",
+        mime_type="application/json",
+    )
+    async def task(task_id: str, ctx: Context[Wiring]) -> str:
+        studio = await current_studio(ctx)
+        return json.dumps(facts_of([await studio.peek(task_id)]), indent=1)
+
+    @server.resource(
+        "flux2://tasks/{task_id}/images/{index}",
+        name="picture",
+        title="One picture",
+        description="A finished picture as RunAPI made it, byte for byte; index counts from 0.",
+        mime_type="image/png",
+    )
+    async def picture(task_id: str, index: int, ctx: Context[Wiring]) -> bytes:
+        studio = await current_studio(ctx)
+        return (await studio.picture(task_id, index)).data
+
+    @server.completion()
+    async def complete(
+        ref: PromptReference | ResourceTemplateReference,
+        argument: CompletionArgument,
+        context: CompletionContext | None,
+    ) -> Completion | None:
+        if not isinstance(ref, ResourceTemplateReference):
+            return None
+        if argument.name == "index":
+            return Completion(values=["0"])
+        wiring = shelf.open
+        page = await wiring.history.recent(await wiring.owner(), limit=MOST_COMPLETIONS)
+        ids = [order.task_id or order.id for order in page.orders]
+        return Completion(values=[id for id in ids if id.startswith(argument.value)])
 
 
 def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:

@@ -16,6 +16,7 @@ from flux2_mcp import __version__, credentials, tasks
 from flux2_mcp.catalogue import PriceList, catalogue
 from flux2_mcp.errands import Errands, errands
 from flux2_mcp.history import History
+from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Deliveries, Studio
 
@@ -75,7 +76,7 @@ class Wiring:
         )
         upstream = self.upstream(held.base_url)
         return Studio(
-            owner=f"local {upstream.connection.origin}",
+            owner=_owner_at(held.base_url),
             runapi=RunAPI(upstream.connection, held.key),
             catalogue=catalogue(),
             prices=upstream.prices,
@@ -88,13 +89,19 @@ class Wiring:
             sleep=surroundings.sleep,
         )
 
+    async def owner(self) -> str:
+        """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
+        return _owner_at(await self._base_url())
+
     async def prices(self) -> PriceList:
         """The prices of the configured RunAPI; asking for them needs no key."""
+        return self.upstream(await self._base_url()).prices
+
+    async def _base_url(self) -> str:
         surroundings = self.surroundings
-        base_url = await anyio.to_thread.run_sync(
+        return await anyio.to_thread.run_sync(
             partial(credentials.base_url, surroundings.settings, home=surroundings.home)
         )
-        return self.upstream(base_url).prices
 
     def upstream(self, base_url: str) -> Upstream:
         """The connections to this RunAPI."""
@@ -129,6 +136,10 @@ class Wiring:
         return default_folder(settings.output_dir, home=self.surroundings.home)
 
 
+def _owner_at(base_url: str) -> str:
+    return f"local {origin_of(base_url)}"
+
+
 @asynccontextmanager
 async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     """The wiring for as long as the server runs."""
@@ -136,7 +147,7 @@ async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     async with AsyncExitStack() as closing:
         closing.push_async_callback(history.aclose)
         opened = await closing.enter_async_context(errands())
-        deliveries = Deliveries(history, opened)
+        deliveries = Deliveries(history, opened, sleep=surroundings.sleep)
         try:
             yield Wiring(surroundings, opened, history, deliveries, closing)
         finally:
