@@ -18,7 +18,7 @@ import anyio
 
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.history import History
-from tests.history.orders import QUARTER, fox, order
+from tests.history.orders import QUARTER, fox, order, painted
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -47,10 +47,17 @@ async def spend(history: History) -> str:
     return str(opened)
 
 
+async def paint(history: History) -> str:
+    for n in range(20):
+        await painted(history, f"{os.getpid():x}{n:02x}")
+    return "done"
+
+
 WORK: dict[str, Callable[[History], Awaitable[str]]] = {
     "open": open_one,
     "die": open_one_and_die,
     "spend": spend,
+    "paint": paint,
 }
 
 

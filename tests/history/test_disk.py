@@ -204,6 +204,21 @@ def test_a_damaged_file_that_cannot_be_moved_does_not_stop_pictures(folder: Path
     assert "is damaged. Orders are kept in memory" in degraded
 
 
+def test_the_new_file_of_another_server_is_not_set_aside_too(folder: Path) -> None:
+    async def story(history: History) -> Order | None:
+        opened = await open_one(history)
+        other = History(folder)
+        await other.find("ann", opened.id)
+        overwrite_orders(folder / "history.sqlite3")
+        await history.accepted(opened, task_id="task-1", dialect="sdk")
+        found = await other.find("ann", "task-1")
+        await other.aclose()
+        return found
+
+    assert during(folder, story)
+    assert len(list(folder.glob("history.corrupt-*.sqlite3"))) == 1
+
+
 def test_what_breaks_a_second_time_is_given_up_for_memory(folder: Path) -> None:
     async def story(history: History) -> tuple[Order, str]:
         opened = await open_one(history)
@@ -251,6 +266,7 @@ def test_a_lock_that_comes_later_takes_nothing_from_what_is_known(folder: Path) 
 
     async def story(history: History) -> tuple[bool, int, str]:
         opened = await open_one(history)
+        await painted(history, "2")
         with closing(sqlite3.connect(folder / "history.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             running = await history.accepted(opened, task_id="task-1", dialect="sdk")
@@ -260,7 +276,7 @@ def test_a_lock_that_comes_later_takes_nothing_from_what_is_known(folder: Path) 
 
     resumed, spent, degraded = during(folder, story, lock_patience=0.3)
 
-    assert (resumed, spent) == (True, 5)
+    assert (resumed, spent) == (True, 10)
     assert "is locked by another program" in degraded
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -31,6 +32,15 @@ async def test_a_stranger_cannot_change_anything(history: History, bobs: str) ->
 
     await history.delivered(bobs, owner="ann")
     await history.adopt(owner="ann", task_id="task-bob", action="text_to_image", dialect="sdk")
+
+    assert await history.find("bob", bobs) == before
+
+
+async def test_an_order_under_another_name_changes_nothing_of_the_first(history: History, bobs: str) -> None:
+    before = await history.find("bob", bobs)
+    assert before
+
+    await history.finished(replace(before, owner="ann"), state="failed", error="never")
 
     assert await history.find("bob", bobs) == before
 

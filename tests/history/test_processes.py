@@ -41,6 +41,14 @@ def test_processes_do_not_overspend_a_daily_cap_together(folder: Path) -> None:
     assert during(folder, lambda history: history.spent_cents("ann", since=MIDNIGHT)) == 100
 
 
+def test_processes_that_paint_at_once_do_not_lock_each_other_out(folder: Path) -> None:
+    with others(folder, "paint", how_many=4) as processes:
+        said = go(processes)
+
+    assert said == ["done"] * 4
+    assert [order.state for order in during(folder, list_all)] == ["completed"] * 80
+
+
 def test_threads_with_a_history_each_make_one_order(folder: Path) -> None:
     begin = Barrier(6, timeout=10)
 

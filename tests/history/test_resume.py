@@ -150,7 +150,8 @@ async def test_many_orders_leave_the_threads_of_others_alone(history: History) -
 
     async def call(n: int) -> None:
         nonlocal busiest
-        await painted(history, f"{n:x}")
+        done = await painted(history, f"{n:x}")
+        await history.find("ann", done.id)
         busiest = max(busiest, int(anyio.to_thread.current_default_thread_limiter().borrowed_tokens))
 
     with anyio.fail_after(20):
