@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from mcp.client.client import ConnectMode
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=["legacy", "2026-07-28"])
+def era(request: pytest.FixtureRequest) -> ConnectMode:
+    """How a client connects: with the handshake of 2025-11-25 and before, or in the modern way."""
+    return cast("ConnectMode", request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,16 @@ from pathlib import Path
 import anyio
 import httpx
 from mcp.client import Client
+from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, Implementation, TextContent
 
+from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.wiring import Surroundings
 from flux2_mcp.settings import Settings
-from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator import Script, SeenRequest, Simulator
+from flux2_mcp.simulator.tasks import Task
+from tests.wires import Wire
 
 KEY = "runapi_testkey0123456789"
 BASE_URL = "https://runapi.test"
@@ -42,10 +46,30 @@ class World:
     """Between our server and the simulator; for faults that a server cannot have."""
     environ: dict[str, str] = field(default_factory=dict[str, str])
     pauses: Callable[[], Iterator[float]] = at_once
+    mode: ConnectMode = "auto"
+    """How clients connect; tests of both protocol eras pass the fixture `era`."""
+    history: History | None = None
+    """Kept from one server to the next when given."""
 
     @property
     def output(self) -> Path:
         return self.home / "pictures"
+
+    @property
+    def paid(self) -> list[Task]:
+        """The tasks that RunAPI has money for."""
+        return self.simulator.books.paid_tasks()
+
+    @property
+    def creates(self) -> list[SeenRequest]:
+        """The requests to make a task, as they arrived."""
+        return [seen for seen in self.simulator.requests if seen.path.endswith(("/text_to_image", "/remix_image"))]
+
+    @property
+    def looks(self) -> list[SeenRequest]:
+        """The requests that asked how a task is doing, as they arrived."""
+        parts = ("/text_to_image/", "/remix_image/", "/tasks/")
+        return [seen for seen in self.simulator.requests if any(part in seen.path for part in parts)]
 
     def surroundings(self) -> Surroundings:
         environ = {
@@ -57,7 +81,8 @@ class World:
         return Surroundings(
             settings=Settings.from_environ(environ),
             home=self.home,
-            transport=self.transport or httpx.ASGITransport(self.simulator),
+            transport=self.transport or Wire(self.simulator),
+            history=self.history,
             pauses=self.pauses,
             sleep=no_sleep if self.pauses is at_once else anyio.sleep,
         )
@@ -67,7 +92,7 @@ class World:
         """A client that is connected to a server of its own, started now."""
         with anyio.fail_after(30):
             about = Implementation(name=name, version="1")
-            async with Client(build_server(self.surroundings()), client_info=about) as client:
+            async with Client(build_server(self.surroundings()), client_info=about, mode=self.mode) as client:
                 yield client
 
 

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from itertools import repeat
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp.client.client import ConnectMode
+
+from flux2_mcp import tasks
+from flux2_mcp.simulator import Fault, Script
+from tests.world import text_of, world
+
+FOREVER = 10**9
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [
+        Fault(on="look", hang=60, times=99),
+        Fault(on="create", hang=60, times=99),
+        Fault(on="create", after=True, hang=60, times=99),
+        Fault(on="picture", hang=60, times=99),
+        Fault(on="prices", hang=60, times=99),
+    ],
+    ids=["status request", "create request", "answer to the create request", "download", "price list"],
+)
+async def test_a_wait_of_3_s_returns_within_3_5_s_while_runapi_is_silent(tmp_path: Path, silence: Fault) -> None:
+    """A host that gives up before we do would never see the id."""
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), pauses=tasks.pauses)
+    here.simulator.faults.append(silence)
+    async with here.client() as client:
+        began = anyio.current_time()
+        result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 3})
+        took = anyio.current_time() - began
+
+    assert took < 3.5
+    assert not result.is_error
+    assert "task_status with task_id='" in text_of(result) or "task_id='" in text_of(result)
+
+
+async def test_wait_seconds_0_hands_back_at_once(tmp_path: Path, era: ConnectMode) -> None:
+    here = world(tmp_path, Script(looks_until_done=FOREVER), pauses=tasks.pauses, mode=era)
+    async with here.client() as client:
+        await client.call_tool("task_status", {"task_id": "nobody-knows-it"})  # what is imported at first use is there
+        seen = len(here.looks)
+        began = anyio.current_time()
+        result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        took = anyio.current_time() - began
+
+    assert took < 0.5
+    assert not result.is_error
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert len(here.looks) == seen
+
+
+async def test_running_out_of_time_is_a_normal_result_with_id_and_next_step(tmp_path: Path, era: ConnectMode) -> None:
+    """It is no error that a picture takes its time; a model that reads "error" would order another one."""
+    here = world(tmp_path, Script(looks_until_done=FOREVER), mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0.2})
+
+    [task] = here.paid
+    assert not result.is_error
+    assert result.structured_content is not None
+    assert result.structured_content["completed"] is False
+    assert result.structured_content["pictures"][0]["task_id"] == task.id
+    assert f"task_status with task_id='{task.id}'" in result.structured_content["next_step"]
+    assert "do not generate again" in text_of(result)
+
+
+async def test_a_picture_that_ran_out_of_time_comes_with_task_status(tmp_path: Path, era: ConnectMode) -> None:
+    here = world(tmp_path, Script(looks_until_done=3, plain_pictures=True), mode=era)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        [task] = here.paid
+        result = await client.call_tool("task_status", {"task_id": task.id})
+
+    assert not result.is_error
+    [saved] = here.output.iterdir()
+    assert str(saved) in text_of(result)
+    assert len(here.creates) == 1
+
+
+async def test_task_status_looks_once_even_without_waiting(tmp_path: Path) -> None:
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), pauses=lambda: repeat(60.0))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        [task] = here.paid
+        result = await client.call_tool("task_status", {"task_id": task.id, "wait_seconds": 0})
+
+    assert "made the picture" in text_of(result)
+    assert len(here.looks) == 1
+
+
+async def test_a_picture_whose_download_is_slow_is_there_with_the_next_look(tmp_path: Path) -> None:
+    """Time ran out while the file was on its way: it is fetched to its end all the same."""
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True))
+    here.simulator.faults.append(Fault(on="picture", hang=0.6))
+    async with here.client() as client:
+        early = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0.3})
+        [task] = here.paid
+        later = await client.call_tool("task_status", {"task_id": task.id})
+
+    assert f"{task.id}" in text_of(early)
+    assert "still being fetched" in text_of(early)
+    [saved] = here.output.iterdir()
+    assert str(saved) in text_of(later)
+    assert [seen.path for seen in here.simulator.requests if "/generated/" in seen.path] == [
+        f"/generated/{task.picture_name}.png"
+    ]
