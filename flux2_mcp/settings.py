@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -14,6 +15,25 @@ PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\w+%")
 """What a host leaves behind when it does not expand a variable: `${KEY}`, `$KEY`, `%KEY%`."""
 
 Edge = Annotated[int, Field(ge=64, le=2048)]
+
+
+def _cents_of_dollars(value: object) -> object:
+    """0.50 -> 50; off -> None."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in {"off", "none", "unlimited"}:
+        return None
+    try:
+        dollars = Decimal(value.removeprefix("$"))
+    except InvalidOperation:
+        dollars = Decimal("NaN")
+    if not dollars.is_finite() or dollars < 0:
+        msg = 'an amount in US dollars is needed, such as 0.50, or "off"'
+        raise ValueError(msg)
+    return int((dollars * 100).to_integral_value(rounding=ROUND_FLOOR))
+
+
+Cents = Annotated[int | None, BeforeValidator(_cents_of_dollars)]
 
 
 def _lower(value: object) -> object:
@@ -36,6 +56,23 @@ class Settings(BaseModel):
     save: Annotated[Literal["on", "off"], BeforeValidator(_lower), Field(alias="FLUX2_SAVE")] = "on"
     preview: Annotated[Literal["auto", "off"] | Edge, BeforeValidator(_lower), Field(alias="FLUX2_PREVIEW")] = "auto"
     """Longest edge of previews in pixels; "auto" is 1024."""
+
+    result: Annotated[
+        Literal["auto", "content", "structured"], BeforeValidator(_lower), Field(alias="FLUX2_RESULT")
+    ] = "auto"
+    """Whether finished pictures come with structured content too; "auto" knows which hosts cope with that."""
+    input_roots: Annotated[str | None, Field(alias="FLUX2_INPUT_ROOTS")] = None
+    """More folders that source images may come from, separated like PATH."""
+    data_dir: Annotated[str | None, Field(alias="FLUX2_DATA_DIR")] = None
+    """Where the history lies; the user's data folder when None."""
+    history: Annotated[Literal["on", "private", "off"], BeforeValidator(_lower), Field(alias="FLUX2_HISTORY")] = "on"
+    max_cost_per_call: Annotated[Cents, Field(alias="FLUX2_MAX_COST_PER_CALL")] = 100
+    """US cents, from dollars; None for no limit."""
+    daily_budget: Annotated[Cents, Field(alias="FLUX2_DAILY_BUDGET")] = None
+    """US cents, from dollars; None for no limit."""
+    confirm_over: Annotated[Cents, Field(alias="FLUX2_CONFIRM_OVER")] = None
+    """US cents, from dollars: a call that costs more asks the person first."""
+    allow_unknown_price: Annotated[bool, Field(alias="FLUX2_ALLOW_UNKNOWN_PRICE")] = False
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

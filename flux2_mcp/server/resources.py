@@ -89,9 +89,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
 
     @server.completion()
     async def complete(
-        ref: PromptReference | ResourceTemplateReference,
-        argument: CompletionArgument,
-        context: CompletionContext | None,
+        ref: PromptReference | ResourceTemplateReference, argument: CompletionArgument, _: CompletionContext | None
     ) -> Completion | None:
         if not isinstance(ref, ResourceTemplateReference):
             return None

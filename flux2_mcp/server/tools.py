@@ -139,7 +139,7 @@ async def _result(ctx: Ctx, studio: Studio, pieces: list[Piece]) -> CallToolResu
     pictures = [shot.picture for piece in pieces for shot in piece.shots if shot.picture]
     edge = 1024 if settings.preview == "auto" else settings.preview
     shown = [] if edge == "off" else await previews(pictures, edge=edge)
-    result = result_of(pieces, shown, structured=wants_structure(ctx, "auto"))
+    result = result_of(pieces, shown, structured=wants_structure(ctx, settings.result))
     if not await _is_gone(ctx):
         studio.hand_over(pieces)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Surroundings:
     transport: httpx.AsyncBaseTransport | None = None
     """The way to RunAPI and to its pictures; the network when None."""
     history: History | None = None
+    """Where orders are kept; the user's data folder when None."""
     pauses: Callable[[], Iterator[float]] = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -55,10 +56,21 @@ class Wiring:
 
     surroundings: Surroundings
     errands: Errands
-    history: History
-    deliveries: Deliveries
     closing: AsyncExitStack
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
+
+    @cached_property
+    def history(self) -> History:
+        """The person's history, in their data folder."""
+        surroundings = self.surroundings
+        folder = _data_folder(surroundings.settings, surroundings.home)
+        history = surroundings.history or History(folder, mode=surroundings.settings.history)
+        self.closing.push_async_callback(history.aclose)
+        return history
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.history, self.errands, sleep=self.surroundings.sleep)
 
     async def studio(self) -> Studio:
         """A studio with the key as it is configured at this moment.
@@ -140,19 +152,25 @@ def _owner_at(base_url: str) -> str:
     return f"local {origin_of(base_url)}"
 
 
+def _data_folder(settings: Settings, home: Path) -> Path:
+    if settings.data_dir:
+        # A relative folder is taken from the home directory: hosts start servers anywhere.
+        return home / Path(settings.data_dir).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("flux2-mcp", appauthor=False)
+
+
 @asynccontextmanager
 async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     """The wiring for as long as the server runs."""
-    history = surroundings.history or History(None)
-    async with AsyncExitStack() as closing:
-        closing.push_async_callback(history.aclose)
-        opened = await closing.enter_async_context(errands())
-        deliveries = Deliveries(history, opened, sleep=surroundings.sleep)
+    async with AsyncExitStack() as closing, errands() as open_errands:
+        wiring = Wiring(surroundings, open_errands, closing)
         try:
-            yield Wiring(surroundings, opened, history, deliveries, closing)
+            yield wiring
         finally:
             with anyio.CancelScope(shield=True):
-                await deliveries.write_down()
+                await wiring.deliveries.write_down()
 
 
 async def current_studio(ctx: Context[Wiring]) -> Studio:
