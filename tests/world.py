@@ -14,7 +14,7 @@ from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, Implementation, TextContent
 
-from flux2_mcp.history import History
+from flux2_mcp.history import History, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.wiring import Surroundings
 from flux2_mcp.settings import Settings
@@ -24,6 +24,7 @@ from tests.wires import Wire
 
 KEY = "runapi_testkey0123456789"
 BASE_URL = "https://runapi.test"
+OWNER = f"local {BASE_URL}:443"
 
 
 def at_once() -> Iterator[float]:
@@ -48,8 +49,6 @@ class World:
     pauses: Callable[[], Iterator[float]] = at_once
     mode: ConnectMode = "auto"
     """How clients connect; tests of both protocol eras pass the fixture `era`."""
-    history: History | None = None
-    """Kept from one server to the next when given."""
 
     @property
     def output(self) -> Path:
@@ -76,16 +75,24 @@ class World:
             "RUNAPI_API_KEY": KEY,
             "RUNAPI_BASE_URL": BASE_URL,
             "FLUX2_OUTPUT_DIR": str(self.output),
+            "FLUX2_DATA_DIR": str(self.home / "data"),
             **self.environ,
         }
         return Surroundings(
             settings=Settings.from_environ(environ),
             home=self.home,
             transport=self.transport or Wire(self.simulator),
-            history=self.history,
             pauses=self.pauses,
             sleep=no_sleep if self.pauses is at_once else anyio.sleep,
         )
+
+    async def orders(self) -> tuple[Order, ...]:
+        """What the history on disk knows, newest first."""
+        history = History(self.home / "data")
+        try:
+            return (await history.recent(OWNER)).orders
+        finally:
+            await history.aclose()
 
     @asynccontextmanager
     async def client(self, name: str = "test") -> AsyncGenerator[Client, None]:
