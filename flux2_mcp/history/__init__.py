@@ -49,8 +49,9 @@ HASHES_ONLY = (
 class History:
     """The order book. The database is opened when first needed, in worker threads; use it from one event loop.
 
-    A write that was begun is completed even when the caller is cancelled: the id of a paid task is never lost. That
-    takes no longer than `lock_patience` seconds, the time to wait for another process before going on in memory.
+    A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds,
+    and is bounded: after `lock_patience` seconds of waiting for another process it goes on in memory. With a `url` the
+    folder is not used.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class History:
         url: str | None = None,
         lock_patience: float = 5.0,
     ) -> None:
-        self._folder = None if mode == "off" else folder
+        self._folder = None if mode == "off" or url else folder
         self._url = None if mode == "off" else url
         self._keeps_words = mode != "private"
         self._now = now

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,11 +83,10 @@ class Keeper:
         return self._ready(schema.sqlite_memory())
 
     def _ready(self, engine: Engine) -> Store:
-        try:
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
             schema.migrate(engine, patience=self._patience)
-        except DatabaseLost:
-            engine.dispose()
-            raise
+            undo.pop_all()
         return Store(engine, keeps_words=self._keeps_words)
 
     def _replace(self, broken: Store, lost: DatabaseLost) -> None:
