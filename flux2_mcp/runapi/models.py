@@ -6,6 +6,7 @@ of them, so that nothing above this module knows that there is more than one.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -163,14 +164,16 @@ def task_from(body: object, *, fallback_id: str | None = None) -> Task | None:
     if not isinstance(body, Mapping):
         return None
     outer = cast("Mapping[str, object]", body)
-    response = _mapping(outer.get("response"))
-    layers = [layer for layer in (_mapping(response.get("body")), _mapping(outer.get("data")), outer) if layer]
+    data = _mapping(outer.get("data"))
+    response = _mapping(outer.get("response")) or _mapping(data.get("response"))
+    inner = _parsed(response.get("body"))
+    layers = [layer for layer in (_mapping(inner.get("data")), inner, data, outer) if layer]
     task_id = _id_in(reversed(layers)) or fallback_id
     if task_id is None:
         return None
     images = _images_in(layers)
     word = _word_in(layers) or ("completed" if images else "")
-    failed_inside = isinstance(status := response.get("status"), int) and status >= 400
+    failed_inside = isinstance(status := response.get("status"), int) and status >= 300
     return Task(
         id=task_id,
         status="failed" if failed_inside else _WORDS.get(word.lower(), "processing"),
@@ -197,6 +200,14 @@ def _mapping(value: object) -> Mapping[str, object]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
 
 
+def _parsed(body: object) -> Mapping[str, object]:
+    """The stored answer inside a task result; RunAPI's own clients expect it as an object or as JSON text."""
+    try:
+        return _mapping(json.loads(body) if isinstance(body, str) else body)
+    except (ValueError, RecursionError):
+        return {}
+
+
 def _id_in(layers: object) -> str | None:
     for layer in cast("Sequence[Mapping[str, object]]", layers):
         for name in ("id", "task_id"):
@@ -218,8 +229,9 @@ def _images_in(layers: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         found = layer.get("images")
         if isinstance(found, Sequence) and not isinstance(found, str):
             entries = cast("Sequence[object]", found)
-            urls = [entry if isinstance(entry, str) else _mapping(entry).get("url") for entry in entries]
-            return tuple(url for url in urls if isinstance(url, str) and url)
+            shown = [entry if isinstance(entry, str) else _mapping(entry).get("url") for entry in entries]
+            if urls := tuple(url for url in shown if isinstance(url, str) and url):
+                return urls
     return ()
 
 
@@ -234,6 +246,7 @@ def _cost_in(layers: Sequence[Mapping[str, object]]) -> int | None:
         for amount, cents_each in (
             (_mapping(layer.get("usage")).get("cost"), 100),
             (settlement.get("charged_amount_cents"), 1),
+            (settlement.get("amount_micro_cents"), Decimal("0.000001")),
             (layer.get("cost_cents"), 1),
             (layer.get("amount_cents"), 1),
         ):
@@ -242,7 +255,7 @@ def _cost_in(layers: Sequence[Mapping[str, object]]) -> int | None:
     return None
 
 
-def _cents(amount: object, cents_each: int) -> int | None:
+def _cents(amount: object, cents_each: int | Decimal) -> int | None:
     if isinstance(amount, bool) or not isinstance(amount, int | float | str):
         return None
     try:
