@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ B = TypeVar("B")
 
 BUDGET: Final = 700 * 1024
 _BEST: Final = 90
+_ORIENTATION: Final = 0x0112
 _STEPS: Final = [
     (share, quality)
     for share in (1, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625, 0.03125)
@@ -65,7 +65,7 @@ def _canvas(picture: Picture, *, edge: int) -> Image.Image:
     size = _fitted((picture.width, picture.height), edge)
     with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:
         colours = _in_colours(image)
-    colours.thumbnail(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    colours.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
     canvas = _upright(colours)
     # Whatever stays in here, some encoder writes: comments, colour profiles, EXIF.
     canvas.info.clear()
@@ -85,12 +85,24 @@ def _in_colours(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
+    """Turned as EXIF says. ImageOps.exif_transpose also writes the EXIF again, and stumbles over odd fields there."""
+    from PIL import Image
 
-    # A sound picture with nonsense for metadata is shown as it is stored.
-    with contextlib.suppress(*DAMAGED):
-        return ImageOps.exif_transpose(image)
-    return image
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(image.getexif().get(_ORIENTATION, 1))
+    except DAMAGED:
+        # A sound picture with nonsense for metadata is shown as it is stored.
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _within(job: tuple[Image.Image, Preview, int]) -> Preview:
@@ -110,8 +122,11 @@ def _within(job: tuple[Image.Image, Preview, int]) -> Preview:
 
 
 def _shrunk(canvas: Image.Image, share: float) -> Image.Image:
+    from PIL import Image
+
     image = canvas.copy()
-    image.thumbnail(_fitted(canvas.size, max(1, int(max(canvas.size) * share))))
+    edge = max(1, int(max(canvas.size) * share))
+    image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,6 @@ import anyio.to_thread
 
 from flux2_mcp.errors import PictureNotSaved
 from flux2_mcp.images.pictures import Picture
-
-Write = Callable[[Path, bytes], None]
-"""Makes a new file with these bytes, on the disk when it returns."""
 
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full",
@@ -31,14 +29,29 @@ _REASONS: Final = {
 }
 
 
-def write_through(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+class Disk:
+    """What saving asks of a disk."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Make a new file with these bytes; they have left our hands when this returns."""
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def link(self, draft: Path, path: Path) -> None:
+        """Give the file a second name.
+
+        Raises:
+            FileExistsError: The name is taken.
+        """
+        path.hardlink_to(draft)
 
 
-async def save(picture: Picture, *, folder: Path, name: str, write: Write = write_through) -> Path:
+THE_DISK: Final = Disk()
+
+
+async def save(picture: Picture, *, folder: Path, name: str, disk: Disk = THE_DISK) -> Path:
     """Write the picture's own bytes into the folder, which is made if need be; the absolute path of the new file.
 
     The extension follows from the bytes. A file that exists is never overwritten, also when another process makes it at
@@ -47,16 +60,16 @@ async def save(picture: Picture, *, folder: Path, name: str, write: Write = writ
     Raises:
         PictureNotSaved: Why not. Nothing is left behind.
     """
-    return await anyio.to_thread.run_sync(partial(_saved, picture, folder=folder, name=name, write=write))
+    return await anyio.to_thread.run_sync(partial(_saved, picture, folder=folder, name=name, disk=disk))
 
 
-def _saved(picture: Picture, *, folder: Path, name: str, write: Write) -> Path:
-    if not folder.is_absolute() or Path(name).name != name or "\\" in name:
+def _saved(picture: Picture, *, folder: Path, name: str, disk: Disk) -> Path:
+    if not folder.is_absolute() or not name.strip(". ") or Path(name).name != name or "\\" in name:
         msg = "The picture was not saved: that is not a folder and a file name."
         raise PictureNotSaved(msg)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = _in_one_step(picture, folder=folder, name=name, write=write)
+        path = _in_one_step(picture, folder=folder, name=name, disk=disk)
         complete = path.read_bytes() == picture.data
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
@@ -69,39 +82,42 @@ def _saved(picture: Picture, *, folder: Path, name: str, write: Write) -> Path:
     return path
 
 
-def _in_one_step(picture: Picture, *, folder: Path, name: str, write: Write) -> Path:
+def _in_one_step(picture: Picture, *, folder: Path, name: str, disk: Disk) -> Path:
     # In the same folder, because a file gets its name in one step only within one file system.
     draft = folder / f".flux2-{secrets.token_hex(8)}.part"
     try:
-        write(draft, picture.data)
-        for path in _candidates(folder, name, picture.extension):
-            try:
-                _name(draft, path)
-            except FileExistsError:
-                continue
-            return path
-        raise FileExistsError(errno.EEXIST, "there are too many files of that name")
+        disk.write(draft, picture.data)
+        return next(path for path in _candidates(folder, name, picture.extension) if _is_named(draft, path, disk))
     finally:
         draft.unlink(missing_ok=True)
 
 
 def _candidates(folder: Path, name: str, extension: str) -> Iterator[Path]:
     yield folder / f"{name}{extension}"
-    for number in range(2, 10_000):
-        yield folder / f"{name} ({number}){extension}"
+    yield from (folder / f"{name} ({number}){extension}" for number in count(2))
 
 
-def _name(draft: Path, path: Path) -> None:
-    """Give the finished file its name, unless that is taken.
-
-    Raises:
-        FileExistsError: It is taken.
-    """
+def _is_named(draft: Path, path: Path, disk: Disk) -> bool:
+    """Whether the finished file got this name; it does not when there is a file of that name."""
     try:
-        path.hardlink_to(draft)
+        disk.link(draft, path)
     except FileExistsError:
-        raise
+        return False
     except OSError:
-        # No hard links on FAT and on some network drives: take the name first, then fill it.
+        # No hard links on FAT and on some network drives.
+        return _is_taken_and_filled(draft, path)
+    return True
+
+
+def _is_taken_and_filled(draft: Path, path: Path) -> bool:
+    """The same in two steps: nobody else can take the name in between, but an empty file can be seen."""
+    try:
         path.open("xb").close()
+    except FileExistsError:
+        return False
+    try:
         draft.replace(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True

@@ -1,0 +1,184 @@
+"""A picture goes where the user says, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flux2_mcp.errors import BadSetting, RequestRefused
+from flux2_mcp.images import Destination, default_folder, in_container, resolve_save_to
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="a drive letter means something on Windows")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = (tmp_path / "home").resolve()
+    (home / "Pictures" / "Flux 2").mkdir(parents=True)
+    return home
+
+
+def destination(save_to: str, home: Path, *, windows: bool = False) -> Destination:
+    return resolve_save_to(
+        save_to, roots=[home], default=home / "Pictures" / "Flux 2", home=home, windows=windows or os.name == "nt"
+    )
+
+
+def test_pictures_go_to_the_pictures_folder(home: Path) -> None:
+    assert default_folder(None, home=home, pictures=lambda: home / "Bilder") == home / "Bilder" / "Flux 2"
+    assert default_folder(" ", home=home, pictures=lambda: home / "Bilder") == home / "Bilder" / "Flux 2"
+
+
+def test_without_more_the_operating_system_says_where_pictures_are() -> None:
+    folder = default_folder(None)
+
+    assert folder.is_absolute()
+    assert folder.name == "Flux 2"
+
+
+@pytest.mark.parametrize(
+    ("setting", "below_home"), [("~", ""), ("~/art", "art"), ("art", "art"), ("./art/new", "art/new")]
+)
+def test_the_output_folder_is_below_home_unless_it_is_absolute(setting: str, below_home: str, home: Path) -> None:
+    assert default_folder(setting, home=home) == home / below_home
+    assert default_folder(str(home / "elsewhere"), home=home) == home / "elsewhere"
+
+
+@posix_only
+def test_a_windows_path_as_output_folder_is_explained() -> None:
+    with pytest.raises(BadSetting, match="FLUX2_OUTPUT_DIR is a Windows path"):
+        default_folder("C:\\Users\\me\\Pictures")
+
+
+@pytest.mark.parametrize(
+    ("save_to", "folder", "name"),
+    [
+        ("", "Pictures/Flux 2", None),
+        ("vases", "Pictures/Flux 2/vases", None),
+        ("vases/", "Pictures/Flux 2/vases", None),
+        ("vase.png", "Pictures/Flux 2", "vase"),
+        ("vases/vase.JPG", "Pictures/Flux 2/vases", "vase"),
+        ("~/Desktop", "Desktop", None),
+        ("~/Desktop/my vase.webp", "Desktop", "my vase"),
+        ("~/v1.2", "v1.2", None),
+        ("~/album.png/", "album.png", None),
+        ("../holiday", "Pictures/holiday", None),
+        ("~", "", None),
+        ("~root/x.png", "Pictures/Flux 2/~root", "x"),
+    ],
+)
+def test_save_to_is_a_folder_or_a_file(save_to: str, folder: str, name: str | None, home: Path) -> None:
+    assert destination(save_to, home) == Destination(home / folder, name)
+
+
+def test_an_absolute_path_inside_the_roots_is_accepted(home: Path) -> None:
+    assert destination(str(home / "a" / "b.png"), home) == Destination(home / "a", "b")
+
+
+@pytest.mark.parametrize("save_to", ["/etc", "/etc/cron.d/x.png", "../../../x", "~/../other/x.png"])
+def test_a_path_outside_the_roots_is_refused(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="outside the folders where pictures may be saved"):
+        destination(save_to, home)
+
+
+def test_a_symlink_out_of_the_roots_is_refused(home: Path) -> None:
+    (home / "way out").symlink_to(home.parent)
+
+    with pytest.raises(RequestRefused, match="outside the folders"):
+        destination("~/way out/x.png", home)
+
+
+def test_a_symlink_to_a_file_outside_the_roots_is_refused(home: Path) -> None:
+    (home / "x.png").symlink_to(home.parent / "x.png")
+
+    with pytest.raises(RequestRefused, match="outside the folders"):
+        destination("~/x.png", home)
+
+
+def test_a_symlink_inside_the_roots_is_followed(home: Path) -> None:
+    (home / "shortcut").symlink_to(home / "Pictures")
+
+    assert destination("~/shortcut/x.png", home) == Destination(home / "Pictures", "x")
+
+
+def test_a_root_may_be_a_symlink_itself(home: Path) -> None:
+    """On macOS /tmp is one."""
+    (home.parent / "alias").symlink_to(home)
+    alias = home.parent / "alias"
+
+    assert resolve_save_to(str(alias / "x.png"), roots=[alias], default=alias) == Destination(home, "x")
+
+
+def test_a_loop_of_symlinks_is_refused(home: Path) -> None:
+    (home / "a").symlink_to(home / "b")
+    (home / "b").symlink_to(home / "a")
+
+    with pytest.raises(RequestRefused):
+        destination("~/a/x.png", home)
+
+
+def test_the_default_folder_needs_no_root(home: Path) -> None:
+    assert resolve_save_to("x.png", roots=[], default=home) == Destination(home, "x")
+
+
+def test_an_existing_folder_may_be_called_like_a_picture(home: Path) -> None:
+    (home / "album.png").mkdir()
+
+    assert destination("~/album.png", home) == Destination(home / "album.png")
+
+
+def test_a_file_that_is_no_picture_is_refused(home: Path) -> None:
+    (home / ".bashrc").write_text("", encoding="utf-8")
+
+    with pytest.raises(RequestRefused, match="files are never overwritten"):
+        destination("~/.bashrc", home)
+
+
+@pytest.mark.parametrize("save_to", ["https://example.com/x.png", "file:///tmp/x.png", "s3://bucket/x", "a\0b", "a\nb"])
+def test_what_is_no_path_is_refused(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="not a path on this computer"):
+        destination(save_to, home)
+
+
+@posix_only
+@pytest.mark.parametrize("save_to", ["C:\\Users\\me\\x.png", "c:/x.png", "\\\\server\\share\\x.png"])
+def test_a_windows_path_is_refused_elsewhere(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="not a path on this computer"):
+        destination(save_to, home)
+
+
+@pytest.mark.parametrize(
+    "save_to", ["con", "~/NUL.png", "~/com1/x.png", "~/x.png:stream", "~/dot.", "~/what?", "~/a /b"]
+)
+def test_names_that_windows_takes_for_something_else_are_refused_there(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="Windows does not accept"):
+        destination(save_to, home, windows=True)
+
+
+def test_a_computer_is_no_container(tmp_path: Path) -> None:
+    assert not in_container(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        (".dockerenv", ""),
+        ("run/.containerenv", ""),
+        ("proc/1/cgroup", "12:pids:/docker/4f2a\n"),
+        ("proc/1/cgroup", "0::/kubepods/besteffort/pod1\n"),
+    ],
+)
+def test_a_container_is_noticed(file: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(content, encoding="utf-8")
+
+    assert in_container(tmp_path)
+
+
+def test_a_process_group_of_its_own_is_no_container(tmp_path: Path) -> None:
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/cgroup").write_text("0::/init.scope\n", encoding="utf-8")
+
+    assert not in_container(tmp_path)
