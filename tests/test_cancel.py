@@ -33,8 +33,7 @@ async def cancelled_call(client: Client, gate: Gate) -> None:
     """Order a fox, and hang up as soon as the gate holds a request."""
     async with anyio.create_task_group() as group:
         group.start_soon(client.call_tool, "generate", FOX)
-        with anyio.fail_after(5):
-            await gate.arrived.wait()
+        await gate.holds_one()
         group.cancel_scope.cancel()
 
 
@@ -53,7 +52,7 @@ async def test_a_cancelled_call_is_found_again_by_its_id(
     here = gated_world(tmp_path, era, holds, after=after)
     async with here.client() as client:
         await cancelled_call(client, gate_of(here))
-        gate_of(here).opened.set()
+        gate_of(here).open()
         [order] = await here.orders()
         result = await client.call_tool("task_status", {"task_id": order.id})
 
@@ -70,7 +69,7 @@ async def test_a_cancelled_call_is_found_again_by_its_words(
     here = gated_world(tmp_path, era, holds, after=after)
     async with here.client() as client:
         await cancelled_call(client, gate_of(here))
-        gate_of(here).opened.set()
+        gate_of(here).open()
         result = await client.call_tool("generate", FOX)
 
     [task] = here.paid
@@ -86,7 +85,7 @@ async def test_a_cancelled_call_makes_no_further_status_request(
     async with here.client() as client:
         await cancelled_call(client, gate_of(here))
         seen = len(here.looks)
-        gate_of(here).opened.set()
+        gate_of(here).open()
         await anyio.wait_all_tasks_blocked()
         await client.list_tools()
 
@@ -99,7 +98,7 @@ async def test_a_cancelled_call_is_found_again_after_a_restart(tmp_path: Path, e
     here = gated_world(tmp_path, era, looks, after=False)
     async with here.client() as client:
         await cancelled_call(client, gate_of(here))
-    gate_of(here).opened.set()
+    gate_of(here).open()
     async with here.client() as client:
         result = await client.call_tool("generate", FOX)
 
@@ -115,7 +114,7 @@ async def test_an_order_whose_answer_came_after_the_end_is_found_again_after_a_r
     here = gated_world(tmp_path, era, creates, after=True)
     async with here.client() as client:
         await cancelled_call(client, gate_of(here))
-    gate_of(here).opened.set()
+    gate_of(here).open()
     async with here.client() as client:
         result = await client.call_tool("generate", FOX)
 
@@ -135,9 +134,9 @@ async def test_a_call_that_the_client_stops_waiting_for_stops_looking(tmp_path: 
                     await client.call_tool("generate", FOX, read_timeout_seconds=0.5)
 
             group.start_soon(impatient_call)
-            await gate_of(here).arrived.wait()
+            await gate_of(here).holds_one()
         seen = len(here.looks)
-        gate_of(here).opened.set()
+        gate_of(here).open()
         await anyio.wait_all_tasks_blocked()
 
     assert len(here.looks) == seen

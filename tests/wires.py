@@ -33,22 +33,31 @@ class NoNetwork(httpx.AsyncBaseTransport):
 
 
 class Gate(Wire):
-    """Holds requests of one kind until it is opened; `arrived` says that one is being held."""
+    """Holds requests of one kind until it is opened."""
 
     def __init__(self, simulator: Simulator, holds: Callable[[httpx.Request], bool], *, after: bool = False) -> None:
         super().__init__(simulator)
         self._holds = holds
         self._after = after
-        self.arrived = anyio.Event()
-        self.opened = anyio.Event()
+        self._arrived = anyio.Event()
+        self._opened = anyio.Event()
+
+    async def holds_one(self) -> None:
+        """Wait for the first request that is held."""
+        with anyio.fail_after(5):
+            await self._arrived.wait()
+
+    def open(self) -> None:
+        """Let everything through, from now on."""
+        self._opened.set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self._holds(request):
             return await super().handle_async_request(request)
         # `after`: the request had its effect, and its answer is on the way.
         answer = await super().handle_async_request(request) if self._after else None
-        self.arrived.set()
-        await self.opened.wait()
+        self._arrived.set()
+        await self._opened.wait()
         return answer or await super().handle_async_request(request)
 
 
