@@ -195,9 +195,9 @@ class RunAPI:
     def _json(self, response: httpx.Response) -> object:
         try:
             return self._masked(json.loads(response.content))
-        except ValueError as error:
+        except (ValueError, RecursionError):
             msg = f"RunAPI answered with something that is not JSON (HTTP {response.status_code})."
-            raise self._unreadable(msg, response) from error
+            raise self._unreadable(msg, response) from None
 
     def _read(self, shape: type[Shape], response: httpx.Response, *, inside: str | None = None) -> Shape:
         body = self._json(response)
@@ -216,7 +216,8 @@ class RunAPI:
         if task is None:
             msg = f"RunAPI's answer names no task (HTTP {response.status_code})."
             raise self._unreadable(msg, response)
-        return task.model_copy(update={"retry_after": retry_after(response.headers)})
+        words = {"word": self._mask(task.word), "error": self._mask(task.error)}
+        return task.model_copy(update={**words, "retry_after": retry_after(response.headers)})
 
     def _unreadable(self, message: str, response: httpx.Response) -> UnreadableAnswer:
         # A success that cannot be read is still a success: the task exists.

@@ -8,7 +8,6 @@ vendor's own clients do it.
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -31,6 +30,8 @@ from flux2_mcp.runapi.retries import retry_after
 
 LONGEST_MESSAGE = 400
 """Characters of RunAPI's own words that are passed on."""
+LONGEST_PAGE = 20_000
+"""Characters or bytes in which those words are looked for; a page may be of any size."""
 
 _BY_STATUS: Mapping[int, type[RunApiError]] = {
     400: RequestRejected,
@@ -42,6 +43,7 @@ _BY_STATUS: Mapping[int, type[RunApiError]] = {
     402: OutOfCredits,
     404: NotFound,
     405: NotFound,
+    408: Unavailable,
     409: KeyReused,
     429: Throttled,
 }
@@ -57,8 +59,9 @@ def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunAp
     return kind(
         f"RunAPI said: {_sentence(mask(_words_of(response, body)))} (HTTP {response.status_code}).",
         status=response.status_code,
-        code=mask(code) if isinstance(code, str) else None,
-        request_id=mask(_sentence(request_id)) if request_id else None,
+        # Masked first: a cut through the middle of a key would hide it from the mask.
+        code=_sentence(mask(code)) if isinstance(code, str) else None,
+        request_id=_sentence(mask(request_id)) if request_id else None,
         retry_after=retry_after(response.headers),
     )
 
@@ -66,7 +69,7 @@ def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunAp
 def _body_of(response: httpx.Response) -> Mapping[str, object]:
     try:
         body: object = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return {}
     return cast("Mapping[str, object]", body) if isinstance(body, Mapping) else {}
 
@@ -74,9 +77,11 @@ def _body_of(response: httpx.Response) -> Mapping[str, object]:
 def _words_of(response: httpx.Response, body: Mapping[str, object]) -> str:
     message = next((words for name in ("error", "message", "detail", "errorMessage", "msg")
                     if (words := message_in(body.get(name)))), "")  # fmt: skip
-    details = _details_in(body.get("errors"))
+    error = body.get("error")
+    inside = cast("Mapping[str, object]", error).get("errors") if isinstance(error, Mapping) else None
+    details = _details_in(body.get("errors") or inside)
     if message or details:
-        return ": ".join(part for part in (message, details) if part)
+        return ": ".join(part for part in (message, details) if part)[:LONGEST_PAGE]
     return _text_of(response) or _default_words(response.status_code)
 
 
@@ -96,14 +101,20 @@ def _strings_in(value: object) -> list[str]:
 
 
 def _text_of(response: httpx.Response) -> str:
-    text = response.text.strip()
-    if text.startswith(("{", "[")):
+    # Not response.text: the charset is only the sender's claim, and Python knows some that raise.
+    text = response.content[:LONGEST_PAGE].decode("utf-8", errors="replace").strip("\ufeff \t\r\n")
+    if text.startswith(("{", "[")) or "\0" in text or text.count("\ufffd") > len(text) // 10:
         return ""
     if not text.startswith("<"):
         return text
-    titles = (re.search(rf"<{tag}[^>]*>(.*?)</{tag}>", text, re.DOTALL | re.IGNORECASE) for tag in ("title", "h1"))
-    title = next((match[1] for match in titles if match), "an HTML page without a title")
-    return html.unescape(re.sub(r"<[^>]+>", " ", title))
+    titles = (_title_in(text, tag) for tag in ("title", "h1"))
+    return next((title for title in titles if title), "an HTML page without a title")
+
+
+def _title_in(page: str, tag: str) -> str:
+    # Bounded, because the time for an unbounded one grows with the square of a hostile page.
+    found = re.search(rf"<{tag}[^>]{{0,200}}>(.{{0,1000}}?)</{tag}>", page, re.DOTALL | re.IGNORECASE)
+    return html.unescape(re.sub(r"<[^>]+>", " ", found[1])).strip() if found else ""
 
 
 def _default_words(status: int) -> str:
