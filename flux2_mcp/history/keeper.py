@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,9 +24,10 @@ log = logging.getLogger("flux2_mcp.history")
 T = TypeVar("T")
 
 FILE_NAME = "history.sqlite3"
+GUARD_NAME = "history.lock"
 
-# Closing any descriptor of a file drops the locks that SQLite holds on it for the whole process, so the file is made
-# by one thread at a time, and before anybody has it open.
+# Closing any descriptor of a file drops the locks that SQLite holds on it for the whole process, so the guard is made
+# by one thread at a time, and before anybody holds it.
 _making = threading.Lock()
 
 
@@ -70,9 +72,16 @@ class Keeper:
 
     def _first(self) -> Store:
         try:
+            with self._alone():
+                return self._open_or_begin_anew()
+        except DatabaseLost as lost:
+            return self._memory(lost)
+
+    def _open_or_begin_anew(self) -> Store:
+        try:
             return self._open()
         except DatabaseLost as lost:
-            return self._another(lost)
+            return self._begin_anew(lost)
 
     def _open(self) -> Store:
         if self._url:
@@ -97,25 +106,28 @@ class Keeper:
 
             rows = _what_matters(broken, since=self._now() - timedelta(days=1))
             broken.engine.dispose()
-            self._store = self._memory(lost) if self.degraded else self._another(lost)
             try:
+                self._store = self._next(lost)
                 self._store.take_in(rows)
             except DatabaseLost as again:
-                self._store.engine.dispose()
                 self._store = self._memory(again)
                 self._store.take_in(rows)
 
-    def _another(self, lost: DatabaseLost) -> Store:
+    def _next(self, lost: DatabaseLost) -> Store:
+        if self.degraded:
+            raise lost
+        with self._alone():
+            return self._begin_anew(lost)
+
+    def _begin_anew(self, lost: DatabaseLost) -> Store:
         if lost.trouble != "damaged" or not self._path:
-            return self._memory(lost)
+            raise lost
 
         try:
             self._set_aside(self._path)
-            store = self._open()
-        except OSError:
-            return self._memory(lost)
-        except DatabaseLost as again:
-            return self._memory(again)
+        except OSError as error:
+            raise lost from error
+        store = self._open()
         self._warn(
             f"The history file {self._path} was damaged. It is kept beside the new one that was begun, as "
             "history.corrupt-*.sqlite3; earlier orders cannot be found, resumed or counted against a daily limit."
@@ -128,6 +140,27 @@ class Keeper:
             "started again: after that they cannot be found, resumed or counted against a daily limit."
         )
         return self._ready(schema.sqlite_memory())
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Keep other processes from making, opening or moving the file meanwhile.
+
+        Raises:
+            DatabaseLost: they did not finish in time, or there can be no file.
+        """
+        if not self._path:
+            yield
+            return
+
+        guard = self._path.with_name(GUARD_NAME)
+        with _making, _troubles_with_files():
+            guard.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(guard)
+        # A lock by SQLite ends with its process, on every system.
+        with closing(sqlite3.connect(guard, timeout=self._patience, isolation_level=None)) as connection:
+            with schema.losses():
+                connection.execute("BEGIN EXCLUSIVE")
+            yield
 
     def _set_aside(self, path: Path) -> None:
         # Another process may have done it, and what lies here now is its new file.
@@ -157,16 +190,17 @@ def _server(url: str) -> Engine:
 
 
 def _private(path: Path) -> int:
-    """Make the file when it is not there, for this user only, and give its inode.
-
-    Raises:
-        DatabaseLost: the folder or the file cannot be made.
-    """
-    try:
-        with _making:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make(path)
+    """Make the file when it is not there, for this user only, and give its inode."""
+    with _troubles_with_files():
+        _make(path)
         return path.stat().st_ino
+    raise AssertionError  # nothing is swallowed
+
+
+@contextmanager
+def _troubles_with_files() -> Generator[None]:
+    try:
+        yield
     except OSError as error:
         reason = f"cannot be made ({error.strerror})"
         raise DatabaseLost(reason, trouble="unusable") from error

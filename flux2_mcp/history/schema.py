@@ -214,14 +214,25 @@ def _migrate(engine: Engine) -> None:
 @contextmanager
 def writing(engine: Engine) -> Generator[Connection]:
     """One transaction that no other writer can come between (on PostgreSQL: none that takes the same `lock`)."""
-    with _losses(), engine.execution_options(flux2_writes=True).begin() as connection:
+    with losses(), engine.execution_options(flux2_writes=True).begin() as connection:
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Generator[Connection]:
-    with _losses(), engine.begin() as connection:
+    with losses(), engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def losses() -> Generator[None]:
+    """Raise DatabaseLost where the database, and not a statement of ours, is to blame."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _lost(error) or error from error
+    except exc.DBAPIError as error:
+        raise _lost(error.orig) or error from error
 
 
 def empty_log(engine: Engine) -> None:
@@ -229,7 +240,7 @@ def empty_log(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
 
-    with _losses(), closing(engine.raw_connection()) as connection:
+    with losses(), closing(engine.raw_connection()) as connection:
         connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -265,16 +276,6 @@ def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("flux2_writes")
     # A transaction that reads first and writes later can find itself shut out in the middle.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _losses() -> Generator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _lost(error) or error from error
-    except exc.DBAPIError as error:
-        raise _lost(error.orig) or error from error
 
 
 _busy = partial(DatabaseLost, "is locked by another program", trouble="busy")

@@ -93,7 +93,7 @@ def go(processes: list[subprocess.Popen[str]]) -> list[str]:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    return [process.communicate(timeout=20)[0].strip() for process in processes]
+    return [process.communicate(timeout=60)[0].strip() for process in processes]
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def test_only_this_user_can_read_the_history(folder: Path) -> None:
         await painted(history)
         return [S_IMODE(file.stat().st_mode) for file in sorted(folder.iterdir())]  # noqa: ASYNC240
 
-    assert during(folder, story) == [0o600, 0o600, 0o600]
+    assert during(folder, story) == [0o600] * 4
     assert S_IMODE(folder.stat().st_mode) == 0o700
 
 
