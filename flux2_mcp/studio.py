@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -32,12 +32,15 @@ from flux2_mcp.errors import (
     OutcomeUnknown,
     PictureNotSaved,
     PictureUnavailable,
+    RequestRefused,
     RunApiError,
+    SourceRefused,
     TaskFailed,
 )
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.runapi.models import Action, DialectName, Task
+from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -66,13 +69,18 @@ class Shot:
     """Why it could not be fetched or saved. It was paid for all the same."""
 
 
+Compose = Callable[[], Awaitable[Mapping[str, object]]]
+
+
 @dataclass
 class Piece:
     """One picture that somebody asked for, and how far it has come."""
 
     order: Order
-    body: Mapping[str, object] | None = None
-    """The JSON to order it with; the history may not keep it."""
+    compose: Compose | None = None
+    """How to come by the JSON to order it with; the history may not keep it, and sources are uploaded for it."""
+    stage: str = ""
+    """What is being done for it before RunAPI has it, in words."""
     resumed: bool = False
     task: Task | None = None
     shots: list[Shot] = field(default_factory=list[Shot])
@@ -144,8 +152,9 @@ class Studio:
     fetcher: images.Fetcher
     errands: Errands
     deliveries: Deliveries
-    folder: Path | None
-    """Where pictures are saved; None to save nothing."""
+    places: images.Places
+    uploads: Uploads
+    home: Path
     pauses: Callable[[], Iterator[float]] = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -156,23 +165,40 @@ class Studio:
         count: int = 1,
         wait: float = DEFAULT_WAIT,
         repeat: bool = False,
+        save_to: str | None = None,
+        client_roots: Sequence[str] = (),
         report: Report = _unheard,
     ) -> list[Piece]:
         """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
 
-        Each picture has its own outcome in its own piece; a failure of one is not raised.
+        Each picture has its own outcome in its own piece; a failure of one is not raised. `client_roots` are file: URIs
+        of more folders that sources may come from.
 
         Raises:
             RequestRefused: Nothing was ordered.
         """
         request = self.catalogue.check(request)
+        await anyio.to_thread.run_sync(self.places.destination, save_to)
         await self.deliveries.write_down()
         self.errands.start("prices", self.prices.current)
-        intents = [self._intent(request, nth, count) for nth in range(count)]
-        opened = await self.history.open_orders(
+        sources = await self._sources(client_roots)
+        opened = await sources.opened(request.source_image_urls)
+        intents = [self._intent(request, opened, nth=nth, count=count, save_to=save_to) for nth in range(count)]
+        orders = await self.history.open_orders(
             intents, owner=self.owner, resume_within=None if repeat else RESUME_WITHIN
         )
-        pieces = [Piece(order, request.body, resumed) for order, resumed in opened]
+        pieces: list[Piece] = []
+
+        def uploading(words: str) -> None:
+            for piece in pieces:
+                piece.stage = words
+            report(pieces)
+
+        async def compose() -> Mapping[str, object]:
+            urls = await sources.lent(opened, report=uploading)
+            return replace(request, source_image_urls=tuple(urls)).body
+
+        pieces += [Piece(order, compose, resumed=resumed) for order, resumed in orders]
         await self._bring_all(pieces, wait, report)
         return pieces
 
@@ -186,20 +212,41 @@ class Studio:
             RunApiError: RunAPI could not be asked.
         """
         order = await self.history.find(self.owner, task_id)
-        piece = Piece(order, order.request, resumed=True) if order else await self._adopted(task_id, action)
+        piece = Piece(order, resumed=True) if order else await self._adopted(task_id, action)
         await self._bring_all([piece], wait, report)
         return [piece]
 
-    def _intent(self, request: Request, nth: int, count: int) -> Intent:
+    def reads_elsewhere(self, given: Sequence[str]) -> bool:
+        """Whether a local source lies, as it is written, outside the folders that may be read."""
+        return any(lies_outside(text, home=self.home, roots=self.places.roots) for text in given)
+
+    async def _sources(self, client_roots: Sequence[str]) -> Sources:
+        more = await anyio.to_thread.run_sync(checked_roots, self.home, None, None, client_roots)
+        return Sources(
+            owner=self.owner,
+            runapi=self.runapi,
+            uploads=self.uploads,
+            ours=self.picture,
+            home=self.home,
+            roots=tuple(dict.fromkeys((*self.places.roots, *more))),
+        )
+
+    def _intent(
+        self, request: Request, opened: Sequence[OpenedSource], *, nth: int, count: int, save_to: str | None
+    ) -> Intent:
+        known = replace(request, source_image_urls=tuple(source.identity for source in opened))
         return Intent(
-            wish=_fingerprint(request, count),
+            wish=_fingerprint(known, count),
             nth=nth,
             idempotency_key=str(uuid4()),
             action=request.action,
             model=request.model,
-            request=request.body,
+            # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
+            request=None if any(isinstance(source, Local) for source in opened) else request.body,
+            resolution=request.output_resolution,
             prompt=request.prompt,
             estimated_cents=self.prices.known.of(request),
+            save_to=save_to,
         )
 
     async def peek(self, task_id: str) -> Piece:
@@ -210,7 +257,7 @@ class Studio:
             RunApiError: RunAPI could not be asked.
         """
         order = await self.history.find(self.owner, task_id)
-        piece = Piece(order, order.request, resumed=True) if order else await self._adopted(task_id, None)
+        piece = Piece(order, resumed=True) if order else await self._adopted(task_id, None)
         try:
             await self._finish(piece, 0.0, lambda: None)
         except TaskFailed as failure:
@@ -302,18 +349,21 @@ class Studio:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
         order = piece.order
         if order.task_id is None:
-            piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.body))
+            piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.compose))
             return task
         dialect = cast("DialectName", order.dialect) if order.dialect in {"sdk", "v1"} else None
         action = cast("Action", order.action) if order.action else None
         return Task(id=order.task_id, status="processing", action=action, dialect=dialect)
 
-    async def _place(self, order: Order, body: Mapping[str, object] | None) -> tuple[Order, Task]:
-        body = order.request or body
-        if body is None:
-            msg = "The answer to this order was lost, and the history keeps no requests."
-            raise OutcomeUnknown(msg, order_id=order.id)
+    async def _place(self, order: Order, compose: Compose | None) -> tuple[Order, Task]:
+        """Send the create request, for the first time or once more.
+
+        Raises:
+            OutcomeUnknown: It is not known whether there is a task.
+            Flux2Error: There is none.
+        """
         try:
+            order, body = await self._prepared(order, compose)
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
             if error.in_doubt:
@@ -321,7 +371,21 @@ class Studio:
                 raise OutcomeUnknown(error.message, order_id=order.id) from error
             await self.history.finished(order, state="failed", error=error.message)
             raise
+        except SourceRefused as error:
+            await self.history.finished(order, state="failed", error=error.message)
+            raise
         return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
+
+    async def _prepared(self, order: Order, compose: Compose | None) -> tuple[Order, Mapping[str, object]]:
+        """The order with the exact body that its Idempotency-Key stands for."""
+        if order.request is not None:
+            return order, order.request
+        if compose is None:
+            msg = "This order can only be taken up again by the same call that placed it: its request was not kept."
+            raise OutcomeUnknown(msg, order_id=order.id)
+        body = await compose()
+        order = await self.history.prepared(order, request=body)
+        return order, order.request or body
 
     async def _watch(self, piece: Piece, deadline: float, at_least: float, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
@@ -387,10 +451,10 @@ class Studio:
                 shot.picture, shot.path = picture, saved
                 return
             shot.picture = await self.fetcher.fetch(shot.url)
-            if self.folder:
-                name = images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
-                shot.path = await images.save(shot.picture, folder=self.folder, name=name)
-        except (PictureUnavailable, PictureNotSaved) as error:
+            if there := await anyio.to_thread.run_sync(self.places.destination, order.save_to):
+                name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
+                shot.path = await images.save(shot.picture, folder=there.folder, name=name)
+        except (PictureUnavailable, PictureNotSaved, RequestRefused) as error:
             shot.trouble = error
 
 

@@ -23,6 +23,7 @@ from flux2_mcp.history.orders import (
     doubt,
     fail,
     new_id,
+    prepare,
     utcnow,
 )
 
@@ -86,38 +87,6 @@ class History:
         """Why orders are not where they should be, as a sentence; empty when all is well."""
         return self._keeper.degraded if self._keeper else ""
 
-    async def open_order(
-        self,
-        *,
-        owner: str,
-        wish: str,
-        nth: int,
-        action: str,
-        model: str,
-        request: Mapping[str, object],
-        prompt: str,
-        idempotency_key: str,
-        estimated_cents: int | None,
-        resume_within: timedelta | None,
-        daily_cap_cents: int | None = None,
-        day_start: datetime | None = None,
-    ) -> tuple[Order, bool]:
-        """Open one order; see `open_orders`."""
-        intent = Intent(
-            wish=wish,
-            nth=nth,
-            idempotency_key=idempotency_key,
-            action=action,
-            model=model,
-            request=request,
-            prompt=prompt,
-            estimated_cents=estimated_cents,
-        )
-        [opened] = await self.open_orders(
-            [intent], owner=owner, resume_within=resume_within, daily_cap_cents=daily_cap_cents, day_start=day_start
-        )
-        return opened
-
     async def open_orders(
         self,
         intents: Iterable[Intent],
@@ -144,6 +113,10 @@ class History:
         return await self._write(
             lambda store: store.open_orders(owner, wanted, at=at, resume_since=resume_since, cap=cap)
         )
+
+    async def prepared(self, order: Order, *, request: Mapping[str, object]) -> Order:
+        """Note the exact body to send, unless one was noted before: then that one is given."""
+        return await self._write(lambda store: store.change(order, partial(prepare, request=request)))
 
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""

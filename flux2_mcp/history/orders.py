@@ -25,8 +25,10 @@ class Intent:
     action: str
     model: str
     """RunAPI's full slug."""
-    request: Mapping[str, object] = field(repr=False)
-    """The exact JSON body of the create request."""
+    request: Mapping[str, object] | None = field(repr=False)
+    """The exact JSON body of the create request; None while its sources are not uploaded: see `History.prepared`."""
+    resolution: str | None = None
+    """`output_resolution` of the request, where it names one."""
     prompt: str = field(repr=False)
     estimated_cents: int | None
     """None when the price is not known."""
@@ -107,7 +109,6 @@ def new_id() -> str:
 
 
 def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
-    resolution = intent.request.get("output_resolution")
     return Order(
         id=new_id(),
         owner=owner,
@@ -116,7 +117,7 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
         idempotency_key=intent.idempotency_key,
         action=intent.action,
         model=intent.model,
-        resolution=resolution if isinstance(resolution, str) else None,
+        resolution=intent.resolution,
         request=intent.request,
         prompt=intent.prompt,
         state="intended",
@@ -124,6 +125,11 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
         save_to=intent.save_to,
         created_at=at,
     )
+
+
+def prepare(order: Order, *, request: Mapping[str, object]) -> Order:
+    """The first body stays: an Idempotency-Key stands for exactly one."""
+    return order if order.request is not None else replace(order, request=request)
 
 
 def accept(order: Order, *, task_id: str, dialect: str, at: datetime) -> Order:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, media_type_of, recognise
-from flux2_mcp.images.places import Destination, default_folder, in_container, resolve_save_to
+from flux2_mcp.images.places import Destination, Places, default_folder, in_container, resolve_save_to
 from flux2_mcp.images.previewing import Preview, previews
 from flux2_mcp.images.reading import read
 from flux2_mcp.images.saving import save
@@ -17,6 +17,7 @@ __all__ = [
     "Fetcher",
     "MediaType",
     "Picture",
+    "Places",
     "Preview",
     "default_folder",
     "file_name",

@@ -29,6 +29,28 @@ class Destination:
     """The file's name without extension, which follows from the bytes; None when it comes from the prompt."""
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where one owner's pictures may be saved, and where they are when a call does not say."""
+
+    default: Path
+    roots: tuple[Path, ...]
+    saves: bool
+    """Whether a picture is saved when its call names no place."""
+    in_container: bool = False
+    """Whether files are a container's, which the person may not see."""
+
+    def destination(self, save_to: str | None) -> Destination | None:
+        """Where a picture goes; None for nowhere. Looks at the disk: call it in a thread.
+
+        Raises:
+            RequestRefused: `save_to` leads outside the roots, or nowhere.
+        """
+        if not save_to and not self.saves:
+            return None
+        return resolve_save_to(save_to or "", roots=self.roots, default=self.default)
+
+
 def default_folder(
     environ_dir: str | Path | None,
     *,

@@ -50,8 +50,10 @@ class CarefulTool(Tool):
         """
         if complaint := self._unknown_arguments(arguments):
             raise self._failure(complaint)
+        # Some hosts send null for everything that their model did not fill in.
+        given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            return await super().run(arguments, context, convert_result)
+            return await super().run(given, context, convert_result)
         except UnexpectedToolError as crash:
             if isinstance(foreseen := crash.__cause__, Flux2Error):
                 raise self._failure(str(foreseen)) from foreseen

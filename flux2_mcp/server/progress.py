@@ -75,7 +75,7 @@ def _stage(piece: Piece) -> str:
     if piece.is_made:
         return "Fetching the picture"
     if piece.task is None:
-        return "Sending the order to RunAPI"
+        return piece.stage or "Sending the order to RunAPI"
     if piece.trouble:
         return "RunAPI did not answer the last look; asking again"
     doing = "waits in RunAPI's queue" if piece.task.status == "pending" else "is painting"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, cast
 
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.resolve import Resolve
+from mcp.server.mcpserver.resolve import ListRoots, Resolve
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, ToolAnnotations
+from mcp_types import CallToolResult, ListRootsResult, ToolAnnotations
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request as HttpRequest
 
@@ -17,8 +18,11 @@ from flux2_mcp.server.calls import CarefulTool
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.progress import progress
 from flux2_mcp.server.wiring import Wiring, current_studio
-from flux2_mcp.server.wording import result_of
+from flux2_mcp.server.wording import picture_result, result_of
 from flux2_mcp.studio import DEFAULT_WAIT, LONGEST_WAIT, MOST_PICTURES, Piece, Studio
+
+DEFAULT_EDGE = 1024
+"""Pixels: enough to judge a picture by, and small enough for every host."""
 
 
 def _nothing_as_empty(value: object) -> object:
@@ -42,7 +46,13 @@ RemixRatio = Annotated[
     Field(description="1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3 or auto (the source's). flux-2-max needs one, not auto."),
 ]
 Resolution = Annotated[Text, Field(description="1k (default) or 2k, which costs more. flux-2-max: 1k.")]
-Sources = Annotated[list[str], Field(description="1 to 8 images to start from (flux-2-max: 1), as https: URLs.")]
+Sources = Annotated[
+    list[str],
+    Field(
+        description="1 to 8 images to start from (flux-2-max: 1): https: URLs, absolute file paths, data: URIs, or "
+        "flux2://tasks/…/images/… of earlier results."
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=MOST_PICTURES, description="How many different pictures; each is paid for.")]
 Safety = Annotated[bool | None, Field(description="RunAPI's content check, on or off; not for flux-2-max.")]
 Callback = Annotated[Text, Field(description="URL that RunAPI shall also notify when the picture is done.")]
@@ -52,6 +62,9 @@ Wait = Annotated[
 ]
 Repeat = Annotated[bool, Field(description="Order anew even if the same request is still running or undelivered.")]
 TaskId = Annotated[Text, Field(description="The id from an earlier result.")]
+Index = Annotated[int, Field(ge=0, description="Which picture of the task, from 0.")]
+Edge = Annotated[int, Field(ge=64, le=2048, description="Longest edge in pixels; larger shows more detail.")]
+SaveTo = Annotated[Text, Field(description="Folder or file to save to, instead of the usual folder.")]
 AnyAction = Annotated[Text, Field(description="text_to_image or remix_image; only speeds up finding a foreign task.")]
 
 TheStudio = Annotated[Studio, Resolve(current_studio)]
@@ -68,6 +81,7 @@ async def generate(
     count: Count = 1,
     enable_safety_checker: Safety = None,
     callback_url: Callback = "",
+    save_to: SaveTo = "",
     wait_seconds: Wait = DEFAULT_WAIT,
     repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
 ) -> CallToolResult:
@@ -83,14 +97,21 @@ async def generate(
         enable_safety_checker=enable_safety_checker,
         callback_url=callback_url or None,
     )
-    async with progress(ctx) as report:
-        pieces = await studio.make(request, count=count, wait=wait_seconds, repeat=repeat, report=report)
-        return await _result(ctx, studio, pieces)
+    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, save_to=save_to)
+
+
+async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
+    """The folders that the host offers; asked for only when a source lies outside those that are known."""
+    capabilities = ctx.client_capabilities
+    if capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls):
+        return ListRoots()
+    return ListRootsResult(roots=[])
 
 
 async def remix(
     ctx: Ctx,
     studio: TheStudio,
+    listed: Annotated[ListRootsResult, Resolve(client_roots)],
     prompt: Prompt,
     source_image_urls: Sources,
     model: Model = "flux-2-pro",
@@ -99,6 +120,7 @@ async def remix(
     count: Count = 1,
     enable_safety_checker: Safety = None,
     callback_url: Callback = "",
+    save_to: SaveTo = "",
     wait_seconds: Wait = DEFAULT_WAIT,
     repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
 ) -> CallToolResult:
@@ -113,9 +135,8 @@ async def remix(
         enable_safety_checker=enable_safety_checker,
         callback_url=callback_url or None,
     )
-    async with progress(ctx) as report:
-        pieces = await studio.make(request, count=count, wait=wait_seconds, repeat=repeat, report=report)
-        return await _result(ctx, studio, pieces)
+    roots = [str(root.uri) for root in listed.roots]
+    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, save_to=save_to, client_roots=roots)
 
 
 async def task_status(
@@ -132,14 +153,50 @@ async def task_status(
         return await _result(ctx, studio, pieces)
 
 
-async def _result(ctx: Ctx, studio: Studio, pieces: list[Piece]) -> CallToolResult:
+async def view_image(
+    studio: TheStudio, task_id: TaskId, index: Index = 0, max_edge: Edge = DEFAULT_EDGE
+) -> CallToolResult:
+    """Show a finished picture again, for you to look at; free."""
+    from flux2_mcp.images import previews
+
+    picture = await studio.picture(task_id.strip(), index)
+    [preview] = await previews([picture], edge=max_edge)
+    return picture_result(task_id.strip(), index, picture, preview)
+
+
+async def _made(
+    ctx: Ctx,
+    studio: Studio,
+    request: Request,
+    count: int,
+    wait: float,
+    *,
+    repeat: bool,
+    save_to: str,
+    client_roots: Sequence[str] = (),
+) -> CallToolResult:
+    async with progress(ctx) as report:
+        pieces = await studio.make(
+            request,
+            count=count,
+            wait=wait,
+            repeat=repeat,
+            save_to=save_to or None,
+            client_roots=client_roots,
+            report=report,
+        )
+        return await _result(ctx, studio, pieces)
+
+
+async def _result(ctx: Ctx, studio: Studio, pieces: Sequence[Piece]) -> CallToolResult:
     from flux2_mcp.images import previews
 
     settings = ctx.request_context.lifespan_context.surroundings.settings
     pictures = [shot.picture for piece in pieces for shot in piece.shots if shot.picture]
-    edge = 1024 if settings.preview == "auto" else settings.preview
+    edge = DEFAULT_EDGE if settings.preview == "auto" else settings.preview
     shown = [] if edge == "off" else await previews(pictures, edge=edge)
-    result = result_of(pieces, shown, structured=wants_structure(ctx, settings.result))
+    structured = wants_structure(ctx, settings.result)
+    result = result_of(pieces, shown, structured=structured, in_container=studio.places.in_container)
     if not await _is_gone(ctx):
         studio.hand_over(pieces)
     return result
@@ -159,4 +216,5 @@ def tools() -> list[Tool]:
         CarefulTool.of(generate, title="Make a picture", annotations=spends),
         CarefulTool.of(remix, title="Remix pictures", annotations=spends),
         CarefulTool.of(task_status, title="Look at a picture's task", annotations=looks),
+        CarefulTool.of(view_image, title="View a picture", annotations=looks),
     ]

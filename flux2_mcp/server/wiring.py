@@ -18,12 +18,13 @@ from flux2_mcp.errands import Errands, errands
 from flux2_mcp.history import History
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
+from flux2_mcp.sources import Uploads, checked_roots
 from flux2_mcp.studio import Deliveries, Studio
 
 if TYPE_CHECKING:
     import httpx
 
-    from flux2_mcp.images import Fetcher
+    from flux2_mcp.images import Fetcher, Places
     from flux2_mcp.runapi.client import Connection
 
 
@@ -57,6 +58,7 @@ class Wiring:
     surroundings: Surroundings
     errands: Errands
     closing: AsyncExitStack
+    uploads: Uploads = field(default_factory=Uploads)
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
 
     @cached_property
@@ -96,7 +98,9 @@ class Wiring:
             fetcher=upstream.fetcher,
             errands=self.errands,
             deliveries=self.deliveries,
-            folder=await anyio.to_thread.run_sync(self._folder),
+            uploads=self.uploads,
+            home=surroundings.home,
+            places=await anyio.to_thread.run_sync(self._places),
             pauses=surroundings.pauses,
             sleep=surroundings.sleep,
         )
@@ -139,13 +143,13 @@ class Wiring:
         anybody = RunAPI(connection, key="")
         return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
 
-    def _folder(self) -> Path | None:
-        from flux2_mcp.images import default_folder
+    def _places(self) -> Places:
+        from flux2_mcp.images import Places, default_folder, in_container
 
-        settings = self.surroundings.settings
-        if settings.save == "off":
-            return None
-        return default_folder(settings.output_dir, home=self.surroundings.home)
+        settings, home = self.surroundings.settings, self.surroundings.home
+        folder = default_folder(settings.output_dir, home=home)
+        roots = checked_roots(home, folder, settings.input_roots)
+        return Places(default=folder, roots=roots, saves=settings.save == "on", in_container=in_container())
 
 
 def _owner_at(base_url: str) -> str:

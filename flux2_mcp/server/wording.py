@@ -11,7 +11,7 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 
 from flux2_mcp.catalogue import catalogue
 from flux2_mcp.history import Order
-from flux2_mcp.images import Preview
+from flux2_mcp.images import Picture, Preview
 from flux2_mcp.studio import Piece, Shot
 
 Facts = dict[str, object]
@@ -22,7 +22,9 @@ def title_of(order: Order) -> str:
     return catalogue().tier_of(order.model).title if order.model else "Flux 2"
 
 
-def result_of(pieces: Sequence[Piece], previews: Sequence[Preview], *, structured: bool) -> CallToolResult:
+def result_of(
+    pieces: Sequence[Piece], previews: Sequence[Preview], *, structured: bool, in_container: bool = False
+) -> CallToolResult:
     """One call's result: words first, then the previews, then links to the originals.
 
     Structured content goes with what is unfinished in any case: there is no picture yet that it could displace.
@@ -32,16 +34,23 @@ def result_of(pieces: Sequence[Piece], previews: Sequence[Preview], *, structure
     """
     if all(piece.error for piece in pieces):
         raise ToolError(_failures(pieces))
-    blocks: list[ContentBlock] = [TextContent(text=text_of(pieces, shown=len(previews)))]
-    blocks += [
-        ImageContent(data=base64.b64encode(each.data).decode("ascii"), mime_type=each.media_type) for each in previews
-    ]
+    blocks: list[ContentBlock] = [TextContent(text=text_of(pieces, shown=len(previews), in_container=in_container))]
+    blocks += [_block(preview) for preview in previews]
     blocks += [_link(piece, nth, shot) for piece in pieces for nth, shot in enumerate(piece.shots)]
     carries = structured or not previews
     return CallToolResult(content=blocks, structured_content=facts_of(pieces) if carries else None)
 
 
-def text_of(pieces: Sequence[Piece], *, shown: int) -> str:
+def picture_result(task_id: str, index: int, picture: Picture, preview: Preview) -> CallToolResult:
+    """One picture again, for the model to look at."""
+    text = (
+        f"Picture {index} of task_id='{task_id}': {picture.width} × {picture.height} pixels, "
+        f"shown here at {preview.width} × {preview.height}."
+    )
+    return CallToolResult(content=[TextContent(text=text), _block(preview)])
+
+
+def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False) -> str:
     """What happened, what it cost, where everything is, and the next step."""
     if len(pieces) == 1:
         lines = _lines(pieces[0])
@@ -50,6 +59,8 @@ def text_of(pieces: Sequence[Piece], *, shown: int) -> str:
         for number, piece in enumerate(pieces, 1):
             first, *rest = _lines(piece)
             lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
+    if in_container and any(shot.path for piece in pieces for shot in piece.shots):
+        lines.append("The file is inside this server's container; the person sees it only through a mounted folder.")
     lines.append(_next_step(pieces) or _about_seeing(shown))
     return "\n".join(line for line in lines if line)
 
@@ -192,6 +203,10 @@ def _facts_of_shot(shot: Shot, expires: datetime | None) -> Facts:
 
 def _without_nothing(facts: Facts) -> Facts:
     return {name: value for name, value in facts.items() if value not in (None, "")}
+
+
+def _block(preview: Preview) -> ImageContent:
+    return ImageContent(data=base64.b64encode(preview.data).decode("ascii"), mime_type=preview.media_type)
 
 
 def _link(piece: Piece, nth: int, shot: Shot) -> ResourceLink:

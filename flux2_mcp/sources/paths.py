@@ -83,6 +83,16 @@ def path_in(text: str, *, home: Path, windows: bool = WINDOWS) -> Path:
     return Path(text)
 
 
+def lies_outside(text: str, *, home: Path, roots: Sequence[Path], windows: bool = WINDOWS) -> bool:
+    """Whether this is the path or file: URL of something outside the roots. Only as written: looks at no disk."""
+    try:
+        written = path_in_url(text, windows=windows) if text.startswith("file:") else text
+        path = path_in(written, home=home, windows=windows)
+    except SourceRefused:
+        return False
+    return not any(path.is_relative_to(root) for root in roots)
+
+
 def _is_encodable(text: str) -> bool:
     try:
         os.fsencode(text)

@@ -50,9 +50,9 @@ def read_file(path: Path, *, roots: Sequence[Path], limit: int, descriptors: Pat
     if not roots:
         msg = "This server reads no files from its own disk. Give an https: address or a data: URI."
         raise SourceRefused(msg)
-    real = Path(os.path.realpath(path))
-    _check_inside(real, roots)
     try:
+        real = Path(os.path.realpath(path))
+        _check_inside(real, roots)
         # Looked at first, because to open a device can already set something going.
         _check_plain(real.stat())
         with os.fdopen(os.open(real, _FLAGS), "rb") as file:
@@ -61,11 +61,13 @@ def read_file(path: Path, *, roots: Sequence[Path], limit: int, descriptors: Pat
             # Somebody may have put another file, or a link to one, in that place a moment ago.
             _check_inside(_where(file.fileno(), real, descriptors), roots)
             check_size(found.st_size, limit=limit)
-            data = file.read(limit + 1)
+            data = file.read(found.st_size + 1)
     except OSError as error:
         msg = _REASONS.get(error.errno or 0) or f"It cannot be read ({error.strerror})."
         raise SourceRefused(msg) from error
-    check_size(len(data), limit=limit)
+    if len(data) > found.st_size:
+        msg = "It grew while it was being read. Give it again when it is finished."
+        raise SourceRefused(msg)
     return data
 
 

@@ -40,6 +40,7 @@ def fox(wish: str = "f0", nth: int = 0, *, prompt: str = FOX, cents: int | None 
         model="flux-2-pro-text-to-image",
         request={"prompt": prompt, "model": "flux-2-pro-text-to-image", "output_resolution": "2k"},
         prompt=prompt,
+        resolution="2k",
         estimated_cents=cents,
     )
 

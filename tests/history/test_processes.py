@@ -21,7 +21,7 @@ def test_an_intent_outlives_a_process_that_is_killed_right_after_it(folder: Path
     [survivor] = during(folder, list_all)
     assert process.returncode == -signal.SIGKILL
     assert (survivor.id, survivor.state, survivor.idempotency_key) == (said, "intended", "key-1")
-    assert survivor.request == dict(fox().request)
+    assert survivor.request == fox().request
 
 
 def test_eight_processes_with_one_wish_on_a_new_machine_make_one_order(folder: Path) -> None:

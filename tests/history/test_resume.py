@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import json
 
 import anyio
 import pytest
@@ -15,7 +15,7 @@ async def test_a_new_wish_is_an_intent_with_everything_that_a_replay_needs(histo
     assert not resumed
     assert opened.id.startswith("order-")
     assert (opened.state, opened.idempotency_key, opened.created_at) == ("intended", "key-7", NOON)
-    assert opened.request == dict(fox().request)
+    assert opened.request == fox().request
     assert await history.find("ann", opened.id) == opened
 
 
@@ -28,7 +28,7 @@ async def test_the_request_comes_back_with_its_keys_in_order_and_every_character
 
     assert found
     assert found.request
-    assert list(found.request.items()) == list(fox(prompt=prompt).request.items())
+    assert json.dumps(found.request) == json.dumps(fox(prompt=prompt).request)
 
 
 @pytest.mark.parametrize("state", ["intended", "accepted", "unknown", "completed"])
@@ -100,24 +100,6 @@ async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -
     assert [resumed for _, resumed in first] == [False, False]
     assert [resumed for _, resumed in again] == [True, True, False]
     assert [order.id for order, _ in again][:2] == [order.id for order, _ in first]
-
-
-async def test_open_order_is_the_short_form_for_one_picture(history: History) -> None:
-    opened, resumed = await history.open_order(
-        owner="ann",
-        wish="f0",
-        nth=0,
-        action="text_to_image",
-        model="flux-2-pro-text-to-image",
-        request={"prompt": "a fox"},
-        prompt="a fox",
-        idempotency_key="key-1",
-        estimated_cents=None,
-        resume_within=timedelta(minutes=15),
-    )
-
-    assert not resumed
-    assert await history.find("ann", opened.id) == opened
 
 
 async def test_two_people_with_one_wish_have_an_order_each(history: History) -> None:
