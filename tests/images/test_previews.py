@@ -150,14 +150,14 @@ async def test_unreadable_metadata_does_no_harm(exif: bytes) -> None:
     assert (preview.width, preview.height) == (30, 20)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-async def test_metadata_is_left_out(mode: str) -> None:
+@pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("RGBA", "WEBP")])
+async def test_metadata_is_left_out(mode: str, kind: str) -> None:
     image = plain().convert(mode)
     image.putpixel((0, 0), (0,) * len(mode))
     exif = Image.Exif()
     exif[0x010E] = "at home"
 
-    preview = await preview_of(image, "PNG", exif=exif, icc_profile=b"profile", dpi=(72, 72))
+    preview = await preview_of(image, kind, exif=exif, icc_profile=b"made at home", comment=b"at home")
 
     assert {"exif", "icc_profile", "comment"}.isdisjoint(shown(preview.data).info)
     assert b"at home" not in preview.data
