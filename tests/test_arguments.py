@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mcp.client.client import ConnectMode
+
+from flux2_mcp.simulator import Script
+from tests.world import World, text_of, world
+
+SOURCE = "https://pictures.example/cat.png"
+FOX = {"prompt": "a fox"}
+REMIX = {"prompt": "a fox", "source_image_urls": [SOURCE]}
+
+
+def small_world(home: Path, mode: ConnectMode = "auto") -> World:
+    return world(home, Script(looks_until_done=1, plain_pictures=True), mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("generate", {**FOX, "negative_prompt": "cats"}, "no argument 'negative_prompt'"),
+        ("generate", {**FOX, "aspectRatio": "1:1"}, "Did you mean aspect_ratio?"),
+        ("generate", {**FOX, "wait": 3}, "no argument 'wait'"),
+        ("generate", {**FOX, "studio": {}}, "no argument 'studio'"),
+        ("generate", {**FOX, "ctx": 1}, "no argument 'ctx'"),
+        ("generate", {"promt": "a fox"}, "Did you mean prompt?"),
+        ("generate", {}, "prompt: it is required"),
+        ("generate", {"prompt": None}, "prompt: it is required"),
+        ("generate", {"prompt": "  a "}, "too short"),
+        ("generate", {"prompt": "x" * 5001}, "5001 characters"),
+        ("generate", {"prompt": 7}, "prompt: "),
+        ("generate", {"prompt": ["a fox"]}, "prompt: "),
+        ("generate", {**FOX, "count": 0}, "count: "),
+        ("generate", {**FOX, "count": 9}, "count: "),
+        ("generate", {**FOX, "count": 1.5}, "count: "),
+        ("generate", {**FOX, "count": "many"}, "count: "),
+        ("generate", {**FOX, "wait_seconds": -1}, "wait_seconds: "),
+        ("generate", {**FOX, "wait_seconds": 601}, "wait_seconds: "),
+        ("generate", {**FOX, "wait_seconds": "soon"}, "wait_seconds: "),
+        ("generate", {**FOX, "wait_seconds": "nan"}, "wait_seconds: "),
+        ("generate", {**FOX, "repeat": "perhaps"}, "repeat: "),
+        ("generate", {**FOX, "enable_safety_checker": "perhaps"}, "enable_safety_checker: "),
+        ("generate", {**FOX, "model": "flux-3-pro"}, "There is no model"),
+        ("generate", {**FOX, "model": "flux-2-pro-remix-image"}, "belongs to remix"),
+        ("generate", {**FOX, "aspect_ratio": "21:9"}, "cannot make '21:9'"),
+        ("generate", {**FOX, "aspect_ratio": "auto"}, "cannot make 'auto'"),
+        ("generate", {**FOX, "output_resolution": "4k"}, "cannot make 4k"),
+        ("generate", {**FOX, "model": "flux-2-max", "output_resolution": "2k"}, "cannot make 2k"),
+        ("generate", {**FOX, "model": "flux-2-max", "enable_safety_checker": True}, "no enable_safety_checker"),
+        ("generate", {**FOX, "callback_url": "javascript:alert(1)"}, "callback_url"),
+        ("remix", FOX, "source_image_urls: it is required"),
+        ("remix", {**REMIX, "source_image_urls": []}, "1 to 8 source images"),
+        ("remix", {**REMIX, "source_image_urls": [SOURCE] * 9}, "1 to 8 source images"),
+        ("remix", {**REMIX, "source_image_urls": [7]}, "source_image_urls"),
+        ("remix", {**REMIX, "source_image_urls": {"url": SOURCE}}, "source_image_urls"),
+        ("remix", {**REMIX, "image": SOURCE}, "no argument 'image'"),
+        ("remix", {**REMIX, "model": "flux-2-max"}, "needs an aspect_ratio"),
+        ("task_status", {}, "task_id: it is required"),
+        ("task_status", {"id": "1"}, "It takes task_id"),
+    ],
+)
+async def test_a_bad_argument_is_refused_in_words_and_costs_nothing(
+    tmp_path: Path, tool: str, arguments: dict[str, object], words: str
+) -> None:
+    """The model reads what is wrong and what would be right; RunAPI hears nothing."""
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        result = await client.call_tool(tool, arguments)
+
+    assert result.is_error
+    assert words in text_of(result)
+    assert "pydantic" not in text_of(result)
+    assert len(text_of(result)) < 600
+    assert not here.creates
+
+
+async def test_a_bad_argument_is_refused_in_both_eras(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox", "seed": 7})
+
+    assert result.is_error
+    assert "Nothing was charged" in text_of(result)
+    assert not here.simulator.requests
+
+
+async def test_null_means_that_an_argument_was_left_out(tmp_path: Path, era: ConnectMode) -> None:
+    """Some hosts send null for everything that their model did not fill in."""
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        [generate, *_] = (await client.list_tools()).tools
+        optional = set(generate.input_schema["properties"]) - {"prompt"}
+        result = await client.call_tool("generate", {**FOX, **dict.fromkeys(optional)})
+
+    assert not result.is_error, text_of(result)
+    assert json.loads(here.creates[0].body) == {"model": "flux-2-pro-text-to-image", "prompt": "a fox"}
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        '{"scene": "a fox", "style": ["ink", 2]}',
+        '["a fox", "in snow"]',
+        "null",
+        "12345",
+        "true",
+        '"a fox"',
+        "ein Füchschen 🦊 im Schnee – 雪の中の狐",
+        "two\nlines\tand a tab",
+        "x" * 5000,
+    ],
+    ids=["object", "list", "null", "number", "bool", "quoted", "unicode", "lines", "long"],
+)
+async def test_a_prompt_reaches_runapi_as_it_was_written(tmp_path: Path, prompt: str, era: ConnectMode) -> None:
+    """Flux 2 takes prompts that are JSON; the SDK would read them as data."""
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": prompt})
+
+    assert not result.is_error, text_of(result)
+    assert json.loads(here.creates[0].body)["prompt"] == prompt
+
+
+async def test_every_argument_reaches_runapi(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        result = await client.call_tool(
+            "remix",
+            {
+                "prompt": "a fox",
+                "source_image_urls": [SOURCE],
+                "model": "flux-2-flex-remix-image",
+                "aspect_ratio": "auto",
+                "output_resolution": "2K",
+                "enable_safety_checker": False,
+                "callback_url": "https://me.example/done",
+            },
+        )
+
+    assert not result.is_error, text_of(result)
+    sent = json.loads(here.creates[0].body)
+    assert sent["model"] == "flux-2-flex-remix-image"
+    assert sent["aspect_ratio"] == "auto"
+    assert sent["output_resolution"] == "2k"
+    assert sent["enable_safety_checker"] is False
+    assert sent["callback_url"] == "https://me.example/done"
+
+
+async def test_max_gets_the_ratio_that_it_requires(tmp_path: Path) -> None:
+    here = world(
+        tmp_path,
+        Script(looks_until_done=1, plain_pictures=True),
+        environ={"FLUX2_ALLOW_UNKNOWN_PRICE": "true"},
+    )
+    async with here.client() as client:
+        result = await client.call_tool("generate", {**FOX, "model": "max"})
+
+    assert not result.is_error, text_of(result)
+    assert json.loads(here.creates[0].body)["aspect_ratio"] == "1:1"

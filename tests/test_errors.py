@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mcp.client.client import ConnectMode
+
+from flux2_mcp.simulator import Fault, Script
+from tests.wires import NoNetwork
+from tests.world import World, text_of, world
+
+FOX = {"prompt": "a fox", "wait_seconds": 0.1}
+
+ORDERS_AGAIN = ("try again", "send the request", "call generate", "generate again")
+"""Advice that would pay for a second picture, once a task exists."""
+
+LOOKS = {
+    **{str(status): Fault(on="look", status=status, times=10_000) for status in (400, 401, 402, 403, 404, 405, 409)},
+    **{str(status): Fault(on="look", status=status, times=10_000) for status in (410, 418, 422, 429, 500, 502, 503)},
+    "redirect": Fault(on="look", status=302, headers={"Location": "https://elsewhere.example/"}, times=10_000),
+    "no answer": Fault(on="look", lose=True, times=10_000),
+    "not JSON": Fault(on="look", body="[1, 2", times=10_000),
+    "a page": Fault(on="look", body="<html><title>Welcome</title></html>", times=10_000),
+    "a list": Fault(on="look", body='["completed"]', times=10_000),
+    "empty": Fault(on="look", body={}, times=10_000),
+    "bytes": Fault(on="look", body=b"\xff\xfe\x00", times=10_000),
+    "an unknown word": Fault(on="look", body={"status": "marinating"}, times=10_000),
+    "silence": Fault(on="look", hang=60, times=10_000),
+}
+DOWNLOADS = {
+    **{str(status): Fault(on="picture", status=status, times=99) for status in (401, 403, 404, 410, 500, 503)},
+    "no answer": Fault(on="picture", lose=True, times=99),
+    "a page": Fault(on="picture", body="<html><title>Sign in</title></html>", times=99),
+    "bytes": Fault(on="picture", body=b"\xff\xfe\x00", times=99),
+    "nothing": Fault(on="picture", body=b"", times=99),
+}
+
+
+def quick_world(home: Path, *faults: Fault, mode: ConnectMode = "auto") -> World:
+    here = world(home, Script(looks_until_done=2, plain_pictures=True), mode=mode)
+    here.simulator.faults.extend(faults)
+    return here
+
+
+@pytest.mark.parametrize("fault", LOOKS.values(), ids=LOOKS)
+async def test_the_id_survives_every_failure_to_look(tmp_path: Path, fault: Fault) -> None:
+    """The task is paid for: its id comes with every answer, and no answer says to order once more."""
+    here = quick_world(tmp_path, fault)
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+        here.simulator.faults.clear()
+        later = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+
+    [task] = here.simulator.books.tasks()
+    assert task.id in text_of(result)
+    told = text_of(result).lower().replace("do not generate again", "")
+    assert not any(advice in told for advice in ORDERS_AGAIN)
+    assert not later.is_error
+    assert len(list(here.output.iterdir())) == 1
+
+
+@pytest.mark.parametrize("fault", DOWNLOADS.values(), ids=DOWNLOADS)
+async def test_the_id_and_the_url_survive_every_failure_to_fetch(tmp_path: Path, fault: Fault) -> None:
+    """The picture was made and paid for; a file that cannot be had now is no failed call."""
+    here = quick_world(tmp_path, fault)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    [task] = here.paid
+    assert not result.is_error
+    assert task.id in text_of(result)
+    assert f"/generated/{task.picture_name}.png" in text_of(result)
+    told = text_of(result).lower()
+    assert not any(advice in told for advice in ORDERS_AGAIN)
+
+
+async def test_a_look_that_fails_now_and_then_ends_no_wait(tmp_path: Path) -> None:
+    here = quick_world(
+        tmp_path, Fault(on="look", status=503), Fault(on="look", lose=True), Fault(on="look", status=404)
+    )
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert not result.is_error
+    assert "made the picture" in text_of(result)
+
+
+async def test_completed_without_a_picture_is_a_failure_that_keeps_its_id(tmp_path: Path, era: ConnectMode) -> None:
+    here = quick_world(tmp_path, mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
+
+    [task] = here.simulator.books.tasks()
+    assert result.is_error
+    assert task.id in text_of(result)
+    assert "no image" in text_of(result)
+    assert "$0.05" in text_of(result)
+
+
+async def test_a_failed_task_is_not_charged_and_keeps_its_id(tmp_path: Path, era: ConnectMode) -> None:
+    here = quick_world(tmp_path, mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
+
+    [task] = here.simulator.books.tasks()
+    assert result.is_error
+    assert task.id in text_of(result)
+    assert "Content policy violation" in text_of(result)
+    assert "does not charge" in text_of(result)
+    assert not here.paid
+
+
+async def test_a_task_that_failed_says_the_same_the_next_time(tmp_path: Path) -> None:
+    here = quick_world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
+        [task] = here.simulator.books.tasks()
+        result = await client.call_tool("task_status", {"task_id": task.id})
+
+    assert result.is_error
+    assert task.id in text_of(result)
+    assert "Content policy violation" in text_of(result)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            {"error": "Validation failed", "errors": {"prompt": ["is vulgar", "is too long"]}},
+            "prompt is vulgar, is too",
+        ),
+        ({"errors": {"aspect_ratio": ["is odd"]}}, "aspect_ratio is odd"),
+        ({"error": {"code": "invalid", "message": "prompt must be kind"}}, "prompt must be kind"),
+        ({"detail": "source_image_urls[0] cannot be read"}, "source_image_urls[0] cannot be read"),
+    ],
+)
+async def test_what_runapi_says_about_a_field_reaches_the_caller(
+    tmp_path: Path, era: ConnectMode, body: dict[str, object], words: str
+) -> None:
+    here = quick_world(tmp_path, Fault(on="create", status=422, body=body), mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert result.is_error
+    assert words in text_of(result)
+    assert "Nothing was charged" in text_of(result)
+    assert len(here.creates) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(401, "RUNAPI_API_KEY"), (403, "RUNAPI_API_KEY"), (402, "Add credits"), (429, "Wait a minute"), (413, "Change")],
+)
+async def test_a_refused_order_says_that_nothing_was_charged_and_what_to_do(
+    tmp_path: Path, status: int, remedy: str
+) -> None:
+    here = quick_world(tmp_path, Fault(on="create", status=status, times=99))
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert result.is_error
+    assert "Nothing was charged" in text_of(result)
+    assert remedy in text_of(result)
+    assert not here.simulator.books.tasks()
+
+
+async def test_no_network_costs_nothing_and_says_so(tmp_path: Path, era: ConnectMode) -> None:
+    here = world(tmp_path, mode=era, transport=NoNetwork())
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert result.is_error
+    assert "could not be reached" in text_of(result)
+    assert "Nothing was charged" in text_of(result)
+
+
+async def test_an_id_that_nobody_knows_is_refused_in_words(tmp_path: Path, era: ConnectMode) -> None:
+    here = quick_world(tmp_path, mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("task_status", {"task_id": "tsk_0000", "wait_seconds": 1})
+
+    assert result.is_error
+    assert "knows a task 'tsk_0000'" in text_of(result)
+
+
+@pytest.mark.parametrize("task_id", ["", "../../me/balance", "a b", "ü", "x" * 4000, "%2e%2e%2fme", "1?x=2#y"])
+async def test_what_cannot_be_an_id_is_never_sent(tmp_path: Path, task_id: str) -> None:
+    here = quick_world(tmp_path)
+    async with here.client() as client:
+        result = await client.call_tool("task_status", {"task_id": task_id})
+
+    assert result.is_error
+    assert len(text_of(result)) < 600
+    assert not here.simulator.requests

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from itertools import pairwise, repeat
+from pathlib import Path
+
+import anyio
+from mcp.client import Client
+from mcp.client.client import ConnectMode
+from mcp_types import CallToolResult
+
+from flux2_mcp.simulator import Fault, Script
+from tests.wires import Gate, looks
+from tests.world import World, text_of, world
+
+FOREVER = 10**9
+
+
+class Listener:
+    """A host that writes down what it is told, and when."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.totals: list[float | None] = []
+        self.words: list[str] = []
+        self.times: list[float] = []
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        self.values.append(progress)
+        self.totals.append(total)
+        self.words.append(message or "")
+        self.times.append(anyio.current_time())
+
+
+async def listened(client: Client, **arguments: object) -> tuple[Listener, CallToolResult]:
+    listener = Listener()
+    result = await client.call_tool("generate", {"prompt": "a fox", **arguments}, progress_callback=listener)
+    return listener, result
+
+
+def small_world(home: Path, mode: ConnectMode, looks_until_done: int = 6) -> World:
+    return world(home, Script(looks_until_done=looks_until_done, plain_pictures=True), mode=mode)
+
+
+async def test_progress_rises_strictly_and_says_what_happens(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        heard, result = await listened(client)
+
+    assert not result.is_error
+    assert len(heard.values) >= 4
+    assert all(before < after for before, after in pairwise(heard.values))
+    assert all(heard.words)
+    assert any("Flux 2 Pro is painting" in words for words in heard.words)
+    assert all(total is None or total >= value for value, total in zip(heard.values, heard.totals, strict=True))
+
+
+async def test_progress_comes_at_least_every_3_s_while_nothing_is_looked_at(tmp_path: Path) -> None:
+    """A host that resets its timeout on progress must not give up between two looks."""
+    here = small_world(tmp_path, "auto", FOREVER)
+    here.pauses = lambda: repeat(60.0)
+    async with here.client() as client:
+        began = anyio.current_time()
+        heard, _ = await listened(client, wait_seconds=3.9)
+        ended = anyio.current_time()
+
+    moments = [began, *heard.times, ended]
+    assert max(after - before for before, after in pairwise(moments)) < 3.4
+    assert not here.looks
+
+
+async def test_progress_goes_on_while_runapi_is_silent(tmp_path: Path) -> None:
+    here = small_world(tmp_path, "legacy")
+    here.simulator.faults.append(Fault(on="look", hang=60, times=99))
+    async with here.client() as client:
+        heard, _ = await listened(client, wait_seconds=3.5)
+
+    assert heard.times[-1] - heard.times[0] >= 2.9
+    assert all(before < after for before, after in pairwise(heard.values))
+
+
+async def test_progress_tells_how_many_of_several_are_done(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        heard, _ = await listened(client, count=3)
+
+    assert any(" of 3 done" in words for words in heard.words)
+    assert all(before < after for before, after in pairwise(heard.values))
+
+
+async def test_progress_says_so_when_a_look_gets_no_answer(tmp_path: Path) -> None:
+    here = small_world(tmp_path, "auto")
+    here.simulator.faults.append(Fault(on="look", status=503, times=3))
+    async with here.client() as client:
+        heard, result = await listened(client)
+
+    assert not result.is_error
+    assert any("asking again" in words for words in heard.words)
+
+
+async def test_a_host_that_stops_listening_stops_no_picture(tmp_path: Path, era: ConnectMode) -> None:
+    """Reporting waits for the client; looking, and the result, do not."""
+    here = small_world(tmp_path, era)
+
+    async def deaf(progress: float, total: float | None, message: str | None) -> None:
+        await anyio.sleep_forever()
+
+    async with here.client() as client:
+        with anyio.fail_after(5):
+            result = await client.call_tool("generate", {"prompt": "a fox"}, progress_callback=deaf)
+
+    assert "made the picture" in text_of(result)
+
+
+async def test_no_progress_comes_after_the_call(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era, FOREVER)
+    gate = here.transport = Gate(here.simulator, looks)
+    async with here.client() as client:
+        heard, _ = await listened(client, wait_seconds=0.2)
+        count = len(heard.values)
+        gate.open()
+        await client.list_tools()
+        await anyio.wait_all_tasks_blocked()
+
+    assert len(heard.values) == count
