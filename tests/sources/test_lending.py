@@ -193,33 +193,40 @@ async def test_eight_large_files_are_uploaded_four_at_a_time(home: Path) -> None
     assert Watched.most == 4
 
 
-class LosesStorage(httpx.ASGITransport):
-    """The line to the storage breaks, the first times."""
+class LosesUploads(httpx.ASGITransport):
+    """The line breaks at this step of an upload, the first times."""
 
-    def __init__(self, simulator: Simulator, *, times: int) -> None:
+    def __init__(self, simulator: Simulator, *, step: str, times: int) -> None:
         super().__init__(simulator)
+        self.step = step
         self.times = times
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "PUT" and self.times:
+        if self.step in request.url.path and self.times:
             self.times -= 1
             msg = "gone"
             raise httpx.ReadError(msg, request=request)
         return await super().handle_async_request(request)
 
 
-async def test_an_upload_that_broke_is_made_once_more(home: Path) -> None:
+STEPS = ["/files/prepare", "/temp/user-uploads/", "/files/confirm"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_upload_that_broke_is_made_once_more(home: Path, step: str) -> None:
     """It costs nothing, and the address of the first works only once."""
     (home / "fox.png").write_bytes(png())
-    async with door(home, transport=partial(LosesStorage, times=1)) as studio:
+    async with door(home, transport=partial(LosesUploads, step=step, times=1)) as studio:
         (url,) = await studio.urls("~/fox.png")
 
         assert url.startswith("https://runapi.test/temp/")
 
 
-async def test_a_failed_upload_leaves_no_doubt_about_money(home: Path) -> None:
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_failed_upload_leaves_no_doubt_about_money(home: Path, step: str) -> None:
+    """A lost answer of another POST would mean that something may have been ordered."""
     (home / "fox.png").write_bytes(png())
-    async with door(home, transport=partial(LosesStorage, times=2)) as studio:
+    async with door(home, transport=partial(LosesUploads, step=step, times=2)) as studio:
         with pytest.raises(RunApiError) as caught:
             await studio.urls("~/fox.png")
 
