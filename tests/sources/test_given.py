@@ -6,7 +6,7 @@ import pytest
 
 from flux2_mcp.errors import BadSetting, PictureUnavailable, SourceRefused, Unreachable
 from flux2_mcp.images import Picture
-from flux2_mcp.sources import SourceLimits, checked_roots
+from flux2_mcp.sources import SourceLimits, checked_roots, lies_outside
 from flux2_mcp.sources.paths import path_in, path_in_url
 from tests.sources.studio_door import data_uri, door, png, refusal
 
@@ -215,3 +215,18 @@ def test_the_usual_temporary_folder_is_a_root(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
 
     assert tmp_path / "temp" in checked_roots(tmp_path / "home", None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "outside"),
+    [
+        ("/elsewhere/fox.png", True),
+        ("file:///elsewhere/fox.png", True),
+        ("~/fox.png", False),
+        ("fox.png", False),
+        ("https://example.com/fox.png", False),
+        ("data:image/png;base64,", False),
+    ],
+)
+def test_only_a_path_as_it_is_written_lies_outside(home: Path, given: str, *, outside: bool) -> None:
+    assert lies_outside(given, home=home, roots=[home]) == outside
