@@ -23,7 +23,8 @@ TRANSIENT = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+LOST = (httpx.TransportError, httpx.DecodingError)
 
 
 def backoff(first: float = 0.5, retries: int = 2) -> Iterator[float]:
@@ -45,7 +46,7 @@ def retry_after(headers: httpx.Headers, *, now: Callable[[], datetime] = lambda:
     except ValueError:
         try:
             date = parsedate_to_datetime(asked)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         # A date without a zone is in UTC: RFC 9110, 5.6.7.
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now().timestamp()
@@ -69,7 +70,7 @@ class RetryingTransport(httpx.AsyncBaseTransport):
         """Return the first answer that is worth having, or the last one.
 
         Raises:
-            httpx.TransportError: The last try got no answer.
+            httpx.RequestError: The last try got no answer, or only the beginning of one.
         """
         waits: Iterator[float] = request.extensions.get("waits", backoff)()
         if not _may_repeat(request):
@@ -77,8 +78,8 @@ class RetryingTransport(httpx.AsyncBaseTransport):
         while True:
             asked = 0.0
             try:
-                response = await self._inner.handle_async_request(request)
-            except httpx.TransportError as error:
+                response = await self._whole_answer(request)
+            except LOST as error:
                 if not isinstance(error, NEVER_SENT):
                     request.extensions["in_doubt"] = True
                 if (wait := next(waits, None)) is None:
@@ -89,8 +90,16 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                 if response.status_code not in TRANSIENT or (wait := next(waits, None)) is None:
                     return response
                 asked = retry_after(response.headers) or 0.0
-                await response.aclose()
             await self._sleep(max(wait, asked))
+
+    async def _whole_answer(self, request: httpx.Request) -> httpx.Response:
+        """An answer with its body: one that breaks off in the middle is as lost as one that never came."""
+        response = await self._inner.handle_async_request(request)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
 
     async def aclose(self) -> None:
         """Close the connections below."""

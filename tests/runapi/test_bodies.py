@@ -194,7 +194,7 @@ NAMES = st.sampled_from(
         "charged_amount_cents",
         "amount_micro_cents",
         "cost_cents",
-    ]  # fmt: skip
+    ]
 )
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
