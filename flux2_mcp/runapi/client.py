@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -13,7 +14,7 @@ import anyio
 import httpx
 from pydantic import ValidationError
 
-from flux2_mcp.errors import NotFound, RunApiError, Unreachable, UnreadableAnswer
+from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.models import (
     Action,
     Balance,
@@ -35,7 +36,10 @@ Shape = TypeVar("Shape", bound=Wire)
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """Seconds for one try."""
+PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
+ROUTED = (RequestRejected, OutOfCredits, KeyReused)
+"""Errors that come from the route itself; others may come from a gateway that has not looked at the path."""
 
 
 class Connection:
@@ -62,6 +66,8 @@ class Connection:
             headers={"Accept": "application/json", "User-Agent": user_agent},
             # The client reads proxies from the environment only without a transport of ours.
             transport=RetryingTransport(transport or httpx.AsyncHTTPTransport(proxy=proxy_for(base_url)), sleep=sleep),
+            # One key's session is no business of another's.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=TIMEOUT,
             follow_redirects=False,
         )
@@ -77,6 +83,11 @@ class RunAPI:
     def __init__(self, connection: Connection, key: str) -> None:
         self.connection = connection
         self._key = key
+
+    @property
+    def has_key(self) -> bool:
+        """Whether this can ask for more than what is public."""
+        return bool(self._key)
 
     async def create(self, action: Action, body: Mapping[str, object], *, idempotency_key: str) -> Task:
         """Make a task, or find the one that this Idempotency-Key has made already.
@@ -95,9 +106,8 @@ class RunAPI:
                 if dialect is dialects[-1] or error.in_doubt:
                     raise
                 continue
-            except RunApiError as error:
-                if error.status is not None:
-                    self.connection.routes.remember(dialect)
+            except ROUTED:
+                self.connection.routes.remember(dialect)
                 raise
             self.connection.routes.remember(dialect)
             made = {"action": action, "dialect": dialect.name, "path": self._own_path(response)}
@@ -108,9 +118,12 @@ class RunAPI:
         """Look at a task, wherever RunAPI shows it. One try, unless `waits` allows more.
 
         Raises:
-            NotFound: No path shows it to this key.
+            NotFound: No path shows it to this key, or its id cannot be one.
             RunApiError: RunAPI could not be asked.
         """
+        if not is_task_id(task.id):
+            msg = "A task id has 1 to 128 letters, digits, '-' or '_'."
+            raise NotFound(msg, charge="")
         routes = self.connection.routes
         not_found = NotFound("RunAPI shows no such task.", charge="")
         for path in routes.look_paths(task):
@@ -118,6 +131,9 @@ class RunAPI:
                 response = await self._send(self._request("GET", path, waits=waits))
             except NotFound as error:
                 not_found = error
+                continue
+            except RequestRejected:
+                # `invalid_resource_id`: ids have another form where this path leads.
                 continue
             routes.remember_look(task, path)
             seen = self._task(response, fallback_id=task.id)
@@ -131,9 +147,6 @@ class RunAPI:
         Raises:
             NotFound: No path shows it to this key, or it cannot be an id.
         """
-        if not is_task_id(task_id):
-            msg = "A task id has 1 to 128 letters, digits, '-' or '_'."
-            raise NotFound(msg, charge="")
         return await self.look(Task(id=task_id, status="processing", action=action), waits=backoff)
 
     async def balance(self) -> Balance:
@@ -211,7 +224,7 @@ class RunAPI:
             raise self._unreadable(msg, response) from None
 
     def _task(self, response: httpx.Response, *, fallback_id: str | None = None) -> Task:
-        named = response.headers.get("x-runapi-task-id")
+        named = self._mask(response.headers.get("x-runapi-task-id", ""))
         task = task_from(self._json(response), fallback_id=fallback_id or (named if is_task_id(named) else None))
         if task is None:
             msg = f"RunAPI's answer names no task (HTTP {response.status_code})."
@@ -226,14 +239,18 @@ class RunAPI:
     def _own_path(self, response: httpx.Response) -> str | None:
         """The path in `Location`, when it stays on RunAPI: the key must not follow it anywhere else."""
         location = response.headers.get("location")
-        if not location:
+        if not location or self._mask(location) != location:
             return None
-        absolute = urljoin(str(response.request.url), location)
-        if origin_of(absolute) != self.connection.origin:
+        try:
+            target = urlsplit(urljoin(str(response.request.url), location))
+        except ValueError:
             return None
-        target = urlsplit(absolute)
-        prefix = self.connection.http.base_url.path.rstrip("/")
-        return target.path.removeprefix(prefix) + (f"?{target.query}" if target.query else "")
+        if origin_of(target.geturl()) != self.connection.origin:
+            return None
+        # The slash stays, come what may: without it the rest of a hostile path could be an address.
+        path = "/" + target.path.removeprefix(self.connection.http.base_url.path).lstrip("/")
+        path += f"?{target.query}" if target.query else ""
+        return path if PATH.fullmatch(path) else None
 
     def _mask(self, text: str) -> str:
         text = text.replace(self._key, "[key]") if self._key else text

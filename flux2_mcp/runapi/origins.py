@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from urllib.parse import urlsplit
 
 from flux2_mcp.errors import InsecureBaseUrl
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]+", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -31,7 +33,7 @@ def safe_origin(base_url: str) -> str:
         InsecureBaseUrl: Neither https nor loopback, or not a plain address at all.
     """
     origin = origin_of(base_url)
-    if origin is None or any(sign in base_url for sign in "@?#"):
+    if origin is None or not _is_plain(base_url):
         msg = "RUNAPI_BASE_URL is not an address like https://runapi.ai."
         raise InsecureBaseUrl(msg)
     host = urlsplit(base_url).hostname
@@ -44,6 +46,20 @@ def safe_origin(base_url: str) -> str:
 def proxy_for(base_url: str) -> str | None:
     """The proxy that the environment names for this address."""
     parts = urlsplit(base_url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    host = parts.hostname or ""
+    # A proxy cannot reach our loopback, and would read the key that travels there without TLS.
+    if host in LOOPBACK or urllib.request.proxy_bypass(host):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def _is_plain(base_url: str) -> bool:
+    """Whether this and every HTTP library read the same host from it."""
+    from httpx import URL, InvalidURL
+
+    try:
+        host = URL(base_url).raw_host.decode("ascii")
+    except InvalidURL:
+        return False
+    return _HOST.fullmatch(host) is not None and not any(sign in base_url for sign in "@?#\\")
