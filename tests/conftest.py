@@ -17,7 +17,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["legacy", "2026-07-28"])
+@pytest.fixture(params=["legacy", "auto"], ids=["legacy", "modern"])
 def era(request: pytest.FixtureRequest) -> ConnectMode:
     """How a client connects: with the handshake of 2025-11-25 and before, or in the modern way."""
     return cast("ConnectMode", request.param)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import repeat
 from pathlib import Path
 
 import httpx
@@ -28,7 +29,8 @@ class OneOfThem(Wire):
 
 
 def world_where_one(home: Path, answer: Mapping[str, object], mode: ConnectMode) -> tuple[World, OneOfThem]:
-    here = world(home, Script(looks_until_done=2, plain_pictures=True), mode=mode)
+    script = Script(looks_until_done=2, plain_pictures=True)
+    here = world(home, script, mode=mode, pauses=lambda: repeat(0.05))
     wire = here.transport = OneOfThem(here.simulator, answer)
     return here, wire
 
