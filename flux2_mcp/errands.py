@@ -23,6 +23,7 @@ LAST_CALL = 0.5
 
 @dataclass
 class _Errand(Generic[T]):
+    matters: bool
     done: anyio.Event = field(default_factory=anyio.Event)
     waiters: int = 0
     result: list[T] = field(default_factory=list[T])
@@ -52,18 +53,22 @@ class Errands:
             raise errand.error
         return errand.result[0]  # pyright: ignore[reportReturnType] a name stands for one kind of work
 
-    def start(self, name: str, work: Callable[[], Awaitable[object]]) -> _Errand[object]:
-        """Start the errand, unless it is under way, and do not wait for it."""
+    def start(self, name: str, work: Callable[[], Awaitable[object]], *, matters: bool = True) -> _Errand[object]:
+        """Start the errand, unless it is under way, and do not wait for it.
+
+        When the process ends, nobody waits for one that does not matter.
+        """
         errand = self._under_way.get(name)
         if errand is None:
-            errand = self._under_way[name] = _Errand()
+            errand = self._under_way[name] = _Errand(matters)
             self._group.start_soon(self._do, name, errand, work)
         return errand
 
     async def all_done(self) -> None:
-        """Wait for everything that is under way now."""
+        """Wait for everything that matters and is under way now."""
         for errand in list(self._under_way.values()):
-            await errand.done.wait()
+            if errand.matters:
+                await errand.done.wait()
 
     async def _do(self, name: str, errand: _Errand[object], work: Callable[[], Awaitable[object]]) -> None:
         errand.error = Flux2Error("The server is stopping.", charge="")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,7 +22,8 @@ from uuid import uuid4
 import anyio
 
 from flux2_mcp import images, tasks
-from flux2_mcp.catalogue import Catalogue, PriceList, Request
+from flux2_mcp.budget import Budget, Quote, midnight
+from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errands import Errands
 from flux2_mcp.errors import (
     Flux2Error,
@@ -52,6 +53,8 @@ MOST_PICTURES = 8
 LEAST_PATIENCE = 3.0
 """Seconds that a create request, and the one look of `status`, get even when the caller wants to wait less."""
 RESUME_WITHIN = timedelta(minutes=15)
+PATIENCE_FOR_BALANCE = 4.0
+"""Seconds."""
 TIME_TO_READ = 1.0
 """Seconds that a host gets to read a result."""
 URLS_LAST = timedelta(days=7)
@@ -111,6 +114,16 @@ def _unheard(_: Sequence[Piece]) -> None:
     """For callers that do not want to know how it is going."""
 
 
+@dataclass(frozen=True)
+class Account:
+    """Money in US cents; None where there is no limit, or nobody says."""
+
+    balance: int | None
+    spent_today: int
+    left_today: int | None
+    per_call: int | None
+
+
 class Deliveries:
     """Which results were handed to a host. After that, the same words mean a new picture.
 
@@ -127,7 +140,7 @@ class Deliveries:
     def note(self, owner: str, pieces: Iterable[Piece]) -> None:
         """These pieces' results go to the host now."""
         self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.is_made}
-        self._errands.start("deliveries", self._write_down_soon)
+        self._errands.start("deliveries", self._write_down_soon, matters=False)
 
     async def write_down(self) -> None:
         """Tell the history now."""
@@ -147,14 +160,13 @@ class Studio:
     owner: str
     runapi: RunAPI
     catalogue: Catalogue
-    prices: PriceList
+    budget: Budget
     history: History
     fetcher: images.Fetcher
     errands: Errands
     deliveries: Deliveries
     places: images.Places
     uploads: Uploads
-    home: Path
     pauses: Callable[[], Iterator[float]] = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -165,6 +177,7 @@ class Studio:
         count: int = 1,
         wait: float = DEFAULT_WAIT,
         repeat: bool = False,
+        max_cost_usd: float | None = None,
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
         report: Report = _unheard,
@@ -175,17 +188,22 @@ class Studio:
         of more folders that sources may come from.
 
         Raises:
-            RequestRefused: Nothing was ordered.
+            RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
         """
         request = self.catalogue.check(request)
+        quote = await self.budget.quote(request, count)
+        self.budget.check(quote, most_usd=max_cost_usd)
         await anyio.to_thread.run_sync(self.places.destination, save_to)
         await self.deliveries.write_down()
-        self.errands.start("prices", self.prices.current)
+        self.errands.start("prices", self.budget.prices.current, matters=False)
         sources = await self._sources(client_roots)
         opened = await sources.opened(request.source_image_urls)
-        intents = [self._intent(request, opened, nth=nth, count=count, save_to=save_to) for nth in range(count)]
         orders = await self.history.open_orders(
-            intents, owner=self.owner, resume_within=None if repeat else RESUME_WITHIN
+            self._intents(request, opened, quote, save_to),
+            owner=self.owner,
+            resume_within=None if repeat else RESUME_WITHIN,
+            daily_cap_cents=self.budget.limits.per_day,
+            day_start=midnight(),
         )
         pieces: list[Piece] = []
 
@@ -218,36 +236,74 @@ class Studio:
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
         """Whether a local source lies, as it is written, outside the folders that may be read."""
-        return any(lies_outside(text, home=self.home, roots=self.places.roots) for text in given)
+        return any(lies_outside(text, home=self.places.home, roots=self.places.roots) for text in given)
 
     async def _sources(self, client_roots: Sequence[str]) -> Sources:
-        more = await anyio.to_thread.run_sync(checked_roots, self.home, None, None, client_roots)
+        more = await anyio.to_thread.run_sync(checked_roots, self.places.home, None, None, client_roots)
         return Sources(
             owner=self.owner,
             runapi=self.runapi,
             uploads=self.uploads,
             ours=self.picture,
-            home=self.home,
+            home=self.places.home,
             roots=tuple(dict.fromkeys((*self.places.roots, *more))),
         )
 
-    def _intent(
-        self, request: Request, opened: Sequence[OpenedSource], *, nth: int, count: int, save_to: str | None
-    ) -> Intent:
+    @staticmethod
+    def _intents(request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None) -> list[Intent]:
         known = replace(request, source_image_urls=tuple(source.identity for source in opened))
-        return Intent(
-            wish=_fingerprint(known, count),
-            nth=nth,
-            idempotency_key=str(uuid4()),
-            action=request.action,
-            model=request.model,
-            # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
-            request=None if any(isinstance(source, Local) for source in opened) else request.body,
-            resolution=request.output_resolution,
-            prompt=request.prompt,
-            estimated_cents=self.prices.known.of(request),
-            save_to=save_to,
+        wish = _fingerprint(known, quote.count)
+        # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
+        body = None if any(isinstance(source, Local) for source in opened) else request.body
+        return [
+            Intent(
+                wish=wish,
+                nth=nth,
+                idempotency_key=str(uuid4()),
+                action=request.action,
+                model=request.model,
+                request=body,
+                resolution=request.output_resolution,
+                prompt=request.prompt,
+                estimated_cents=quote.each,
+                save_to=save_to,
+            )
+            for nth in range(quote.count)
+        ]
+
+    async def estimate(self, request: Request, *, count: int = 1) -> Quote:
+        """What this would cost. Creates nothing.
+
+        Raises:
+            RequestRefused: RunAPI would refuse it.
+        """
+        request = self.catalogue.check(request)
+        await self.budget.prices.current()
+        return await self.budget.quote(request, count)
+
+    async def account(self) -> Account:
+        """The money: RunAPI's balance, where it can be had, and what the owner's limits leave."""
+        balance = None
+        if self.runapi.has_key:
+            with suppress(RunApiError), anyio.move_on_after(PATIENCE_FOR_BALANCE):
+                balance = (await self.runapi.balance()).balance_cents
+        spent, limits = await self.budget.spent_today(), self.budget.limits
+        return Account(
+            balance=balance,
+            spent_today=spent,
+            left_today=None if limits.per_day is None else max(0, limits.per_day - spent),
+            per_call=limits.per_call,
         )
+
+    async def recover(self) -> list[Piece]:
+        """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
+
+        Orders whose answer was lost are left alone: asking again could order them now, when nobody waits for them.
+        """
+        left_open = await self.history.unfinished(self.owner)
+        pieces = [Piece(order, resumed=True) for order in left_open if order.state == "accepted"]
+        await self._bring_all(pieces, 0.0, _unheard)
+        return pieces
 
     async def peek(self, task_id: str) -> Piece:
         """How a task is doing, from the history or after one look. Fetches no picture.
@@ -348,12 +404,10 @@ class Studio:
     async def _placed(self, piece: Piece) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
         order = piece.order
-        if order.task_id is None:
-            piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.compose))
-            return task
-        dialect = cast("DialectName", order.dialect) if order.dialect in {"sdk", "v1"} else None
-        action = cast("Action", order.action) if order.action else None
-        return Task(id=order.task_id, status="processing", action=action, dialect=dialect)
+        if order.task_id is not None:
+            return _task_of(order, order.task_id)
+        piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.compose))
+        return task
 
     async def _place(self, order: Order, compose: Compose | None) -> tuple[Order, Task]:
         """Send the create request, for the first time or once more.
@@ -369,8 +423,11 @@ class Studio:
             if error.in_doubt:
                 await self.history.unknown(order, error=error.message)
                 raise OutcomeUnknown(error.message, order_id=order.id) from error
-            await self.history.finished(order, state="failed", error=error.message)
-            raise
+            order = await self.history.finished(order, state="failed", error=error.message)
+            if order.task_id is None:
+                raise
+            # Another process was luckier with the same order.
+            return order, _task_of(order, order.task_id)
         except SourceRefused as error:
             await self.history.finished(order, state="failed", error=error.message)
             raise
@@ -462,6 +519,13 @@ def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
     """Where each picture of the order is: its URL, and its file if it was saved."""
     saved = (Path(path) for path in order.paths)
     return ((url, next(saved, None)) for url in order.urls)
+
+
+def _task_of(order: Order, task_id: str) -> Task:
+    """The task as far as the history knows it: accepted."""
+    dialect = cast("DialectName", order.dialect) if order.dialect in {"sdk", "v1"} else None
+    action = cast("Action", order.action) if order.action else None
+    return Task(id=task_id, status="processing", action=action, dialect=dialect)
 
 
 def _fingerprint(request: Request, count: int) -> str:

@@ -1,4 +1,4 @@
-"""flux2-mcp serve | demo | simulate; a command is imported only when it is called."""
+"""flux2-mcp serve | demo | recover | simulate; a command is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flux2_mcp.errors import Flux2Error
 COMMANDS = {
     "serve": "serve an MCP host over stdio (the default), or over HTTP on this machine",
     "demo": "make a picture through the whole server, on the simulator: no key, no cost",
+    "recover": "fetch pictures that were finished while nobody looked, after a crash say",
     "simulate": "serve a simulated RunAPI, to develop any client against",
 }
 

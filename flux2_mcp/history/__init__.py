@@ -187,17 +187,19 @@ class History:
         return await self._write(lambda store: store.adopt(order))
 
     async def recent(
-        self, owner: str, *, limit: int = 20, state: State | None = None, text: str = "", before: str | None = None
+        self, owner: str, *, limit: int = 20, states: Sequence[State] = (), text: str = "", before: str | None = None
     ) -> Page:
         """Give this owner's orders, newest first, from the cursor `before` on; `limit` is 1 to 1000.
 
-        Every word of `text` has to occur in the prompt, in any case and script; in private mode none does.
+        No `states` means all of them. Every word of `text` has to occur in the prompt, in any case and script; in private mode none does.
 
         Raises:
             RequestRefused: `before` is not a cursor.
         """
         at_most = min(max(1, limit), PAGE_LIMIT)
-        return await self._read(lambda store: store.recent(owner, limit=at_most, state=state, text=text, before=before))
+        return await self._read(
+            lambda store: store.recent(owner, limit=at_most, states=states, text=text, before=before)
+        )
 
     async def unfinished(self, owner: str) -> list[Order]:
         """Give the orders that were left open, oldest first: for the start after a crash."""

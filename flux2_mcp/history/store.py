@@ -109,10 +109,10 @@ class Store:
             connection.execute(insert(orders).values(row))
             return _order(row)
 
-    def recent(self, owner: str, *, limit: int, state: State | None, text: str, before: str | None) -> Page:
+    def recent(self, owner: str, *, limit: int, states: Sequence[State], text: str, before: str | None) -> Page:
         newest_first = select(orders).where(orders.c.owner == owner).order_by(*_BY_AGE)
-        if state:
-            newest_first = newest_first.where(orders.c.state == state)
+        if states:
+            newest_first = newest_first.where(orders.c.state.in_(states))
         if before:
             newest_first = newest_first.where(tuple_(orders.c.created_at, orders.c.id) < _place(before))
         for word in _fold(text).split()[:SEARCHED_WORDS]:

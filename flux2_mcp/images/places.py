@@ -33,6 +33,7 @@ class Destination:
 class Places:
     """Where one owner's pictures may be saved, and where they are when a call does not say."""
 
+    home: Path
     default: Path
     roots: tuple[Path, ...]
     saves: bool
@@ -48,7 +49,7 @@ class Places:
         """
         if not save_to and not self.saves:
             return None
-        return resolve_save_to(save_to or "", roots=self.roots, default=self.default)
+        return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)
 
 
 def default_folder(

@@ -17,6 +17,7 @@ from mcp_types import (
 
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.runapi.models import Action
+from flux2_mcp.server import books
 from flux2_mcp.server.wiring import Wiring, current_studio
 from flux2_mcp.server.wording import facts_of
 
@@ -64,6 +65,28 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     )
     async def models() -> str:
         return json.dumps(model_facts(catalogue()), indent=1)
+
+    @server.resource(
+        "flux2://account",
+        name="account",
+        title="Account",
+        description="RunAPI balance, what was spent today, and what the limits leave, in US dollars.",
+        mime_type="application/json",
+    )
+    async def account() -> str:
+        studio = await shelf.open.studio(without_key=True)
+        return books.money(await studio.account()).model_dump_json(indent=1)
+
+    @server.resource(
+        "flux2://tasks",
+        name="tasks",
+        title="Recent pictures",
+        description="The last 20 pictures that were asked for, newest first.",
+        mime_type="application/json",
+    )
+    async def tasks() -> str:
+        studio = await shelf.open.studio(without_key=True)
+        return (await books.entries(studio)).model_dump_json(indent=1, exclude_none=True)
 
     @server.resource(
         "flux2://tasks/{task_id}",

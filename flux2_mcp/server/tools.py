@@ -1,79 +1,53 @@
-"""The tools: arguments in, a result out; what happens in between is the studio's."""
+"""The tools that make and show pictures: arguments in, a result out; what happens in between is the studio's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, cast
 
-from mcp.server.mcpserver import Context
+from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.resolve import ListRoots, Resolve
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ListRootsResult, ToolAnnotations
-from pydantic import BeforeValidator, Field
 from starlette.requests import Request as HttpRequest
 
 from flux2_mcp.catalogue import Request
 from flux2_mcp.runapi.models import Action
+from flux2_mcp.server import books
+from flux2_mcp.server.arguments import (
+    DEFAULT_EDGE,
+    AnyAction,
+    Callback,
+    Count,
+    Ctx,
+    Edge,
+    Index,
+    Model,
+    MostCost,
+    Prompt,
+    Ratio,
+    RemixRatio,
+    Repeat,
+    Resolution,
+    Safety,
+    SaveTo,
+    Sources,
+    TaskId,
+    TheStudio,
+    Wait,
+)
 from flux2_mcp.server.calls import CarefulTool
+from flux2_mcp.server.consent import Consent, check_consent, consent_to_generate, consent_to_remix
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.progress import progress
-from flux2_mcp.server.wiring import Wiring, current_studio
 from flux2_mcp.server.wording import picture_result, result_of
-from flux2_mcp.studio import DEFAULT_WAIT, LONGEST_WAIT, MOST_PICTURES, Piece, Studio
-
-DEFAULT_EDGE = 1024
-"""Pixels: enough to judge a picture by, and small enough for every host."""
-
-
-def _nothing_as_empty(value: object) -> object:
-    return "" if value is None else value
-
-
-# Free text stays a plain `str` with "" for nothing: the SDK would read other strings as JSON, and Flux 2 takes prompts
-# that are JSON. Some hosts send null for what they leave out.
-Text = Annotated[str, BeforeValidator(_nothing_as_empty)]
-
-Prompt = Annotated[
-    Text, Field(description="What the picture shows, in any language: 3 to 5000 characters. Plain or JSON.")
-]
-Model = Annotated[
-    Text,
-    Field(description="flux-2-pro (fast, default), flux-2-flex (finer) or flux-2-max (best; 1k, no published price)."),
-]
-Ratio = Annotated[Text, Field(description="1:1 (default), 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3.")]
-RemixRatio = Annotated[
-    Text,
-    Field(description="1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3 or auto (the source's). flux-2-max needs one, not auto."),
-]
-Resolution = Annotated[Text, Field(description="1k (default) or 2k, which costs more. flux-2-max: 1k.")]
-Sources = Annotated[
-    list[str],
-    Field(
-        description="1 to 8 images to start from (flux-2-max: 1): https: URLs, absolute file paths, data: URIs, or "
-        "flux2://tasks/…/images/… of earlier results."
-    ),
-]
-Count = Annotated[int, Field(ge=1, le=MOST_PICTURES, description="How many different pictures; each is paid for.")]
-Safety = Annotated[bool | None, Field(description="RunAPI's content check, on or off; not for flux-2-max.")]
-Callback = Annotated[Text, Field(description="URL that RunAPI shall also notify when the picture is done.")]
-Wait = Annotated[
-    float,
-    Field(ge=0, le=LONGEST_WAIT, description="Seconds to wait for the picture before handing back its id; 0: at once."),
-]
-Repeat = Annotated[bool, Field(description="Order anew even if the same request is still running or undelivered.")]
-TaskId = Annotated[Text, Field(description="The id from an earlier result.")]
-Index = Annotated[int, Field(ge=0, description="Which picture of the task, from 0.")]
-Edge = Annotated[int, Field(ge=64, le=2048, description="Longest edge in pixels; larger shows more detail.")]
-SaveTo = Annotated[Text, Field(description="Folder or file to save to, instead of the usual folder.")]
-AnyAction = Annotated[Text, Field(description="text_to_image or remix_image; only speeds up finding a foreign task.")]
-
-TheStudio = Annotated[Studio, Resolve(current_studio)]
-Ctx = Context[Wiring]
+from flux2_mcp.studio import DEFAULT_WAIT, Piece, Studio
 
 
 async def generate(
     ctx: Ctx,
     studio: TheStudio,
+    consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_generate)],
     prompt: Prompt,
     model: Model = "flux-2-pro",
     aspect_ratio: Ratio = "",
@@ -83,6 +57,7 @@ async def generate(
     callback_url: Callback = "",
     save_to: SaveTo = "",
     wait_seconds: Wait = DEFAULT_WAIT,
+    max_cost_usd: MostCost = None,
     repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
 ) -> CallToolResult:
     """Make a picture from words. It costs money (see flux2://pricing) and takes 5 to 60 seconds. Returns a preview, the
@@ -97,7 +72,8 @@ async def generate(
         enable_safety_checker=enable_safety_checker,
         callback_url=callback_url or None,
     )
-    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, save_to=save_to)
+    check_consent(consent)
+    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, most_usd=max_cost_usd, save_to=save_to)
 
 
 async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
@@ -112,6 +88,7 @@ async def remix(
     ctx: Ctx,
     studio: TheStudio,
     listed: Annotated[ListRootsResult, Resolve(client_roots)],
+    consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
     prompt: Prompt,
     source_image_urls: Sources,
     model: Model = "flux-2-pro",
@@ -122,6 +99,7 @@ async def remix(
     callback_url: Callback = "",
     save_to: SaveTo = "",
     wait_seconds: Wait = DEFAULT_WAIT,
+    max_cost_usd: MostCost = None,
     repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
 ) -> CallToolResult:
     """Make a picture out of others: edit, restyle, combine. Costs, takes and returns the same as generate."""
@@ -136,7 +114,18 @@ async def remix(
         callback_url=callback_url or None,
     )
     roots = [str(root.uri) for root in listed.roots]
-    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, save_to=save_to, client_roots=roots)
+    check_consent(consent)
+    return await _made(
+        ctx,
+        studio,
+        request,
+        count,
+        wait_seconds,
+        repeat=repeat,
+        most_usd=max_cost_usd,
+        save_to=save_to,
+        client_roots=roots,
+    )
 
 
 async def task_status(
@@ -172,6 +161,7 @@ async def _made(
     wait: float,
     *,
     repeat: bool,
+    most_usd: float | None,
     save_to: str,
     client_roots: Sequence[str] = (),
 ) -> CallToolResult:
@@ -181,6 +171,7 @@ async def _made(
             count=count,
             wait=wait,
             repeat=repeat,
+            max_cost_usd=most_usd,
             save_to=save_to or None,
             client_roots=client_roots,
             report=report,
@@ -217,4 +208,6 @@ def tools() -> list[Tool]:
         CarefulTool.of(remix, title="Remix pictures", annotations=spends),
         CarefulTool.of(task_status, title="Look at a picture's task", annotations=looks),
         CarefulTool.of(view_image, title="View a picture", annotations=looks),
+        CarefulTool.of(books.recent_tasks, title="Recent pictures", annotations=looks),
+        CarefulTool.of(books.estimate_cost, title="What it would cost", annotations=looks),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ import anyio
 from mcp.server.mcpserver import Context
 
 from flux2_mcp import __version__, credentials, tasks
+from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import PriceList, catalogue
 from flux2_mcp.errands import Errands, errands
+from flux2_mcp.errors import InsecureBaseUrl, NoApiKey, UnusableApiKey
 from flux2_mcp.history import History
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
@@ -26,6 +29,12 @@ if TYPE_CHECKING:
 
     from flux2_mcp.images import Fetcher, Places
     from flux2_mcp.runapi.client import Connection
+
+
+logger = logging.getLogger(__name__)
+
+TIME_TO_START = 2.0
+"""Seconds that the host gets for its first questions, before anything is done in the background."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +73,26 @@ class Wiring:
     @cached_property
     def history(self) -> History:
         """The person's history, in their data folder."""
-        surroundings = self.surroundings
-        folder = _data_folder(surroundings.settings, surroundings.home)
-        history = surroundings.history or History(folder, mode=surroundings.settings.history)
+        mode = self.surroundings.settings.history
+        history = self.surroundings.history or History(self._data_folder, mode=mode)
         self.closing.push_async_callback(history.aclose)
         return history
+
+    @cached_property
+    def _data_folder(self) -> Path:
+        if given := self.surroundings.settings.data_dir:
+            # A relative folder is taken from the home directory: hosts start servers anywhere.
+            return self.surroundings.home / Path(given).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("flux2-mcp", appauthor=False)
 
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.history, self.errands, sleep=self.surroundings.sleep)
 
-    async def studio(self) -> Studio:
-        """A studio with the key as it is configured at this moment.
+    async def studio(self, *, without_key: bool = False) -> Studio:
+        """A studio with the key as it is configured at this moment; without one, only if that is enough.
 
         Raises:
             NoApiKey: There is no key.
@@ -85,25 +102,35 @@ class Wiring:
         from flux2_mcp.runapi.client import RunAPI
 
         surroundings = self.surroundings
-        held = await anyio.to_thread.run_sync(
-            partial(credentials.credentials, surroundings.settings, home=surroundings.home)
-        )
+        held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
         upstream = self.upstream(held.base_url)
+        owner, runapi = _owner_at(held.base_url), RunAPI(upstream.connection, held.key)
         return Studio(
-            owner=_owner_at(held.base_url),
-            runapi=RunAPI(upstream.connection, held.key),
+            owner=owner,
+            runapi=runapi,
             catalogue=catalogue(),
-            prices=upstream.prices,
+            budget=Budget(owner, runapi, upstream.prices, self.history, self._limits()),
             history=self.history,
             fetcher=upstream.fetcher,
             errands=self.errands,
             deliveries=self.deliveries,
             uploads=self.uploads,
-            home=surroundings.home,
             places=await anyio.to_thread.run_sync(self._places),
             pauses=surroundings.pauses,
             sleep=surroundings.sleep,
         )
+
+    async def recover(self) -> None:
+        """Fetch what was finished while nobody looked: after a crash, before RunAPI's links die."""
+        await self.surroundings.sleep(TIME_TO_START)
+        if self.surroundings.history is None and not await anyio.Path(self._data_folder, "history.sqlite3").exists():
+            return
+        try:
+            studio = await self.studio()
+        except (NoApiKey, UnusableApiKey, InsecureBaseUrl):
+            return
+        for piece in await studio.recover():
+            logger.info("Order %s from before: %s", piece.order.id, "made" if piece.is_made else "not finished")
 
     async def owner(self) -> str:
         """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
@@ -143,26 +170,35 @@ class Wiring:
         anybody = RunAPI(connection, key="")
         return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
 
+    def _credentials(self, *, without_key: bool) -> credentials.Credentials:
+        settings, home = self.surroundings.settings, self.surroundings.home
+        try:
+            return credentials.credentials(settings, home=home)
+        except NoApiKey:
+            if not without_key:
+                raise
+            return credentials.Credentials("", credentials.base_url(settings, home=home))
+
+    def _limits(self) -> Limits:
+        settings = self.surroundings.settings
+        return Limits(
+            per_call=settings.max_cost_per_call,
+            per_day=settings.daily_budget,
+            confirm_over=settings.confirm_over,
+            allow_unknown_price=settings.allow_unknown_price,
+        )
+
     def _places(self) -> Places:
         from flux2_mcp.images import Places, default_folder, in_container
 
         settings, home = self.surroundings.settings, self.surroundings.home
         folder = default_folder(settings.output_dir, home=home)
         roots = checked_roots(home, folder, settings.input_roots)
-        return Places(default=folder, roots=roots, saves=settings.save == "on", in_container=in_container())
+        return Places(home, folder, roots, saves=settings.save == "on", in_container=in_container())
 
 
 def _owner_at(base_url: str) -> str:
     return f"local {origin_of(base_url)}"
-
-
-def _data_folder(settings: Settings, home: Path) -> Path:
-    if settings.data_dir:
-        # A relative folder is taken from the home directory: hosts start servers anywhere.
-        return home / Path(settings.data_dir).expanduser()
-    from platformdirs import user_data_path
-
-    return user_data_path("flux2-mcp", appauthor=False)
 
 
 @asynccontextmanager
@@ -170,11 +206,17 @@ async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     """The wiring for as long as the server runs."""
     async with AsyncExitStack() as closing, errands() as open_errands:
         wiring = Wiring(surroundings, open_errands, closing)
+        open_errands.start("recovery", wiring.recover, matters=False)
         try:
             yield wiring
         finally:
             with anyio.CancelScope(shield=True):
                 await wiring.deliveries.write_down()
+
+
+async def visiting_studio(ctx: Context[Wiring]) -> Studio:
+    """The same for what needs no key: prices, and what the history knows."""
+    return await ctx.request_context.lifespan_context.studio(without_key=True)
 
 
 async def current_studio(ctx: Context[Wiring]) -> Studio:

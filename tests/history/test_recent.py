@@ -77,7 +77,7 @@ async def test_only_the_wanted_state_is_listed(history: History) -> None:
     await painted(history, "d0")
     running, _ = await order(history, fox("f1"))
 
-    assert (await history.recent("ann", state="intended")).orders == (running,)
+    assert (await history.recent("ann", states=["intended"])).orders == (running,)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""What a wish would cost, and whether its owner's limits allow it.
+
+Amounts are US cents. What is reserved, refunded and settled is in the history: an order counts with its estimate until
+RunAPI states its cost, and with nothing once it has failed. Adding up and inserting is one transaction there, so that
+calls and processes cannot pass a limit together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from flux2_mcp.catalogue import PriceList, Request
+from flux2_mcp.errors import OverLimit, RunApiError
+from flux2_mcp.history import History
+
+if TYPE_CHECKING:
+    from flux2_mcp.runapi.client import RunAPI
+
+PATIENCE_FOR_QUOTES = 4.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the owner allows, in US cents; None allows any amount."""
+
+    per_call: int | None = 100
+    per_day: int | None = None
+    confirm_over: int | None = None
+    allow_unknown_price: bool = False
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a call would cost."""
+
+    each: int | None
+    """US cents per picture; None when nobody states a price."""
+    count: int
+    source: Literal["RunAPI", "built in", "quote", "unknown"]
+    as_of: str
+
+    @property
+    def total(self) -> int | None:
+        """US cents for the whole call."""
+        return None if self.each is None else self.each * self.count
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One owner's prices and limits."""
+
+    owner: str
+    runapi: RunAPI
+    prices: PriceList
+    history: History
+    limits: Limits
+
+    async def quote(self, request: Request, count: int) -> Quote:
+        """What this checked request would cost; asks RunAPI for what no table knows. Creates nothing."""
+        prices = self.prices.known
+        if (each := prices.of(request)) is not None:
+            return Quote(each, count, prices.source, prices.as_of)
+        try:
+            with anyio.fail_after(PATIENCE_FOR_QUOTES):
+                answer = await self.runapi.price_quote(request.action, request.body)
+        except (RunApiError, TimeoutError):
+            return Quote(None, count, "unknown", prices.as_of)
+        each = answer.reservation_amount_cents
+        if each is None or answer.pricing_status != "available" or answer.currency != "USD":
+            return Quote(None, count, "unknown", answer.as_of)
+        return Quote(each, count, "quote", answer.as_of)
+
+    def check(self, quote: Quote, *, most_usd: float | None = None) -> None:
+        """Let the call pass, or say which limit stands in its way.
+
+        Raises:
+            OverLimit: The call's own limit, the owner's limit per call, or an unknown price under any limit.
+        """
+        caps = {
+            "max_cost_usd": None if most_usd is None else math.floor(round(most_usd * 100, 6)),
+            "FLUX2_MAX_COST_PER_CALL": self.limits.per_call,
+        }
+        for name, cap in caps.items():
+            if cap is not None and quote.total is not None and quote.total > cap:
+                raise OverLimit(_over(quote, name, cap), remedy=_REMEDIES[name])
+        capped = [name for name, cap in {**caps, "FLUX2_DAILY_BUDGET": self.limits.per_day}.items() if cap is not None]
+        if quote.total is None and capped and not self.limits.allow_unknown_price:
+            msg = f"Nobody states a price for this model, so it cannot be held within {capped[0]}."
+            remedy = "Use flux-2-pro or flux-2-flex, or let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true."
+            raise OverLimit(msg, remedy=remedy)
+
+    def check_day(self, quote: Quote, *, spent: int) -> None:
+        """Say beforehand what the history would say when the orders are opened; `spent` is in US cents.
+
+        Raises:
+            OverLimit: The call would pass the daily budget.
+        """
+        cap = self.limits.per_day
+        if cap is not None and spent + (quote.total or 0) > cap:
+            msg = f"${spent / 100:.2f} of the ${cap / 100:.2f} of FLUX2_DAILY_BUDGET are spent or reserved today."
+            raise OverLimit(msg, remedy="Wait until midnight UTC, or let the person raise the budget.")
+
+    async def spent_today(self) -> int:
+        """US cents spent and reserved since midnight UTC."""
+        return await self.history.spent_cents(self.owner, since=midnight())
+
+
+def midnight() -> datetime:
+    """When the day of a daily budget begins: in UTC, so that it is the same for every process and host."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+_REMEDIES = {
+    "max_cost_usd": "Ask for fewer pictures, a cheaper model or 1k, or allow more with max_cost_usd.",
+    "FLUX2_MAX_COST_PER_CALL": (
+        "Ask for fewer pictures, a cheaper model or 1k; only the person can raise this limit, in the server's settings."
+    ),
+}
+
+
+def _over(quote: Quote, name: str, cap: int) -> str:
+    pictures = "The picture" if quote.count == 1 else f"{quote.count} pictures"
+    return f"{pictures} would cost ${(quote.total or 0) / 100:.2f}, more than the ${cap / 100:.2f} of {name}."

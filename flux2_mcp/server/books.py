@@ -1,0 +1,169 @@
+"""What was made and what it costs: tools that return data, and the resources that show the same."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, get_args
+
+from pydantic import BaseModel, Field
+
+from flux2_mcp.catalogue import Request
+from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.history import Order, State
+from flux2_mcp.server.arguments import (
+    AnyStudio,
+    Count,
+    Model,
+    MostCost,
+    OptionalPrompt,
+    OptionalSources,
+    RemixRatio,
+    Resolution,
+    Text,
+)
+from flux2_mcp.studio import Account, Studio
+
+Limit = Annotated[int, Field(ge=1, le=50, description="How many.")]
+StatusFilter = Annotated[Text, Field(description="Only these: running, completed or failed.")]
+Words = Annotated[Text, Field(description="Only those whose prompt has all these words.")]
+Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
+
+_STATES: dict[str, tuple[State, ...]] = {
+    "": get_args(State),
+    "running": ("intended", "accepted", "unknown"),
+    "completed": ("completed",),
+    "failed": ("failed",),
+}
+
+
+class Entry(BaseModel):
+    """One picture that was asked for."""
+
+    task_id: str
+    status: str
+    model: str
+    prompt: str
+    asked_at: datetime
+    cost_usd: float | None = None
+    files: list[str] = []
+    urls: list[str] = []
+    urls_expire_at: datetime | None = None
+    error: str | None = None
+
+
+class Entries(BaseModel):
+    """Some pictures, newest first."""
+
+    tasks: list[Entry]
+    next_cursor: str | None = None
+    note: str | None = None
+
+
+class Money(BaseModel):
+    """An account and its limits, in US dollars."""
+
+    balance_usd: float | None = Field(default=None, description="null: no key, or RunAPI did not say.")
+    spent_today_usd: float = Field(description="Spent and reserved through this server since midnight UTC.")
+    left_today_usd: float | None = Field(default=None, description="null: no daily budget is set.")
+    max_cost_per_call_usd: float | None = None
+
+
+class Estimate(Money):
+    """What a call would cost, and what it would be paid from."""
+
+    cost_usd: float | None = Field(description="For the whole call; null: nobody states a price.")
+    cost_usd_each: float | None
+    pictures: int
+    model: str
+    price_source: str
+    price_as_of: str
+    allowed: bool
+    why_not: str | None = None
+
+
+async def estimate_cost(
+    studio: AnyStudio,
+    prompt: OptionalPrompt = "",
+    source_image_urls: OptionalSources = None,
+    model: Model = "flux-2-pro",
+    aspect_ratio: RemixRatio = "",
+    output_resolution: Resolution = "",
+    count: Count = 1,
+    max_cost_usd: MostCost = None,
+) -> Estimate:
+    """Say what generate or remix would cost with these arguments, and what is left of limits and balance; free."""
+    request = Request(
+        action="remix_image" if source_image_urls else "text_to_image",
+        prompt=prompt or "any picture",
+        model=model,
+        source_image_urls=tuple(source_image_urls or ()),
+        aspect_ratio=aspect_ratio or None,
+        output_resolution=output_resolution or None,
+    )
+    quote = await studio.estimate(request, count=count)
+    account = await studio.account()
+    why_not = None
+    try:
+        studio.budget.check(quote, most_usd=max_cost_usd)
+        studio.budget.check_day(quote, spent=account.spent_today)
+    except OverLimit as over:
+        why_not = f"{over.message} {over.remedy}"
+    return Estimate(
+        **money(account).model_dump(),
+        cost_usd=_dollars(quote.total),
+        cost_usd_each=_dollars(quote.each),
+        pictures=count,
+        model=studio.catalogue.check(request).model,
+        price_source=quote.source,
+        price_as_of=quote.as_of,
+        allowed=why_not is None,
+        why_not=why_not,
+    )
+
+
+async def recent_tasks(
+    studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
+) -> Entries:
+    """List the pictures that were asked for through this server, newest first; free."""
+    if (states := _STATES.get(status.strip().lower())) is None:
+        msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
+        raise RequestRefused(msg)
+    return await entries(studio, limit=limit, states=states, text=text, cursor=cursor)
+
+
+async def entries(
+    studio: Studio, *, limit: int = 20, states: tuple[State, ...] = (), text: str = "", cursor: str = ""
+) -> Entries:
+    """One page of this owner's history."""
+    page = await studio.history.recent(studio.owner, limit=limit, states=states, text=text, before=cursor or None)
+    note = studio.history.degraded or studio.history.note
+    return Entries(tasks=[_entry(order) for order in page.orders], next_cursor=page.cursor, note=note or None)
+
+
+def money(account: Account) -> Money:
+    """The same in dollars."""
+    return Money(
+        balance_usd=_dollars(account.balance),
+        spent_today_usd=account.spent_today / 100,
+        left_today_usd=_dollars(account.left_today),
+        max_cost_per_call_usd=_dollars(account.per_call),
+    )
+
+
+def _entry(order: Order) -> Entry:
+    return Entry(
+        task_id=order.task_id or order.id,
+        status="running" if order.state in _STATES["running"] else order.state,
+        model=order.model,
+        prompt=order.prompt,
+        asked_at=order.created_at,
+        cost_usd=_dollars(order.settled_cents),
+        files=list(order.paths),
+        urls=list(order.urls),
+        urls_expire_at=order.urls_expire_at,
+        error=order.error,
+    )
+
+
+def _dollars(cents: int | None) -> float | None:
+    return None if cents is None else cents / 100
