@@ -46,6 +46,9 @@ async def put_to_storage(
     async with httpx.AsyncClient(transport=transport, timeout=STORAGE_TIMEOUT, follow_redirects=False) as storage:
         try:
             response = await storage.put(ticket.upload_url, content=data, headers=_plain(ticket.headers))
+        except (httpx.InvalidURL, UnicodeError):
+            msg = "RunAPI's upload ticket names an address or a header that cannot be sent."
+            raise UnreadableAnswer(msg) from None
         except httpx.RequestError as error:
             msg = f"The image could not be uploaded to RunAPI's storage ({type(error).__name__})."
             raise Unreachable(msg) from error
@@ -57,4 +60,5 @@ async def put_to_storage(
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
     """Exactly the returned headers: a ticket has no business to set credentials of another kind."""
-    return {name: value for name, value in headers.items() if name.lower() not in {"authorization", "cookie"}}
+    kept_back = {"authorization", "proxy-authorization", "cookie"}
+    return {name: value for name, value in headers.items() if name.lower() not in kept_back}
