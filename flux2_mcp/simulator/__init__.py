@@ -1,0 +1,8 @@
+"""RunAPI small enough for a laptop: the demo, the tests and other people's clients run on it."""
+
+from .app import SeenRequest, Simulator
+from .faults import AnswerLost, Fault
+from .script import Script
+from .tasks import Task
+
+__all__ = ["AnswerLost", "Fault", "Script", "SeenRequest", "Simulator", "Task"]

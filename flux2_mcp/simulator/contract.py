@@ -1,0 +1,142 @@
+"""What each model accepts; what it does not becomes a 422 answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from .reading import JsonObject, as_list
+from .refusals import invalid
+from .tasks import Action
+
+TIERS = ("pro", "flex", "max")
+RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3")
+SHORTEST_PROMPT, LONGEST_PROMPT = 3, 5000
+
+Errors = dict[str, list[str]]
+Complaint = str | None
+
+
+def models(action: Action) -> tuple[str, ...]:
+    """The models that an action knows."""
+    return tuple(f"flux-2-{tier}-{action.replace('_', '-')}" for tier in TIERS)
+
+
+def check(action: Action, params: JsonObject) -> None:
+    """Compare the parameters of a new task with the contract. Fields it does not know are let through.
+
+    Raises:
+        Refusal: 422, with every field that is wrong.
+    """
+    errors = _errors(action, params)
+    if errors:
+        raise invalid(errors)
+
+
+def _errors(action: Action, params: JsonObject) -> Errors:
+    model = params.get("model")
+    known = models(action)
+    if not _present(model):
+        return {"model": ["is required"]}
+    if not isinstance(model, str) or model not in known:
+        return {"model": [_one_of(known)]}
+    errors: Errors = {}
+    for field, complaint in [*_forbidden(model, params), *_field_complaints(action, model, params)]:
+        if complaint:
+            errors.setdefault(field, []).append(complaint)
+    return errors
+
+
+def _forbidden(model: str, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
+    field = "enable_safety_checker" if _is_max(model) else "output_count"
+    if _present(params.get(field)):
+        yield field, f"is not allowed when model is {model}"
+
+
+def _field_complaints(action: Action, model: str, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
+    is_max = _is_max(model)
+    ratios = RATIOS if action == "text_to_image" or is_max else (*RATIOS, "auto")
+    yield "prompt", _checked(params.get("prompt"), _prompt_complaint, required=True)
+    yield "aspect_ratio", _checked(params.get("aspect_ratio"), _choice(ratios), required=is_max)
+    resolutions = ("1k",) if is_max else ("1k", "2k")
+    yield "output_resolution", _checked(params.get("output_resolution"), _choice(resolutions))
+    yield "callback_url", _checked(params.get("callback_url"), _callback_complaint)
+    if action == "remix_image":
+        sources = _sources_complaint(1 if is_max else 8)
+        yield "source_image_urls", _checked(params.get("source_image_urls"), sources, required=True)
+    if is_max:
+        yield "output_count", _checked(params.get("output_count"), _count_complaint)
+    else:
+        yield "enable_safety_checker", _checked(params.get("enable_safety_checker"), _switch_complaint)
+
+
+def _checked(value: object, complaint: Callable[[object], Complaint], *, required: bool = False) -> Complaint:
+    if _present(value):
+        return complaint(value)
+    return "is required" if required else None
+
+
+def _present(value: object) -> bool:
+    """False counts as present; null, blank text and arrays of nothing but blanks do not."""
+    items = as_list(value)
+    if items is not None:
+        return any(_present(item) for item in items)
+    return value is not None and not (isinstance(value, str) and not value.strip())
+
+
+def _is_max(model: str) -> bool:
+    return model.startswith("flux-2-max-")
+
+
+def _one_of(choices: tuple[str, ...]) -> str:
+    return f"must be one of: {', '.join(choices)}"
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[object], Complaint]:
+    return lambda value: None if value in choices else _one_of(choices)
+
+
+def _prompt_complaint(value: object) -> Complaint:
+    if not isinstance(value, str):
+        return "must be a string"
+    if SHORTEST_PROMPT <= len(value) <= LONGEST_PROMPT:
+        return None
+    return f"must be between {SHORTEST_PROMPT} and {LONGEST_PROMPT} characters"
+
+
+def _switch_complaint(value: object) -> Complaint:
+    return None if isinstance(value, bool) else "must be a boolean"
+
+
+def _count_complaint(value: object) -> Complaint:
+    # In Python True is an int and equal to 1; on the wire it is not.
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "must be an integer"
+    return None if value == 1 else "must be one of: 1"
+
+
+def _callback_complaint(value: object) -> Complaint:
+    if not isinstance(value, str):
+        return "must be a string"
+    return None if _is_web_address(value) else "must be an HTTP(S) URL"
+
+
+def _sources_complaint(most: int) -> Callable[[object], Complaint]:
+    def complaint(value: object) -> Complaint:
+        urls = as_list(value)
+        if urls is None:
+            return "must be an array"
+        if not 1 <= len(urls) <= most:
+            return f"must contain between 1 and {most} items"
+        good = all(isinstance(url, str) and _is_web_address(url) for url in urls)
+        return None if good else "must contain only HTTP(S) URLs"
+
+    return complaint
+
+
+def _is_web_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and " " not in value.strip()
+    except ValueError:
+        return False

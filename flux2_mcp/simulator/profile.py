@@ -1,0 +1,37 @@
+"""The routes about oneself, and the list of models."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .accounts import Books
+from .contract import models
+from .pricing import ACTIONS
+from .reading import bearer
+
+
+class ProfileDesk:
+    """Says who is asking, what they have, and what there is."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    async def me(self, request: Request) -> Response:
+        """`GET /api/v1/me`."""
+        number = self._books.visitor(bearer(request)).number
+        account = {"id": number, "name": f"Simulated account {number}"}
+        person = {"id": number, "name": f"Simulated person {number}", "email": f"person{number}@simulator.invalid"}
+        return JSONResponse({**person, "account": account})
+
+    async def balance(self, request: Request) -> Response:
+        """`GET /api/v1/me/balance`; all money is paid money, and every day is today."""
+        account = self._books.visitor(bearer(request))
+        balance = {"balance_cents": account.balance_cents, "paid_balance_cents": account.balance_cents}
+        spent = {"spent_cents_today": account.spent_cents, "spent_cents_total": account.spent_cents}
+        return JSONResponse({**balance, "bonus_balance_cents": 0, **spent})
+
+    async def list_models(self, _: Request) -> Response:
+        """`GET /v1/models`."""
+        slugs = [slug for action in ACTIONS for slug in models(action)]
+        return JSONResponse({"data": [{"id": slug, "object": "model", "owned_by": "simulator"} for slug in slugs]})

@@ -1,0 +1,66 @@
+"""Addresses: which are the simulator's own, and what lies behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
+
+from starlette.requests import Request
+
+from .accounts import Books
+from .clock import Clock
+from .files import Storage
+from .painter import Painter
+from .reading import own_origin
+from .script import Script
+from .tasks import Source, Task
+
+
+class Sources:
+    """Reads source images from the simulator's own addresses, and never from anybody else's."""
+
+    def __init__(self, script: Script, clock: Clock, *, books: Books, storage: Storage, painter: Painter) -> None:
+        self._script = script
+        self._clock = clock
+        self._books = books
+        self._storage = storage
+        self._painter = painter
+        self._origins: set[str] = set()
+
+    def origin(self, request: Request) -> str:
+        """What addresses given to this client begin with."""
+        origin = (self._script.public_url or own_origin(request)).rstrip("/")
+        self._origins.add(origin.lower())
+        return origin
+
+    def painted(self, name: str) -> Task | None:
+        """The finished task whose picture has this name, while the picture lives."""
+        task = next((task for task in self._books.tasks() if task.picture_name == name), None)
+        if task is None or task.status != "completed" or not task.fate.images:
+            return None
+        return task if self._clock() < task.created_at + self._script.picture_seconds else None
+
+    async def read(self, urls: Sequence[str]) -> tuple[tuple[Source, ...], str | None]:
+        """The sources at `urls`, and the first address that should have been readable but was not."""
+        found: list[Source] = []
+        for url in urls:
+            data = await self.own(url)
+            if data is not None and not await self._painter.can_read(data):
+                return (), url
+            found.append(Source(url, data))
+        return tuple(found), None
+
+    async def own(self, url: str) -> bytes | None:
+        """The bytes behind an address of ours: empty when nothing is there, None when it is not ours."""
+        parts = urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}".lower() not in self._origins:
+            return None
+        match parts.path.split("/"):
+            case ["", "temp", token, name]:
+                file = self._storage.at(token, unquote(name))
+                return file.data if file else b""
+            case ["", "generated", name]:
+                task = self.painted(name.removesuffix(".png"))
+                return await self._painter.png(task) if task else b""
+            case _:
+                return b""
