@@ -136,9 +136,9 @@ class Catalogue:
         tier = self.tiers[name]
         self._check_prompt(request.prompt)
         ratio = self._ratio(request, name)
-        resolution = request.output_resolution and request.output_resolution.lower()
+        resolution = request.output_resolution and request.output_resolution.strip().lower()
         if resolution and resolution not in tier.resolutions:
-            msg = f"flux-2-{name} cannot make {request.output_resolution}. It can make {_or(tier.resolutions)}."
+            msg = f"flux-2-{name} cannot make {_short(resolution)}. It can make {_or(tier.resolutions)}."
             raise RequestRefused(msg)
         if request.enable_safety_checker is not None and not tier.safety_switch:
             msg = f"flux-2-{name} has no enable_safety_checker, neither on nor off. Leave it out, or use flux-2-pro."
@@ -158,7 +158,8 @@ class Catalogue:
         """What RunAPI's price list says about our models; other models and pricing schemes are left out."""
         cents: dict[str, Mapping[str, int]] = {}
         for schedule in schedules.price_schedules:
-            if schedule.model not in self.slugs or schedule.currency != "USD":
+            offered = schedule.pricing_status in {"", "available"} and schedule.currency == "USD"
+            if schedule.model not in self.slugs or not offered:
                 continue
             config = schedule.billing_config
             overrides: Mapping[str, int] = config.overrides if config and config.key == "output_resolution" else {}
@@ -222,7 +223,9 @@ class PriceList:
         fetch: Callable[[str | None], Awaitable[PriceSchedules | None]],
         *,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE_FOR_PRICES,
     ) -> None:
+        self._patience = patience
         self._catalogue = known
         self._fetch = fetch
         self._clock = clock
@@ -246,7 +249,7 @@ class PriceList:
 
     async def _refresh(self) -> None:
         try:
-            with anyio.fail_after(PATIENCE_FOR_PRICES):
+            with anyio.fail_after(self._patience):
                 schedules = await self._fetch(self._etag)
         except (RunApiError, TimeoutError) as error:
             logger.info("Prices stay those of %s: %s", self._prices.as_of, type(error).__name__)
@@ -263,9 +266,12 @@ def _slug(tier: TierName, action: Action) -> str:
 
 
 def _check_sources(request: Request, name: TierName, tier: Tier) -> None:
-    if request.action != "remix_image":
-        return
     count = len(request.source_image_urls)
+    if request.action != "remix_image":
+        if count:
+            msg = "generate makes pictures from words alone. Call remix to use source images."
+            raise RequestRefused(msg)
+        return
     if not 1 <= count <= tier.most_sources:
         amount = "exactly 1 source image" if tier.most_sources == 1 else f"1 to {tier.most_sources} source images"
         msg = f"flux-2-{name} remixes {amount}, not {count}."
@@ -286,7 +292,11 @@ def _check_callback(url: str | None) -> None:
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "…")
+    return repr(_short(text))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _and(words: Iterable[str], last: str = "and") -> str:

@@ -132,7 +132,7 @@ async def test_a_useless_ticket_is_an_unreadable_answer(body: object) -> None:
 
 @pytest.mark.parametrize("body", ["url", {}, {"url": 5}, {"url": None}])
 async def test_a_confirmation_without_an_address_is_unreadable(body: object) -> None:
-    with pytest.raises(UnreadableAnswer, match="url|body"):
+    with pytest.raises(UnreadableAnswer, match=r"url|body"):
         await runapi(Answers(ticket(), says(200), says(200, body))).upload(b"png", filename="a.png")
 
 

@@ -1,0 +1,221 @@
+"""Section 5 of the fact sheet as a table: what each of the six models accepts, and what it is told otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from flux2_mcp.catalogue import Request, catalogue
+from flux2_mcp.errors import RequestRefused
+from flux2_mcp.runapi.models import Action
+
+RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3")
+TIERS = ("pro", "flex", "max")
+ACTIONS: tuple[Action, ...] = ("text_to_image", "remix_image")
+SUFFIX = {"text_to_image": "text-to-image", "remix_image": "remix-image"}
+TOOL = {"text_to_image": "generate", "remix_image": "remix"}
+SOURCE = "https://img.example/a.png"
+
+
+def wanted(tier: str, action: Action, **more: object) -> Request:
+    """The least that this model accepts, and something more."""
+    fields: dict[str, object] = {"prompt": "a red fox", "model": f"flux-2-{tier}", "action": action}
+    if action == "remix_image":
+        fields["source_image_urls"] = (SOURCE,)
+        if tier == "max":
+            fields["aspect_ratio"] = "1:1"
+    return Request(**{**fields, **more})  # pyright: ignore[reportArgumentType]
+
+
+def checked(tier: str, action: Action, **more: object) -> Request:
+    return catalogue().check(wanted(tier, action, **more))
+
+
+def refusal(tier: str, action: Action, **more: object) -> str:
+    with pytest.raises(RequestRefused) as caught:
+        checked(tier, action, **more)
+    return str(caught.value)
+
+
+every_model = pytest.mark.parametrize("tier", TIERS)
+both_tools = pytest.mark.parametrize("action", ACTIONS)
+
+
+@every_model
+@both_tools
+def test_the_least_is_enough_and_nothing_is_put_in(tier: str, action: Action) -> None:
+    """RunAPI applies its own defaults; only Max has to be told a ratio."""
+    body = checked(tier, action).body
+
+    expected: dict[str, object] = {"model": f"flux-2-{tier}-{SUFFIX[action]}", "prompt": "a red fox"}
+    if tier == "max":
+        expected["aspect_ratio"] = "1:1"
+    if action == "remix_image":
+        expected["source_image_urls"] = [SOURCE]
+    assert body == expected
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_seven_ratios_are_for_all(tier: str, action: Action, ratio: str) -> None:
+    assert checked(tier, action, aspect_ratio=ratio).aspect_ratio == ratio
+    assert checked(tier, action, aspect_ratio=f" {ratio} ").aspect_ratio == ratio
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("ratio", ["21:9", "16x9", "1", "4:5", "square", "x" * 9000])
+def test_another_ratio_is_answered_with_all_that_there_are(tier: str, action: Action, ratio: str) -> None:
+    said = refusal(tier, action, aspect_ratio=ratio)
+
+    assert f"flux-2-{tier}" in said
+    assert all(possible in said for possible in RATIOS)
+    assert ("auto" in said) is (action == "remix_image" and tier != "max")
+    assert len(said) < 300
+
+
+def test_auto_is_for_remixes_of_pro_and_flex() -> None:
+    assert checked("pro", "remix_image", aspect_ratio="auto").aspect_ratio == "auto"
+    assert checked("flex", "remix_image", aspect_ratio="AUTO").aspect_ratio == "auto"
+    for tier, action in (("pro", "text_to_image"), ("flex", "text_to_image"), ("max", "remix_image")):
+        assert "It can make 1:1" in refusal(tier, action, aspect_ratio="auto")  # pyright: ignore[reportArgumentType]
+
+
+def test_max_needs_a_ratio_to_remix_and_takes_a_square_to_generate() -> None:
+    assert checked("max", "text_to_image").aspect_ratio == "1:1"
+    assert "needs an aspect_ratio" in refusal("max", "remix_image", aspect_ratio=None)
+    assert "needs an aspect_ratio" in refusal("max", "remix_image", aspect_ratio="  ")
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("resolution", ["1k", "2k", "1K", "2K", " 1k "])
+def test_max_makes_1k_only(tier: str, action: Action, resolution: str) -> None:
+    plain = resolution.strip().lower()
+    if tier == "max" and plain == "2k":
+        assert "It can make 1k." in refusal(tier, action, output_resolution=resolution)
+    else:
+        assert checked(tier, action, output_resolution=resolution).output_resolution == plain
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("resolution", ["4k", "1024", "1k,2k", "z" * 9000])
+def test_another_resolution_is_answered_with_those_that_there_are(tier: str, action: Action, resolution: str) -> None:
+    said = refusal(tier, action, output_resolution=resolution)
+
+    assert ("It can make 1k." if tier == "max" else "It can make 1k or 2k.") in said
+    assert len(said) < 300
+
+
+@every_model
+@both_tools
+def test_a_blank_counts_as_not_given(tier: str, action: Action) -> None:
+    """As in RunAPI's own validators."""
+    body = checked(tier, action, output_resolution=" ", **({} if tier == "max" else {"aspect_ratio": ""})).body
+
+    assert "output_resolution" not in body
+
+
+@both_tools
+@pytest.mark.parametrize("switch", [True, False])
+def test_the_safety_switch_is_not_for_max(action: Action, switch: bool) -> None:  # noqa: FBT001
+    for tier in ("pro", "flex"):
+        assert checked(tier, action, enable_safety_checker=switch).body["enable_safety_checker"] is switch
+    assert "neither on nor off" in refusal("max", action, enable_safety_checker=switch)
+
+
+@pytest.mark.parametrize(
+    ("tier", "count", "right"),
+    [
+        ("pro", 0, "1 to 8 source images"),
+        ("pro", 9, "1 to 8 source images"),
+        ("flex", 0, "1 to 8 source images"),
+        ("flex", 9, "1 to 8 source images"),
+        ("max", 0, "exactly 1 source image"),
+        ("max", 2, "exactly 1 source image"),
+        ("pro", 1, None),
+        ("pro", 8, None),
+        ("flex", 1, None),
+        ("flex", 8, None),
+        ("max", 1, None),
+    ],
+)
+def test_the_number_of_sources_is_checked(tier: str, count: int, right: str | None) -> None:
+    sources = tuple(f"https://img.example/{nth}.png" for nth in range(count))
+    if right:
+        assert f"flux-2-{tier} remixes {right}, not {count}." in refusal(tier, "remix_image", source_image_urls=sources)
+    else:
+        assert checked(tier, "remix_image", source_image_urls=sources).source_image_urls == sources
+
+
+@every_model
+def test_sources_are_not_for_words_alone(tier: str) -> None:
+    assert "remix" in refusal(tier, "text_to_image", source_image_urls=(SOURCE,))
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("prompt", ["abc", "a" * 5000, "🦊🦊🦊", "🦊" * 5000, " abc ", "日本語"])
+def test_three_to_five_thousand_characters_make_a_prompt(tier: str, action: Action, prompt: str) -> None:
+    """Characters, not bytes nor UTF-16 units: 5000 foxes are 20,000 bytes."""
+    assert checked(tier, action, prompt=prompt).prompt == prompt
+
+
+@every_model
+@both_tools
+@pytest.mark.parametrize("prompt", ["", "ab", "🦊🦊", "  a  ", " " * 10, "a" * 5001, "🦊" * 5001])
+def test_fewer_or_more_are_refused_with_the_limits(tier: str, action: Action, prompt: str) -> None:
+    said = refusal(tier, action, prompt=prompt)
+
+    assert "3 to 5000 characters" in said or f"{len(prompt)} characters; Flux 2 takes at most 5000" in said
+
+
+@every_model
+@both_tools
+def test_full_slugs_are_model_names_too(tier: str, action: Action) -> None:
+    slug = f"flux-2-{tier}-{SUFFIX[action]}"
+    for name in (tier, f"flux-2-{tier}", slug, slug.upper(), f" {slug} "):
+        assert checked(tier, action, model=name).model == slug
+
+
+@every_model
+@both_tools
+def test_the_other_tools_slug_is_sent_to_that_tool(tier: str, action: Action) -> None:
+    other: Action = "remix_image" if action == "text_to_image" else "text_to_image"
+    said = refusal(tier, action, model=f"flux-2-{tier}-{SUFFIX[other]}")
+
+    assert f"Call {TOOL[other]}, or use model flux-2-{tier} here." in said
+
+
+@both_tools
+@pytest.mark.parametrize(
+    "model", ["", "flux", "flux-2", "flux-2-ultra", "flux-2-pro-image-to-image", "flux-1-pro", "m" * 9000]
+)
+def test_an_unknown_model_is_answered_with_those_that_there_are(action: Action, model: str) -> None:
+    said = refusal("pro", action, model=model)
+
+    assert "There are flux-2-pro, flux-2-flex and flux-2-max." in said
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("url", ["https://app.example/hook", "http://app.example:8000/hook?x=1", None])
+def test_a_callback_may_be_any_web_address(url: str | None) -> None:
+    assert checked("pro", "text_to_image", callback_url=url).callback_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["app.example/hook", "ftp://app.example", "https://", "javascript:alert(1)", "http://[x"]
+)
+def test_a_callback_that_cannot_be_called_is_refused(url: str) -> None:
+    assert "callback_url" in refusal("pro", "text_to_image", callback_url=url)
+
+
+def test_nothing_was_sent_or_charged_by_any_of_this() -> None:
+    assert "Nothing was charged." in refusal("pro", "text_to_image", prompt="")
+
+
+def test_there_are_six_models() -> None:
+    assert sorted(catalogue().slugs) == sorted(
+        f"flux-2-{tier}-{suffix}" for tier in TIERS for suffix in SUFFIX.values()
+    )
