@@ -295,13 +295,15 @@ class Studio:
             per_call=limits.per_call,
         )
 
-    async def recover(self) -> list[Piece]:
+    async def recover(self, *, before: datetime | None = None) -> list[Piece]:
         """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
 
-        Orders whose answer was lost are left alone: asking again could order them now, when nobody waits for them.
+        Orders made since `before` are left to the calls that made them. Orders whose answer was lost are left alone:
+        asking again could order them now, when nobody waits for them.
         """
         left_open = await self.history.unfinished(self.owner)
-        pieces = [Piece(order, resumed=True) for order in left_open if order.state == "accepted"]
+        old = [order for order in left_open if before is None or order.created_at < before]
+        pieces = [Piece(order, resumed=True) for order in old if order.state == "accepted"]
         await self._bring_all(pieces, 0.0, _unheard)
         return pieces
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import PriceList, catalogue
 from flux2_mcp.errands import Errands, errands
 from flux2_mcp.errors import InsecureBaseUrl, NoApiKey, UnusableApiKey
-from flux2_mcp.history import History
+from flux2_mcp.history import History, utcnow
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.sources import Uploads, checked_roots
@@ -69,6 +70,7 @@ class Wiring:
     closing: AsyncExitStack
     uploads: Uploads = field(default_factory=Uploads)
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
+    began: datetime = field(default_factory=utcnow)
 
     @cached_property
     def history(self) -> History:
@@ -129,7 +131,7 @@ class Wiring:
             studio = await self.studio()
         except (NoApiKey, UnusableApiKey, InsecureBaseUrl):
             return
-        for piece in await studio.recover():
+        for piece in await studio.recover(before=self.began):
             logger.info("Order %s from before: %s", piece.order.id, "made" if piece.is_made else "not finished")
 
     async def owner(self) -> str:
