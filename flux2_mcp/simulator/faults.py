@@ -114,6 +114,9 @@ def fault_from_json(data: JsonObject) -> Fault:
     for name, kinds in _KINDS.items():
         if name in data and not isinstance(data[name], kinds):
             errors[name] = ["has the wrong type"]
+    status = data.get("status")
+    if isinstance(status, int) and not 200 <= status <= 599:
+        errors["status"] = ["must be between 200 and 599"]
     if data.get("on") not in get_args(On):
         errors["on"] = [f"must be one of: {', '.join(get_args(On))}"]
     if errors:

@@ -138,7 +138,7 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not 1 <= len(key.strip()) <= LONGEST_IDEMPOTENCY_KEY:
         message = f"Idempotency-Key must have 1 to {LONGEST_IDEMPOTENCY_KEY} characters"
         raise coded(400, "invalid_idempotency_key", message)
-    return key
+    return key and key.strip()
 
 
 def _source_urls(action: Action, params: JsonObject) -> list[str]:

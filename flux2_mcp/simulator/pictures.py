@@ -17,6 +17,8 @@ from .scenes import gradient, scene_for
 from .sizes import size_for, size_like
 from .tasks import Source
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 MOST_SOURCE_PIXELS = 64_000_000
 CAPTION_PAPER: Colour = (24, 24, 28)
 CAPTION_INK: Colour = (236, 232, 224)
@@ -132,7 +134,7 @@ def _rounded(size: tuple[int, int], radius: int) -> Image.Image:
 
 
 def _caption_height(size: tuple[int, int]) -> int:
-    return max(22, min(size) // 26)
+    return max(22, min(size) // 24)
 
 
 def _caption(picture: Image.Image, words: str) -> None:
@@ -146,11 +148,11 @@ def _caption(picture: Image.Image, words: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _printable(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _printable(words: str, font: Font) -> str:
     """Replace each run of characters the font lacks by an ellipsis."""
     missing = _glyph("\uffff", font)
     found: list[str] = []
@@ -161,11 +163,13 @@ def _printable(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -
     return "".join(found)
 
 
-def _glyph(character: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> bytes:
-    return bytes(font.getmask(character))
+def _glyph(character: str, font: Font) -> bytes:
+    tile = Image.new("L", (48, 48))
+    ImageDraw.Draw(tile).text((4, 4), character, 255, font)
+    return tile.tobytes()
 
 
-def _shortened(words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _shortened(words: str, font: Font, width: int) -> str:
     if font.getlength(words) <= width:
         return words
     while words and font.getlength(words + "…") > width:

@@ -19,6 +19,7 @@ from .tasks import Action
 
 SERVICE = "flux_2"
 ACTIONS: tuple[Action, ...] = get_args(Action)
+_BY_NAME: Mapping[str, Action] = {action: action for action in ACTIONS}
 PUBLISHED_CENTS: Mapping[str, Mapping[str, int]] = {"pro": {"1k": 5, "2k": 7}, "flex": {"1k": 14, "2k": 24}}
 
 
@@ -108,7 +109,7 @@ def _action(body: JsonObject, model: str) -> Action:
     errors: dict[str, list[str]] = {}
     if body.get("service") != SERVICE:
         errors["service"] = [f"must be one of: {SERVICE}"]
-    action = next((action for action in ACTIONS if action == body.get("action")), None)
+    action = _BY_NAME.get(text(body.get("action")))
     if action is None:
         errors["action"] = [f"must be one of: {', '.join(ACTIONS)}"]
     elif model and model not in models(action):

@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from .palette import Colour, Palette, mixed, shade, turned
 
@@ -45,8 +45,7 @@ def landscape(canvas: Image.Image, palette: Palette, chance: random.Random) -> N
         swing = height * (0.05 + 0.05 * share) * chance.uniform(0.7, 1.3)
         outline = _ridge(width, height, top, swing, chance, rough=number < ridges - 1)
         near = palette.depth(0.12 + 0.88 * share)
-        fill = gradient((width, height), [near, mixed(near, palette.haze, 0.55 * (1 - share) + 0.12)], top=top - swing)
-        canvas.paste(fill, mask=polygon(canvas.size, outline))
+        _pour(canvas, outline, [near, mixed(near, palette.haze, 0.55 * (1 - share) + 0.12)])
 
 
 def still_life(canvas: Image.Image, palette: Palette, chance: random.Random) -> None:
@@ -79,27 +78,31 @@ def shapes(canvas: Image.Image, palette: Palette, chance: random.Random) -> None
     for number in range(4):
         radius = unit * (0.36 - 0.075 * number)
         colour = palette.depth(0.1 + 0.2 * number)
-        fill = gradient(canvas.size, [mixed(colour, palette.paper, 0.25), colour])
-        canvas.paste(fill, mask=_arch(canvas.size, centre, radius, height))
+        _arch(canvas, centre, radius, [mixed(colour, palette.paper, 0.25), colour])
     disc = (centre[0] + unit * chance.choice((-0.26, 0.26)), centre[1] - unit * 0.12)
     _disc(canvas, disc, unit * 0.12, mixed(palette.accent, palette.paper, 0.1), palette.accent)
     for number in range(3):
         share = (number + 1) / 3
         outline = _ridge(width, height, height * (0.72 + 0.08 * number), unit * 0.05, chance, rough=False)
         colour = mixed(palette.accent if number == 1 else palette.main, palette.ink, 0.3 * share)
-        fill = gradient(canvas.size, [mixed(colour, palette.paper, 0.3), colour], top=height * 0.66)
-        canvas.paste(fill, mask=polygon(canvas.size, outline))
+        _pour(canvas, outline, [mixed(colour, palette.paper, 0.3), colour])
 
 
-def gradient(size: tuple[int, int], colours: Sequence[Colour], *, top: float = 0.0) -> Image.Image:
-    """Colours from top to bottom; the first fills everything above `top`."""
+def gradient(size: tuple[int, int], colours: Sequence[Colour]) -> Image.Image:
+    """Colours from top to bottom."""
     strip = Image.new("RGB", (1, 256))
-    start = min(0.95, max(0.0, top / size[1]))
     for y in range(256):
-        place = max(0.0, (y / 255 - start) / (1 - start)) * (len(colours) - 1)
+        place = y / 255 * (len(colours) - 1)
         first = min(int(place), len(colours) - 2)
         strip.putpixel((0, y), mixed(colours[first], colours[first + 1], place - first))
-    return strip.resize(size, Image.Resampling.BICUBIC)
+    return resized(strip, size)
+
+
+def _pour(canvas: Image.Image, outline: Sequence[Point], colours: Sequence[Colour]) -> None:
+    """Fill an outline that spans the canvas, touching only the rows it covers."""
+    top = max(0, int(min(y for _, y in outline)))
+    size = (canvas.width, canvas.height - top)
+    canvas.paste(gradient(size, colours), (0, top), polygon(size, [(x, y - top) for x, y in outline]))
 
 
 def polygon(size: tuple[int, int], outline: Sequence[Point]) -> Image.Image:
@@ -112,10 +115,20 @@ def polygon(size: tuple[int, int], outline: Sequence[Point]) -> Image.Image:
 def glow(canvas: Image.Image, centre: Point, radius: float, colour: Colour, strength: float) -> None:
     """Light that fades away from its centre."""
     across = round(radius * 2)
-    fade = ImageChops.invert(Image.radial_gradient("L")).point(
-        [round(255 * (v / 255) ** 2 * strength) for v in range(256)]
-    )
-    _paste_at(canvas, colour, fade.resize((across, across), Image.Resampling.BICUBIC), centre)
+    _paste_at(canvas, colour, resized(_fading(strength), (across, across)), centre)
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The same picture, smoothly made larger or smaller."""
+    return image.resize(size, Image.Resampling.BICUBIC)  # pyright: ignore[reportUnknownMemberType]: names numpy
+
+
+def _fading(strength: float) -> Image.Image:
+    """A round mask, bright in the middle and empty from its edge on."""
+    # Pillow's gradient reaches 255 in the corners, hence 255 / √2 where the circle touches the sides.
+    rim = 255 / math.sqrt(2)
+    levels = [round(255 * strength * max(0.0, 1 - distance / rim) ** 2) for distance in range(256)]
+    return Image.radial_gradient("L").point(levels)  # pyright: ignore[reportUnknownMemberType]: names numpy
 
 
 def _paste_at(canvas: Image.Image, fill: Colour, mask: Image.Image, centre: Point) -> None:
@@ -166,13 +179,14 @@ def _ridge(width: int, height: int, top: float, swing: float, chance: random.Ran
     return [(0, height), *line, (width, height)]
 
 
-def _arch(size: tuple[int, int], centre: Point, radius: float, bottom: float) -> Image.Image:
+def _arch(canvas: Image.Image, centre: Point, radius: float, colours: Sequence[Colour]) -> None:
+    corner = (round(centre[0] - radius), round(centre[1] - radius))
+    size = (round(radius * 2), canvas.height - corner[1])
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
-    x, y = centre
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    draw.rectangle((x - radius, y, x + radius, bottom), fill=255)
-    return mask
+    draw.ellipse((0, 0, size[0] - 1, size[0] - 1), fill=255)
+    draw.rectangle((0, size[0] // 2, *size), fill=255)
+    canvas.paste(gradient(size, colours), corner, mask)
 
 
 def _window_light(canvas: Image.Image, palette: Palette, chance: random.Random) -> None:
@@ -186,13 +200,13 @@ def _window_light(canvas: Image.Image, palette: Palette, chance: random.Random) 
             x, y = left + column * (pane + gap) + row * lean, small.height * (0.08 + row * 0.3)
             corners = [(x, y), (x + pane, y), (x + pane + lean * 0.9, y + small.height * 0.27)]
             draw.polygon([*corners, (x + lean * 0.9, y + small.height * 0.27)], fill=150)
-    light = small.filter(ImageFilter.GaussianBlur(small.width / 60)).resize(canvas.size, Image.Resampling.BICUBIC)
+    light = resized(small.filter(ImageFilter.GaussianBlur(small.width / 60)), canvas.size)
     canvas.paste(mixed(palette.paper, (255, 250, 238), 0.6), mask=light)
 
 
 def _shadow(canvas: Image.Image, centre: Point, width: float, strength: float) -> None:
-    mask = ImageChops.invert(Image.radial_gradient("L")).point([round(v * strength) for v in range(256)])
-    _paste_at(canvas, (38, 30, 34), mask.resize((round(width), round(width * 0.22))), centre)
+    mask = resized(_fading(strength), (round(width), round(width * 0.22)))
+    _paste_at(canvas, (38, 30, 34), mask, centre)
 
 
 def _ball(canvas: Image.Image, centre: Point, radius: float, colour: Colour) -> None:
@@ -206,22 +220,31 @@ def _vase(canvas: Image.Image, palette: Palette, chance: random.Random, x: float
     neck, lip = belly * chance.uniform(0.3, 0.45), belly * chance.uniform(0.45, 0.65)
     _stems(canvas, palette, chance, (x, foot - tall), unit)
     _shadow(canvas, (x + belly * 0.8, foot), belly * 4.6, 0.7)
-    widths = _smooth([belly * 0.55, belly * 0.95, belly, belly * 0.7, neck, neck, lip])
+    widths = _smooth([belly * 0.55, belly * 0.86, belly, belly * 0.84, neck * 1.35, neck, neck, lip])
     left = [(x - half, foot - tall * step / (len(widths) - 1)) for step, half in enumerate(widths)]
     right = [(2 * x - px, py) for px, py in reversed(left)]
     clay = mixed(palette.main, palette.paper, 0.12)
     tones = [mixed(clay, palette.paper, 0.65), clay, mixed(clay, palette.ink, 0.6)]
-    side = gradient((canvas.height, round(belly * 2)), tones).transpose(Image.Transpose.ROTATE_90)
-    fill = Image.new("RGB", canvas.size)
-    fill.paste(side, (round(x - belly), 0))
-    canvas.paste(fill, mask=polygon(canvas.size, left + right))
+    corner = (round(x - belly), round(foot - tall))
+    size = (round(belly * 2), round(tall))
+    side = gradient((size[1], size[0]), tones).transpose(Image.Transpose.ROTATE_90)
+    outline = [(px - corner[0], py - corner[1]) for px, py in left + right]
+    canvas.paste(side, corner, polygon(size, outline))
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
     found: list[float] = []
-    for first, second in zip(values, values[1:], strict=False):
-        found += [first + (second - first) * (1 - math.cos(math.pi * step / 24)) / 2 for step in range(24)]
+    padded = [values[0], *values, values[-1]]
+    for before, first, second, after in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
+        found += [_between(before, first, second, after, step / 24) for step in range(24)]
     return [*found, values[-1]]
+
+
+def _between(before: float, first: float, second: float, after: float, t: float) -> float:
+    """A Catmull-Rom curve from `first` to `second`."""
+    line = 2 * first + (second - before) * t
+    square = (2 * before - 5 * first + 4 * second - after) * t**2
+    return (line + square + (3 * first - before - 3 * second + after) * t**3) / 2
 
 
 def _stems(canvas: Image.Image, palette: Palette, chance: random.Random, mouth: Point, unit: float) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from .clock import Clock
@@ -89,7 +90,7 @@ class Task:
         """Whether it completed or failed."""
         return self.status in {"completed", "failed"}
 
-    @property
+    @cached_property
     def picture_name(self) -> str:
         """The hard-to-guess last part of the picture's address."""
         return hashlib.sha256(f"picture of {self.id}".encode()).hexdigest()[:32]
