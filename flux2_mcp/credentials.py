@@ -58,8 +58,8 @@ def base_url(settings: Settings, *, home: Path) -> str:
 def config_file(settings: Settings, *, home: Path) -> Path:
     """The file that RunAPI's own tools keep their key in."""
     if settings.runapi_config_dir:
-        return Path(settings.runapi_config_dir).expanduser() / "config.json"
-    parent = Path(settings.xdg_config_home).expanduser() if settings.xdg_config_home else home / ".config"
+        return _expanded(settings.runapi_config_dir, home) / "config.json"
+    parent = _expanded(settings.xdg_config_home, home) if settings.xdg_config_home else home / ".config"
     return parent / "runapi" / "config.json"
 
 
@@ -85,11 +85,18 @@ def checked_key(key: str, source: str) -> str:
     return key
 
 
+def _expanded(folder: str, home: Path) -> Path:
+    """A leading ~ is this home: no shell stands between a host's configuration and us."""
+    parts = Path(folder).parts
+    return home.joinpath(*parts[1:]) if parts[:1] == ("~",) else Path(folder)
+
+
 def _saved(path: Path) -> Mapping[str, object]:
     """What the file holds; an unreadable one counts as empty, as in the vendor's own server."""
     try:
-        content: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        # Windows editors begin a file with a byte order mark.
+        content: object = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return cast("Mapping[str, object]", content) if isinstance(content, dict) else {}
 

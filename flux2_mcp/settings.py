@@ -11,8 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from flux2_mcp.errors import BadSetting
 
-PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$\w+|%\w+%")
-"""What a host leaves behind when it does not expand a variable: `${KEY}`, `$KEY`, `%KEY%`."""
+PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%")
+"""What a host leaves behind when it does not expand a variable: `${KEY}`, `$KEY`, `%KEY%`; `$5` is an amount."""
+
+MOST_DOLLARS = 1_000_000
 
 Edge = Annotated[int, Field(ge=64, le=2048)]
 
@@ -27,7 +29,7 @@ def _cents_of_dollars(value: object) -> object:
         dollars = Decimal(value.removeprefix("$"))
     except InvalidOperation:
         dollars = Decimal("NaN")
-    if not dollars.is_finite() or dollars < 0:
+    if not dollars.is_finite() or not 0 <= dollars <= MOST_DOLLARS:
         msg = 'an amount in US dollars is needed, such as 0.50, or "off"'
         raise ValueError(msg)
     return int((dollars * 100).to_integral_value(rounding=ROUND_FLOOR))
