@@ -1,0 +1,168 @@
+"""Our server as a process of its own, spoken to line by line, and a RunAPI on a port for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import uvicorn
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from flux2_mcp.simulator import Script, Simulator
+from tests.world import KEY
+
+Era = Literal["legacy", "modern"]
+Message = dict[str, Any]
+
+ABOUT = {"name": "test", "version": "1"}
+MODERN = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": ABOUT,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+LONGEST_LINE = 10_000_000
+
+
+@dataclass
+class Host:
+    """A host that started our server, and keeps every line it wrote."""
+
+    process: Process
+    era: Era
+    errors: Path
+    _stdout: BufferedByteReceiveStream
+    lines: list[bytes] = field(default_factory=list[bytes])
+    _answers: dict[int, Message] = field(default_factory=dict[int, Message])
+    _last_id: int = 0
+
+    @classmethod
+    async def of(cls, process: Process, era: Era, errors: Path) -> Host:
+        """A host that has shaken hands, where its era does that."""
+        assert process.stdout is not None
+        host = cls(process, era, errors, BufferedByteReceiveStream(process.stdout))
+        if era == "legacy":
+            hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
+            await host.answer(await host.request("initialize", hello))
+            await host.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return host
+
+    async def send(self, message: Message) -> None:
+        assert self.process.stdin is not None
+        await self.process.stdin.send(json.dumps(message).encode() + b"\n")
+
+    async def request(self, method: str, params: Message) -> int:
+        """Send a request; its answer is asked for by the id that this gives."""
+        self._last_id += 1
+        meta = params.get("_meta", {}) | (MODERN if self.era == "modern" else {})
+        with_meta = {**params, "_meta": meta} if meta else params
+        await self.send({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": with_meta})
+        return self._last_id
+
+    async def call(self, tool: str, arguments: Message, token: str | int | None = None) -> int:
+        """Call a tool, with a progress token unless it is None."""
+        params: Message = {"name": tool, "arguments": arguments}
+        return await self.request(
+            "tools/call", params if token is None else {**params, "_meta": {"progressToken": token}}
+        )
+
+    async def answer(self, request_id: int) -> Message:
+        """The answer to this request, once it has come."""
+        with anyio.fail_after(15):
+            while (answer := self._answers.get(request_id)) is None:
+                await self._hear()
+        return answer
+
+    async def _hear(self) -> None:
+        line = await self._stdout.receive_until(b"\n", LONGEST_LINE)
+        self.lines.append(line)
+        message: Message = json.loads(line)
+        if "id" in message:
+            self._answers[message["id"]] = message
+
+    async def hang_up(self) -> None:
+        """Close the server's stdin, as a host does that ends."""
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+
+    async def ending(self, within: float) -> int:
+        """The exit code, once everything that was still written is read."""
+        with anyio.fail_after(within):
+            code = await self.process.wait()
+        self.lines += (await rest_of(self._stdout)).splitlines()
+        return code
+
+    @property
+    def notifications(self) -> list[Message]:
+        """The parameters of all progress that was heard."""
+        messages: list[Message] = [json.loads(line) for line in self.lines]
+        return [each["params"] for each in messages if each.get("method") == "notifications/progress"]
+
+
+async def rest_of(stream: ByteReceiveStream) -> bytes:
+    return b"".join([piece async for piece in stream])
+
+
+@asynccontextmanager
+async def hosted(
+    home: Path,
+    base_url: str,
+    *,
+    era: Era = "legacy",
+    command: Sequence[str] = ("-m", "flux2_mcp"),
+    environ: Mapping[str, str] | None = None,
+) -> AsyncGenerator[Host, None]:
+    """Our server, started as a host would start it, with a home of its own."""
+    errors = home / "stderr.txt"
+    everything = {**environment(home, base_url), **(environ or {})}
+    with anyio.fail_after(40), errors.open("wb") as stderr:
+        async with await anyio.open_process([sys.executable, *command], env=everything, stderr=stderr) as process:
+            try:
+                yield await Host.of(process, era, errors)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+
+
+def environment(home: Path, base_url: str) -> dict[str, str]:
+    """What the process may know: nothing of whoever runs the tests but where programs are."""
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(home),
+        "RUNAPI_API_KEY": KEY,
+        "RUNAPI_BASE_URL": base_url,
+        "FLUX2_DATA_DIR": str(home / "data"),
+        "FLUX2_OUTPUT_DIR": str(home / "pictures"),
+    }
+
+
+async def finished(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """What `python ARGUMENTS` printed, and its exit code."""
+    everything = {**environment(home, ""), **environ}
+    with anyio.fail_after(30):
+        return await anyio.run_process([sys.executable, *arguments], env=everything, check=False)
+
+
+@asynccontextmanager
+async def served(simulator: Simulator | None = None) -> AsyncGenerator[tuple[str, Simulator], None]:
+    """A RunAPI on a free port of this machine: its address, and what lies behind it."""
+    runapi = simulator or Simulator(Script(looks_until_done=1, plain_pictures=True))
+    server = uvicorn.Server(uvicorn.Config(runapi, host="127.0.0.1", port=0, log_level="critical"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve)
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await anyio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        try:
+            yield f"http://127.0.0.1:{port}", runapi
+        finally:
+            server.force_exit = server.should_exit = True
