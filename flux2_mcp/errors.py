@@ -3,6 +3,7 @@
 Flux2Error
 ├── BadSetting              a setting that cannot be used
 │   └── InsecureBaseUrl     the key would travel without TLS
+├── UnreadableConfig        a host's config file that cannot be understood
 ├── NoApiKey                a paid call without a key
 ├── UnusableApiKey          a key that cannot be one: a placeholder, a line break, a foreign letter
 ├── RequestRefused          refused here, before any request was made
@@ -61,6 +62,12 @@ class InsecureBaseUrl(BadSetting):
 
     charge = "Nothing was sent."
     remedy = "Use an https:// address in RUNAPI_BASE_URL; plain http is accepted for 127.0.0.1, ::1 and localhost only."
+
+
+class UnreadableConfig(Flux2Error):
+    """A host's config file that cannot be understood, so that it is better left alone."""
+
+    charge = ""
 
 
 class NoApiKey(Flux2Error):
