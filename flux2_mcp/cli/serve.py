@@ -33,10 +33,12 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     server = build_server(Surroundings(Settings.from_environ(os.environ), home=Path.home()))
     if options.http:
-        from flux2_mcp.server.http import serve_http
+        from flux2_mcp.server.http import checked_host, serve_http
 
-        print(f"flux2-mcp: serving MCP at http://{options.host}:{options.port}/mcp", file=sys.stderr)
-        anyio.run(lambda: serve_http(server, host=options.host, port=options.port))
+        host = checked_host(options.host)
+        shown = f"[{host}]" if ":" in host else host
+        print(f"flux2-mcp: serving MCP at http://{shown}:{options.port}/mcp", file=sys.stderr)
+        anyio.run(lambda: serve_http(server, host=host, port=options.port))
     else:
         from flux2_mcp.server.stdio import serve_stdio
 

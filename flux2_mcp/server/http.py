@@ -17,7 +17,20 @@ async def serve_http(server: MCPServer[Wiring], *, host: str, port: int) -> None
     """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection.
 
     Raises:
-        BadSetting: The address can be reached from elsewhere: every caller would spend this person's money.
+        BadSetting: The address can be reached from elsewhere.
+    """
+    app = server.streamable_http_app(host=checked_host(host))
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on"
+    )
+    await uvicorn.Server(config).serve()
+
+
+def checked_host(host: str) -> str:
+    """The same address, if nobody else can reach it.
+
+    Raises:
+        BadSetting: Every caller would spend this person's money.
     """
     if host not in LOOPBACK:
         msg = (
@@ -25,8 +38,4 @@ async def serve_http(server: MCPServer[Wiring], *, host: str, port: int) -> None
             "credits and read your pictures, as there are no accounts yet."
         )
         raise BadSetting(msg, remedy="Use --host 127.0.0.1, or a tunnel that asks who is calling.")
-    app = server.streamable_http_app(host=host)
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on"
-    )
-    await uvicorn.Server(config).serve()
+    return host

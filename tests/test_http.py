@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import Process
+from mcp.client import Client
+from mcp.client.client import ConnectMode
+
+from flux2_mcp.simulator import Script, Simulator
+from tests.processes import environment, finished, served
+from tests.world import text_of
+
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@asynccontextmanager
+async def http_server(home: Path, base_url: str = "") -> AsyncGenerator[tuple[str, Process], None]:
+    """`flux2-mcp serve --http` on a free port: its address, and the process."""
+    port = free_port()
+    command = [sys.executable, "-m", "flux2_mcp", "serve", "--http", "--port", str(port)]
+    with anyio.fail_after(40):
+        async with await anyio.open_process(command, env=environment(home, base_url)) as process:
+            try:
+                while not await answers(port):  # noqa: ASYNC110 another process has no event
+                    await anyio.sleep(0.05)
+                yield f"http://127.0.0.1:{port}/mcp", process
+            finally:
+                if process.returncode is None:
+                    process.kill()
+
+
+async def answers(port: int) -> bool:
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            return True
+    except OSError:
+        return False
+
+
+async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_path: Path) -> None:
+    """A web page that a person has open must not spend their money: DNS rebinding, foreign origins."""
+    runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    modes: list[ConnectMode] = ["legacy", "auto"]
+    async with served(runapi) as (base_url, _), http_server(tmp_path, base_url) as (url, process):
+        spoken: list[str] = []
+        for mode in modes:
+            async with Client(url, mode=mode) as client:
+                spoken.append(client.protocol_version)
+                result = await client.call_tool("generate", {"prompt": f"a {mode} fox"})
+                assert "made the picture" in text_of(result)
+        refused = [
+            await status_of(url, {"Host": "evil.example"}),
+            await status_of(url, {"Host": "evil.example:80"}),
+            await status_of(url, {"Origin": "https://evil.example"}),
+            await status_of(url, {"Origin": "null"}),
+        ]
+        welcome = await status_of(url, {})
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(4):
+            await process.wait()
+
+    assert spoken == ["2025-11-25", "2026-07-28"]
+    assert welcome == 200
+    assert all(400 <= status < 500 for status in refused)
+    assert len(runapi.books.tasks()) == 2
+
+
+async def status_of(url: str, headers: dict[str, str]) -> int:
+    async with httpx.AsyncClient() as http:
+        return (await http.post(url, json=HELLO, headers={**HEADERS, **headers})).status_code
+
+
+async def test_a_client_that_hangs_up_stops_the_looking_in_the_modern_era(tmp_path: Path) -> None:
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    async with served(runapi) as (base_url, _), http_server(tmp_path, base_url) as (url, _):
+        async with Client(url) as client, anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "generate", {"prompt": "a fox"})
+            while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        seen = len(runapi.requests)
+        await anyio.sleep(1.3)  # the first look would come after 1 s
+
+    assert len(runapi.requests) == seen
+    assert len(runapi.books.paid_tasks()) == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "flux.example"])  # noqa: S104 the point of the test
+async def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, host: str) -> None:
+    ended = await finished(tmp_path, "-m", "flux2_mcp", "serve", "--http", "--host", host)
+
+    assert ended.returncode == 2
+    assert ended.stdout == b""
+    said = ended.stderr.decode()
+    assert "this machine only" in said
+    assert "Use --host 127.0.0.1" in said
+    assert "serving" not in said
+    assert "Traceback" not in said
