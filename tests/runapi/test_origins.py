@@ -83,7 +83,6 @@ def test_an_unsafe_address_is_refused_before_anything_is_sent(base_url: str) -> 
         "https://runapi.test.evil.test/x",
         "https://runapi.test@evil.test/x",
         "https://runapi.test\\@evil.test/x",
-        "https://evil.test\\@runapi.test/x",
         "javascript:alert(1)",
         "ftp://runapi.test/x",
         "https://[::1/x",
@@ -91,7 +90,6 @@ def test_an_unsafe_address_is_refused_before_anything_is_sent(base_url: str) -> 
         "https://runapi.test",
         "/" + "x" * 70_000,
         "/a\x7fb",
-        "/pre\\..\\x",
         "",
     ],
     ids=lambda location: repr(location[:40]),
@@ -104,6 +102,15 @@ async def test_the_key_never_leaves_runapi_and_the_id_is_never_lost(location: st
     await api.look(task)
 
     assert task.id == "t-1"
+    assert str(line.requests[1].url) == "https://runapi.test/api/v1/flux_2/text_to_image/t-1"
+
+
+@pytest.mark.parametrize("location", ["https://evil.test\\@runapi.test/x", "/pre\\..\\x", "/../../x", "?x=//evil.test"])
+async def test_a_location_that_libraries_may_read_in_two_ways_stays_on_runapi(location: str) -> None:
+    line = Answers(says(202, {"id": "t-1"}, headers={"location": location}), SHOWN)
+    api = runapi(line)
+    await api.look(await api.create("text_to_image", FOX, idempotency_key="k-1"))
+
     assert {origin_of(str(request.url)) for request in line.requests} == {"https://runapi.test:443"}
 
 

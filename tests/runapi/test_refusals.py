@@ -14,7 +14,7 @@ from flux2_mcp.errors import RunApiError
 from flux2_mcp.runapi.refusals import LONGEST_MESSAGE, error_from
 from tests.runapi.network import KEY, Answers, runapi, says
 
-UNSEEN_UNIVERSITY = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>secret guts</body></html>"
+GATEWAY_PAGE = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>secret guts</body></html>"
 
 
 async def refusal(
@@ -89,8 +89,8 @@ async def test_the_words_are_found_in_every_shape(body: object, words: str) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (UNSEEN_UNIVERSITY.encode(), "502 Bad Gateway"),
-        (b"\xef\xbb\xbf" + UNSEEN_UNIVERSITY.encode(), "502 Bad Gateway"),
+        (GATEWAY_PAGE.encode(), "502 Bad Gateway"),
+        (b"\xef\xbb\xbf" + GATEWAY_PAGE.encode(), "502 Bad Gateway"),
         (b"<html><h1 class='a'>Down &amp; <b>out</b></h1>", "Down & out"),
         (b"<html><body>nothing to quote</body></html>", "an HTML page without a title"),
         (b"No active channel available", "No active channel available"),

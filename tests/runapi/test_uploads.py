@@ -62,12 +62,16 @@ async def test_a_ticket_cannot_set_credentials() -> None:
 
 @pytest.mark.parametrize(
     "failure",
-    [*(says(status) for status in (301, 400, 403, 404, 429, 500, 503)), breaks(httpx.ReadTimeout)],
-    ids=[301, 400, 403, 404, 429, 500, 503, "timeout"],
+    [
+        *(says(status, headers={"location": "https://evil.test/put"}) for status in (301, 307, 308)),
+        *(says(status) for status in (400, 403, 404, 429, 500, 503)),
+        breaks(httpx.ReadTimeout),
+    ],
+    ids=["301", "307", "308", "400", "403", "404", "429", "500", "503", "timeout"],
 )
 async def test_storage_gets_one_try(failure: Answer) -> None:
     """The address works once. Nothing is confirmed that was not stored."""
-    line = Answers(ticket(), failure)
+    line = Answers(ticket(), failure, says(200), LENT)
     with pytest.raises(Unreachable) as caught:
         await runapi(line).upload(b"png", filename="a.png")
 

@@ -1,16 +1,16 @@
-"""`watch` and `pauses`: a wait ends when the task does, and for little else."""
+"""`watch`: a wait ends when the task does, and for little else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice, pairwise, repeat
+from itertools import repeat
 
 import httpx
 import pytest
 
 from flux2_mcp.errors import NotFound, TaskOutOfSight, Throttled, Unavailable, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.models import Task
-from flux2_mcp.tasks import Look, pauses, watch
+from flux2_mcp.tasks import Look, watch
 from tests.runapi.network import Answer, Answers, Naps, breaks, breaks_in_the_middle, runapi, says
 
 SDK_TASK = Task(id="t-1", status="pending", action="text_to_image", dialect="sdk", path="/api/v1/tasks/t-1")
@@ -22,14 +22,6 @@ async def looks(*answers: Answer, task: Task = SDK_TASK, naps: Naps | None = Non
     """Everything that a watcher sees, until the task is over."""
     api = runapi(Answers(*answers), dialect="sdk")
     return [look async for look in watch(api, task, waits=repeat(1.0), sleep=naps or Naps())]
-
-
-def test_pauses_grow_from_one_second_to_three_and_never_end() -> None:
-    first = list(islice(pauses(), 50))
-
-    assert first[:3] == [1.0, 1.25, 1.5625]
-    assert all(a <= b <= a * 1.25 for a, b in pairwise(first))
-    assert first[-1] == 3.0
 
 
 async def test_every_look_is_shown() -> None:
