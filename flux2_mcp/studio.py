@@ -27,6 +27,7 @@ from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errands import Errands
 from flux2_mcp.errors import (
     Flux2Error,
+    KeyReused,
     NoImages,
     NoSuchTask,
     NotFound,
@@ -34,6 +35,7 @@ from flux2_mcp.errors import (
     PictureNotSaved,
     PictureUnavailable,
     RequestRefused,
+    RequestRejected,
     RunApiError,
     SourceRefused,
     TaskFailed,
@@ -102,6 +104,11 @@ class Piece:
         return bool(self.shots)
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether everything that RunAPI made for it is here."""
+        return self.is_made and all(shot.picture for shot in self.shots)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen at RunAPI."""
         return self.is_made or self.error is not None
@@ -138,8 +145,8 @@ class Deliveries:
         self._handed_over: set[tuple[str, str]] = set()
 
     def note(self, owner: str, pieces: Iterable[Piece]) -> None:
-        """These pieces' results go to the host now."""
-        self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.is_made}
+        """These pieces' results go to the host now; without its picture, a result is none yet."""
+        self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.has_pictures}
         self._errands.start("deliveries", self._write_down_soon, matters=False)
 
     async def write_down(self) -> None:
@@ -408,11 +415,12 @@ class Studio:
         order = piece.order
         if order.task_id is not None:
             return _task_of(order, order.task_id)
-        piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, order, piece.compose))
+        place = partial(self._place, order, piece.compose, again=piece.resumed)
+        piece.order, task = await self.errands.run(f"place {order.id}", place)
         return task
 
-    async def _place(self, order: Order, compose: Compose | None) -> tuple[Order, Task]:
-        """Send the create request, for the first time or once more.
+    async def _place(self, order: Order, compose: Compose | None, *, again: bool) -> tuple[Order, Task]:
+        """Send the create request, for the first time or perhaps once more.
 
         Raises:
             OutcomeUnknown: It is not known whether there is a task.
@@ -422,12 +430,16 @@ class Studio:
             order, body = await self._prepared(order, compose)
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
-            if error.in_doubt:
-                await self.history.unknown(order, error=error.message)
-                raise OutcomeUnknown(error.message, order_id=order.id) from error
-            order = await self.history.finished(order, state="failed", error=error.message)
-            if order.task_id is None:
-                raise
+            # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
+            in_doubt = error.in_doubt or isinstance(error, KeyReused)
+            if in_doubt or (again and not isinstance(error, RequestRejected)):
+                order = await self.history.unknown(order, error=error.message)
+                if order.task_id is None:
+                    raise OutcomeUnknown(error.message, order_id=order.id) from error
+            else:
+                order = await self.history.finished(order, state="failed", error=error.message)
+                if order.task_id is None:
+                    raise
             # Another process was luckier with the same order.
             return order, _task_of(order, order.task_id)
         except SourceRefused as error:
