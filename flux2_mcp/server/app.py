@@ -10,12 +10,13 @@ from mcp.server.mcpserver import MCPServer
 
 from flux2_mcp import __version__
 from flux2_mcp.catalogue import catalogue
-from flux2_mcp.server import resources, tools
+from flux2_mcp.server import prompts, resources, tools
 from flux2_mcp.server.calls import CarefulServer
 from flux2_mcp.server.wiring import Surroundings, Wiring, connected
 
 INSTRUCTIONS = """\
 Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to 8 source images.
+flux2://guide says how to write prompts for Flux 2.
 Every picture costs money: flux2://pricing says how much, and every result says what was charged.
 A picture takes about 5 to 60 seconds. When a call runs out of time the picture is still being made and paid for: call \
 task_status with the id in the result, and do not generate again.
@@ -44,9 +45,10 @@ def build_server(surroundings: Surroundings) -> CarefulServer:
         version=__version__,
         tools=tools.tools(),
         lifespan=lifespan,
-        # Tools are the same for everybody and for as long as the process lives.
-        cache_hints={"tools/list": CacheHint(ttl_ms=3_600_000, scope="public")},
+        # Tools and prompts are the same for everybody and for as long as the process lives.
+        cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
         log_level="WARNING",
     )
     resources.add_resources(server, shelf)
+    prompts.add_prompts(server)
     return server

@@ -21,7 +21,8 @@ from mcp.server.mcpserver.exceptions import (
     UnexpectedToolError,
 )
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import InputRequiredResult, ToolAnnotations
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, ToolAnnotations
 from pydantic import AnyUrl, ValidationError
 
 from flux2_mcp.errors import Flux2Error, NoSuchTask
@@ -79,7 +80,7 @@ class CarefulTool(Tool):
 
 
 class CarefulServer(MCPServer[Wiring]):
-    """A server whose resources fail in our words, and whose pictures declare the type that they have."""
+    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have."""
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Wiring, Any] | None = None
@@ -97,6 +98,20 @@ class CarefulServer(MCPServer[Wiring]):
         if isinstance(contents, InputRequiredResult):
             return contents
         return [replace(each, mime_type=_media_type(each)) for each in contents]
+
+    async def get_prompt(
+        self, name: str, arguments: Json | None = None, context: Context[Wiring, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """Write a prompt.
+
+        Raises:
+            MCPError: There is no such prompt, or something is wrong with its arguments.
+        """
+        known = [prompt.name for prompt in await self.list_prompts()]
+        if name not in known:
+            msg = f"There is no prompt {name[:60]!r}. There are {', '.join(known)}."
+            raise MCPError(INVALID_PARAMS, msg)
+        return await super().get_prompt(name, arguments, context)
 
 
 def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:

@@ -17,7 +17,7 @@ from mcp_types import (
 
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.runapi.models import Action
-from flux2_mcp.server import books
+from flux2_mcp.server import books, prompts
 from flux2_mcp.server.wiring import Wiring, current_studio
 from flux2_mcp.server.wording import facts_of
 
@@ -114,8 +114,8 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     async def complete(
         ref: PromptReference | ResourceTemplateReference, argument: CompletionArgument, _: CompletionContext | None
     ) -> Completion | None:
-        if not isinstance(ref, ResourceTemplateReference):
-            return None
+        if isinstance(ref, PromptReference):
+            return await prompts.completion(ref.name, argument, shelf.open)
         if argument.name == "index":
             return Completion(values=["0"])
         wiring = shelf.open
