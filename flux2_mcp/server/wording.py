@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime
 
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
 from flux2_mcp.catalogue import catalogue
+from flux2_mcp.errors import Flux2Error
 from flux2_mcp.history import Order
 from flux2_mcp.images import Picture, Preview
 from flux2_mcp.studio import Piece, Shot
@@ -38,7 +38,8 @@ def result_of(
     blocks += [_block(preview) for preview in previews]
     blocks += [_link(piece, nth, shot) for piece in pieces for nth, shot in enumerate(piece.shots)]
     carries = structured or not previews
-    return CallToolResult(content=blocks, structured_content=facts_of(pieces) if carries else None)
+    facts = facts_of(pieces) | ({"note": _about_container(pieces)} if in_container else {})
+    return CallToolResult(content=blocks, structured_content=_without_nothing(facts) if carries else None)
 
 
 def picture_result(task_id: str, index: int, picture: Picture, preview: Preview) -> CallToolResult:
@@ -47,7 +48,13 @@ def picture_result(task_id: str, index: int, picture: Picture, preview: Preview)
         f"Picture {index} of task_id='{task_id}': {picture.width} × {picture.height} pixels, "
         f"shown here at {preview.width} × {preview.height}."
     )
-    return CallToolResult(content=[TextContent(text=text), _block(preview)])
+    original = ResourceLink(
+        name=f"{task_id}-{index}",
+        uri=_address(task_id, index),
+        mime_type=picture.media_type,
+        size=len(picture.data),
+    )
+    return CallToolResult(content=[TextContent(text=text), _block(preview), original])
 
 
 def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False) -> str:
@@ -59,8 +66,7 @@ def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False) 
         for number, piece in enumerate(pieces, 1):
             first, *rest = _lines(piece)
             lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
-    if in_container and any(shot.path for piece in pieces for shot in piece.shots):
-        lines.append("The file is inside this server's container; the person sees it only through a mounted folder.")
+    lines.append(_about_container(pieces) if in_container else "")
     lines.append(_next_step(pieces) or _about_seeing(shown))
     return "\n".join(line for line in lines if line)
 
@@ -105,7 +111,7 @@ def _lines(piece: Piece) -> list[str]:
     resumed = " (found again, not ordered anew)" if piece.resumed and not order.made_elsewhere else ""
     lines = [f"{title_of(order)} made the picture{after}{resumed}."]
     for shot in piece.shots:
-        lines += _shot_lines(shot, order.urls_expire_at)
+        lines += _shot_lines(piece, shot)
     return [*lines, f"{_handle(piece)} · cost: {_cost(order)}"]
 
 
@@ -124,8 +130,9 @@ def _handle(piece: Piece) -> str:
     return f"task_id='{piece.id}' · model: {piece.order.model or 'not stated'}"
 
 
-def _shot_lines(shot: Shot, expires: datetime | None) -> list[str]:
+def _shot_lines(piece: Piece, shot: Shot) -> list[str]:
     lines: list[str] = []
+    expires = piece.order.urls_expire_at
     if shot.path:
         lines.append(f"File: {shot.path}")
     until = f" (until {expires:%Y-%m-%d %H:%M} UTC)" if expires else ""
@@ -134,10 +141,16 @@ def _shot_lines(shot: Shot, expires: datetime | None) -> list[str]:
         kind = shot.picture.media_type.removeprefix("image/").upper()
         lines.append(f"Size: {shot.picture.width} × {shot.picture.height} pixels, {kind}")
     if shot.trouble:
-        lines.append(str(shot.trouble))
+        lines.append(_trouble(piece.id, shot.picture, shot.trouble))
     elif not shot.picture:
         lines.append("It is still being fetched; task_status shows it once it is here.")
     return lines
+
+
+def _trouble(task_id: str, picture: Picture | None, trouble: Flux2Error) -> str:
+    """Without the error's own word on money: this picture was paid for."""
+    aim = "to save it once that is mended" if picture else "to fetch it again"
+    return f"{trouble.message} Call task_status with task_id='{task_id}' {aim}; that is free."
 
 
 def _cost(order: Order) -> str:
@@ -154,6 +167,12 @@ def _next_step(pieces: Sequence[Piece]) -> str:
         return ""
     calls = " and ".join(f"task_status with task_id='{task_id}'" for task_id in going)
     return f"Call {calls} in a minute; do not generate again: it is already being made and is paid for once."
+
+
+def _about_container(pieces: Sequence[Piece]) -> str:
+    if not any(shot.path for piece in pieces for shot in piece.shots):
+        return ""
+    return "The file is inside this server's container; the person sees it only through a mounted folder."
 
 
 def _about_seeing(shown: int) -> str:
@@ -182,12 +201,13 @@ def _facts_of_piece(piece: Piece) -> Facts:
             "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
             "resumed": piece.resumed or None,
             "error": str(piece.error) if piece.error else None,
-            "images": [_facts_of_shot(shot, order.urls_expire_at) for shot in piece.shots] or None,
+            "images": [_facts_of_shot(piece, shot) for shot in piece.shots] or None,
         }
     )
 
 
-def _facts_of_shot(shot: Shot, expires: datetime | None) -> Facts:
+def _facts_of_shot(piece: Piece, shot: Shot) -> Facts:
+    expires = piece.order.urls_expire_at
     return _without_nothing(
         {
             "path": str(shot.path) if shot.path else None,
@@ -196,7 +216,7 @@ def _facts_of_shot(shot: Shot, expires: datetime | None) -> Facts:
             "width": shot.picture.width if shot.picture else None,
             "height": shot.picture.height if shot.picture else None,
             "media_type": shot.picture.media_type if shot.picture else None,
-            "note": str(shot.trouble) if shot.trouble else None,
+            "note": _trouble(piece.id, shot.picture, shot.trouble) if shot.trouble else None,
         }
     )
 
@@ -209,10 +229,14 @@ def _block(preview: Preview) -> ImageContent:
     return ImageContent(data=base64.b64encode(preview.data).decode("ascii"), mime_type=preview.media_type)
 
 
+def _address(task_id: str, index: int) -> str:
+    return f"flux2://tasks/{task_id}/images/{index}"
+
+
 def _link(piece: Piece, nth: int, shot: Shot) -> ResourceLink:
     return ResourceLink(
         name=shot.path.name if shot.path else f"{piece.id}-{nth}",
-        uri=f"flux2://tasks/{piece.id}/images/{nth}",
-        mime_type=shot.picture.media_type if shot.picture else "image/png",
+        uri=_address(piece.id, nth),
+        mime_type=shot.picture.media_type if shot.picture else None,
         size=len(shot.picture.data) if shot.picture else None,
     )

@@ -1,0 +1,148 @@
+"""A picture that cannot be fetched was paid for all the same: the call succeeds and says how to get it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from mcp.client.client import ConnectMode
+
+from flux2_mcp.simulator import Fault, Script
+from tests.images.examples import bomb, noise
+from tests.pictures.stage import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
+from tests.world import KEY, World, text_of, world
+
+HTML = b"<!doctype html><title>Sign in</title>"
+SCRIPT = Script(looks_until_done=1, plain_pictures=True, public_url=ELSEWHERE)
+
+TROUBLES: dict[str, tuple[Answer, str]] = {
+    "web page": (answers(HTML, Content_Type="image/png"), "this is a web page (HTML)"),
+    "404": (answers(b"", 404), "answered with HTTP status 404; the link may have expired."),
+    "500": (answers(b"", 500), "answered with HTTP status 500."),
+    "100 MB": (lambda _: httpx.Response(200, stream=Megabytes(100)), "more than 40 MB"),
+    "100 MB announced": (
+        lambda _: httpx.Response(200, headers={"Content-Length": "100000000"}, stream=Megabytes(1)),
+        "more than 40 MB",
+    ),
+    "bomb": (answers(bomb()), "more than 64 million pixels"),
+    "truncated": (answers(noise(128).data[:20_000]), "This PNG file is cut off or damaged."),
+    "empty": (answers(b""), "The file is empty."),
+    "SVG": (answers(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "this is an SVG drawing"),
+    "to a private address": (
+        answers(b"", 302, Location="https://10.0.0.5/generated/1.png"),
+        "10.0.0.5 is not on the public internet",
+    ),
+    "to the cloud's own data": (
+        answers(b"", 307, Location="https://169.254.169.254/generated/"),
+        "169.254.169.254 is not on the public internet",
+    ),
+    "to a file": (answers(b"", 302, Location="file:///etc/passwd"), "not a plain https address"),
+    "without TLS": (answers(b"", 302, Location="http://93.184.216.34/generated/1.png"), "not an https address"),
+    "in circles": (answers(b"", 302, Location="/generated/again.png"), "redirected more than 3 times"),
+}
+
+
+def troubled(home: Path, answer: Answer, mode: ConnectMode = "auto", **environ: str) -> tuple[World, PictureServer]:
+    here = world(home, SCRIPT, mode=mode, environ=environ)
+    server = here.transport = PictureServer(here.simulator, answer)
+    return here, server
+
+
+@pytest.mark.parametrize(("answer", "words"), TROUBLES.values(), ids=TROUBLES)
+async def test_a_picture_that_cannot_be_fetched_is_still_a_result(
+    tmp_path: Path, answer: Answer, words: str, era: ConnectMode
+) -> None:
+    here, server = troubled(tmp_path, answer, era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+        server.heal()
+        again = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+
+    [task] = here.paid
+    assert not result.is_error
+    assert words in text_of(result)
+    assert f"URL: {ELSEWHERE}/generated/{task.picture_name}.png (until " in text_of(result)
+    assert f"Call task_status with task_id='{task.id}' to fetch it again; that is free." in text_of(result)
+    assert "cost: $0.05" in text_of(result)
+    assert images_in(result) == []
+    assert len(images_in(again)) == 1
+    [saved] = here.output.iterdir()
+    assert str(saved) in text_of(again)
+    assert words not in text_of(again)
+    assert result.structured_content is not None
+    [image] = result.structured_content["pictures"][0]["images"]
+    assert words in image["note"]
+    assert f"task_status with task_id='{task.id}'" in image["note"]
+    assert image["url"] == f"{ELSEWHERE}/generated/{task.picture_name}.png"
+    assert "path" not in image
+
+
+async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path, era: ConnectMode) -> None:
+    """Anything may listen there; only RunAPI itself may be local."""
+    script = Script(looks_until_done=1, plain_pictures=True, public_url="https://localhost")
+    here = world(tmp_path, script, mode=era)
+    server = here.transport = PictureServer(here.simulator, answers(b""))
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert not result.is_error
+    assert "localhost is not on the public internet, so the picture was not fetched." in text_of(result)
+    assert "URL: https://localhost/generated/" in text_of(result)
+    assert server.asked == []
+
+
+async def test_a_wrong_content_type_is_not_believed(tmp_path: Path, era: ConnectMode) -> None:
+    here, _ = troubled(tmp_path, answers(noise(128).data, Content_Type="text/html"), era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert len(images_in(result)) == 1
+    assert "128 × 128 pixels, PNG" in text_of(result)
+
+
+@pytest.mark.parametrize("trouble", ["404", "web page", "to a private address"])
+async def test_a_picture_that_is_there_again_can_be_viewed(tmp_path: Path, trouble: str) -> None:
+    answer, words = TROUBLES[trouble]
+    here, server = troubled(tmp_path, answer)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+        task_id = here.paid[0].id
+        refused = await client.call_tool("view_image", {"task_id": task_id})
+        server.heal()
+        result = await client.call_tool("view_image", {"task_id": task_id})
+
+    assert refused.is_error
+    assert words in text_of(refused)
+    assert len(images_in(result)) == 1
+    assert len(here.paid) == 1
+
+
+async def test_nobody_says_of_what_type_a_picture_is_that_nobody_has_seen(tmp_path: Path) -> None:
+    here, _ = troubled(tmp_path, answers(b"", 404))
+    async with here.client() as client:
+        [link] = links_in(await client.call_tool("generate", {"prompt": "a fox"}))
+
+    assert link.mime_type is None
+    assert link.size is None
+
+
+async def test_the_key_is_shown_to_no_server_of_pictures(tmp_path: Path, era: ConnectMode) -> None:
+    here, server = troubled(tmp_path, answers(b"", 404), era)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert server.asked
+    assert all(KEY not in repr(request.headers.raw) for request in server.asked)
+
+
+async def test_one_download_that_hangs_keeps_no_other_back(tmp_path: Path, era: ConnectMode) -> None:
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), mode=era)
+    here.simulator.faults.append(Fault(on="picture", hang=60))
+    async with here.client("claude-code") as client:
+        result = await client.call_tool("generate", {"prompt": "a fox", "count": 2, "wait_seconds": 1})
+
+    assert len(images_in(result)) == 1
+    assert len(list(here.output.iterdir())) == 1
+    assert all(task.picture_name in text_of(result) for task in here.paid)
+    assert "It is still being fetched; task_status shows it once it is here." in text_of(result)
