@@ -18,6 +18,16 @@ async def test_the_same_request_again_is_the_same_task() -> None:
         assert await here.balance() == 995
 
 
+async def test_a_task_that_is_over_is_found_again_as_running() -> None:
+    """No client expects the end in the answer to a create; the next look tells it."""
+    async with door() as here:
+        await here.create(Idempotency_Key="k-1")
+        here.clock.wait(60)
+        again = await here.create(Idempotency_Key="k-1")
+
+    assert again.json()["status"] == "processing"
+
+
 async def test_other_input_is_a_conflict() -> None:
     async with door() as here:
         await here.create(Idempotency_Key="k-1")
