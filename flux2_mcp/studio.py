@@ -197,6 +197,7 @@ class Studio:
         Raises:
             RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
         """
+        deadline = anyio.current_time() + wait  # from here on: the host's clock runs while prices and sources are read
         request = self.catalogue.check(request)
         quote = await self.budget.quote(request, count)
         self.budget.check(quote, most_usd=max_cost_usd)
@@ -224,7 +225,7 @@ class Studio:
             return replace(request, source_image_urls=tuple(urls)).body
 
         pieces += [Piece(order, compose, resumed=resumed) for order, resumed in orders]
-        await self._bring_all(pieces, wait, report)
+        await self._bring_all(pieces, deadline, report)
         return pieces
 
     async def status(
@@ -236,9 +237,10 @@ class Studio:
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
+        deadline = anyio.current_time() + wait
         order = await self.history.find(self.owner, task_id)
         piece = Piece(order, resumed=True) if order else await self._adopted(task_id, action)
-        await self._bring_all([piece], wait, report)
+        await self._bring_all([piece], deadline, report)
         return [piece]
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
@@ -311,7 +313,7 @@ class Studio:
         left_open = await self.history.unfinished(self.owner)
         old = [order for order in left_open if before is None or order.created_at < before]
         pieces = [Piece(order, resumed=True) for order in old if order.state == "accepted"]
-        await self._bring_all(pieces, 0.0, _unheard)
+        await self._bring_all(pieces, anyio.current_time(), _unheard)
         return pieces
 
     async def peek(self, task_id: str) -> Piece:
@@ -368,9 +370,8 @@ class Studio:
         )
         return Piece(order, resumed=True, task=task)
 
-    async def _bring_all(self, pieces: Sequence[Piece], wait: float, report: Report) -> None:
-        """Take every piece as far as it gets within `wait` seconds; one that fails stops no other."""
-        deadline = anyio.current_time() + wait
+    async def _bring_all(self, pieces: Sequence[Piece], deadline: float, report: Report) -> None:
+        """Take every piece as far as it gets before the deadline; one that fails stops no other."""
 
         async def bring(piece: Piece) -> None:
             try:
