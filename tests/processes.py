@@ -41,18 +41,24 @@ class Host:
     errors: Path
     _stdout: BufferedByteReceiveStream
     lines: list[bytes] = field(default_factory=list[bytes])
+    slowness: float = 1.0
+    """How many times longer than usual the start took: others may be busy on this machine."""
     _answers: dict[int, Message] = field(default_factory=dict[int, Message])
     _last_id: int = 0
 
     @classmethod
     async def of(cls, process: Process, era: Era, errors: Path) -> Host:
-        """A host that has shaken hands, where its era does that."""
+        """A host whose server has answered once; in the legacy era they have shaken hands then."""
         assert process.stdout is not None
+        began = anyio.current_time()
         host = cls(process, era, errors, BufferedByteReceiveStream(process.stdout))
         if era == "legacy":
             hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
             await host.answer(await host.request("initialize", hello))
             await host.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        else:
+            await host.answer(await host.request("server/discover", {}))
+        host.slowness = max(1.0, anyio.current_time() - began)
         return host
 
     async def send(self, message: Message) -> None:
@@ -94,8 +100,8 @@ class Host:
         await self.process.stdin.aclose()
 
     async def ending(self, within: float) -> int:
-        """The exit code, once everything that was still written is read."""
-        with anyio.fail_after(within):
+        """The exit code, once everything that was still written is read; `within` seconds of a machine at rest."""
+        with anyio.fail_after(within * self.slowness):
             code = await self.process.wait()
         self.lines += (await rest_of(self._stdout)).splitlines()
         return code
@@ -156,13 +162,22 @@ async def finished(home: Path, *arguments: str, **environ: str) -> subprocess.Co
 async def served(simulator: Simulator | None = None) -> AsyncGenerator[tuple[str, Simulator], None]:
     """A RunAPI on a free port of this machine: its address, and what lies behind it."""
     runapi = simulator or Simulator(Script(looks_until_done=1, plain_pictures=True))
-    server = uvicorn.Server(uvicorn.Config(runapi, host="127.0.0.1", port=0, log_level="critical"))
+    config = uvicorn.Config(runapi, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=0)
+    server = uvicorn.Server(config)
+    closed = anyio.Event()
+
+    async def serve() -> None:
+        await server.serve()
+        closed.set()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(server.serve)
+        group.start_soon(serve)
         while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
             await anyio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
             yield f"http://127.0.0.1:{port}", runapi
         finally:
-            server.force_exit = server.should_exit = True
+            server.should_exit = True
+            with anyio.CancelScope(shield=True):
+                await closed.wait()

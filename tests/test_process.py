@@ -181,13 +181,12 @@ async def test_the_first_wait_of_3_s_in_a_new_process_returns_within_3_5_s(tmp_p
     runapi = endless()
     runapi.faults.append(Fault(on="look", hang=60, times=99))
     async with served(runapi) as (base_url, _), hosted(tmp_path, base_url) as host:
-        await host.answer(await host.request("tools/list", {}))
         began = anyio.current_time()
         answer = await host.answer(await host.call("generate", {**FOX, "wait_seconds": 3}))
         took = anyio.current_time() - began
 
     assert not answer["result"]["isError"]
-    assert took < 3.5
+    assert took < 3 + 0.5 * host.slowness
 
 
 async def test_the_key_is_on_no_wire_and_in_no_log(tmp_path: Path) -> None:
