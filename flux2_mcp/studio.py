@@ -86,6 +86,8 @@ class Piece:
     """How to come by the JSON to order it with; the history may not keep it, and sources are uploaded for it."""
     stage: str = ""
     """What is being done for it before RunAPI has it, in words."""
+    expected_seconds: float | None = None
+    """How long such pictures usually take, where the history knows."""
     resumed: bool = False
     task: Task | None = None
     shots: list[Shot] = field(default_factory=list[Shot])
@@ -174,7 +176,7 @@ class Studio:
     deliveries: Deliveries
     places: images.Places
     uploads: Uploads
-    pauses: Callable[[], Iterator[float]] = tasks.pauses
+    pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
     async def make(
@@ -463,7 +465,14 @@ class Studio:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
         if piece.task is None:
             return
-        waits = chain([0.0], self.pauses()) if piece.resumed else self.pauses()
+        order = piece.order
+        durations = await self.history.durations(
+            self.owner, action=order.action, model=order.model, resolution=order.resolution
+        )
+        piece.expected_seconds = tasks.expected(durations)
+        waits = self.pauses(durations, _age(order))
+        if piece.resumed:
+            waits = chain([0.0], waits)
         with anyio.CancelScope(deadline=at_least if piece.resumed else deadline):
             async with aclosing(tasks.watch(self.runapi, piece.task, waits=waits, sleep=self.sleep)) as looks:
                 async for look in looks:
@@ -528,6 +537,11 @@ class Studio:
                 shot.path = await images.save(shot.picture, folder=there.folder, name=name)
         except (PictureUnavailable, PictureNotSaved, RequestRefused) as error:
             shot.trouble = error
+
+
+def _age(order: Order) -> float:
+    """Seconds since RunAPI accepted it."""
+    return (datetime.now(UTC) - order.accepted_at).total_seconds() if order.accepted_at else 0.0
 
 
 def _places(order: Order) -> Iterator[tuple[str, Path | None]]:

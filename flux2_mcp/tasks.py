@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median, pstdev
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
 
 Sleep = Callable[[float], Awaitable[None]]
+Pauses = Callable[[Sequence[float], float], Iterator[float]]
+"""From the durations of similar tasks and the age of this one, in seconds, to the pauses between looks."""
+
+FEWEST_SAMPLES = 3
+STEP = 0.05
+"""Seconds: how finely time is looked at."""
+WORTH_A_LOOK = 0.065
+"""Seconds of expected lateness that one more request is worth."""
+SHORTEST_PAUSE = 0.25
+LONG_PAUSE = 1.45
+LONGEST_PAUSE = 5.0
+WORTH_CHECKING = 0.03
+"""The chance of having ended unseen that makes a long pause too long."""
 
 PASSING = (Throttled, Unavailable, Unreachable, UnreadableAnswer, NotFound)
 """What one lost look may end in. A task that was accepted a moment ago may also not be shown everywhere yet."""
@@ -36,12 +51,58 @@ class Look:
     trouble: RunApiError | None = None
 
 
-def pauses(first: float = 1.0, longest: float = 3.0) -> Iterator[float]:
-    """Yield the seconds between looks: 1, 1.25, 1.56 … and then every 3."""
-    pause = first
+class Timing:
+    """How long tasks of one kind take, as far as that is known.
+
+    Durations that were seen are taken for a sample of a log-normal distribution. A share as large as one more sample is
+    kept for surprises, spread evenly over the magnitudes from half a second to half a minute; without samples that is all.
+    """
+
+    def __init__(self, durations: Sequence[float] = ()) -> None:
+        logs = [math.log(max(seconds, 0.05)) for seconds in durations]
+        known = len(logs) >= FEWEST_SAMPLES
+        self._weight = len(logs) / (len(logs) + 1) if known else 0.0
+        self._mean = fmean(logs) if known else 0.0
+        # A few samples look more alike than tasks are.
+        self._spread = max(pstdev(logs), 0.1) * (1 + 1 / len(logs)) if known else 1.0
+
+    def still_runs(self, seconds: float) -> float:
+        """The chance that a task takes longer than this."""
+        log = math.log(max(seconds, 1e-9))
+        surprise = 1 - min(max((log - math.log(0.5)) / math.log(28 / 0.5), 0.0), 1.0)
+        usual = math.erfc((log - self._mean) / self._spread / math.sqrt(2)) / 2
+        return max(self._weight * usual + (1 - self._weight) * surprise, 1e-9)
+
+
+def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[float]:
+    """Yield the seconds to wait before each look at a task that has been running for `elapsed` seconds.
+
+    One formula: looks are as dense as sqrt(hazard / 2c) per second, where the hazard is the chance that a running task
+    ends in the next second, from the `durations` of others like it, and c is the lateness in seconds that one more
+    request is worth. A pause p costs a request, and p * hazard * p / 2 seconds of lateness; that sum is least at
+    p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 1.5 s (a fourteenth of the age, for old tasks)
+    once the task may well have ended in it, and to 5 s in any case.
+    """
+    timing = Timing(durations)
+    age = last = elapsed
+    running = seen_running = timing.still_runs(age)
+    looks = 0.0
     while True:
-        yield pause
-        pause = min(pause * 1.25, longest)
+        age += STEP
+        before, running = running, timing.still_runs(age)
+        hazard = 2 * (before - running) / (before + running) / STEP
+        looks += math.sqrt(hazard / (2 * WORTH_A_LOOK)) * STEP
+        pause, longest = age - last, max(LONG_PAUSE, age / 14)
+        due = looks >= 1 and pause >= SHORTEST_PAUSE
+        overdue = pause >= longest and 1 - running / seen_running >= WORTH_CHECKING
+        if due or overdue or pause >= max(LONGEST_PAUSE, longest):
+            yield pause
+            last, seen_running, looks = age, running, 0.0
+
+
+def expected(durations: Sequence[float]) -> float | None:
+    """Seconds that a task usually takes; None when too few like it were seen."""
+    return median(durations) if len(durations) >= FEWEST_SAMPLES else None
 
 
 async def watch(

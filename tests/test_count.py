@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import repeat
 from pathlib import Path
 
 import httpx
@@ -9,7 +8,7 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.wires import Wire, looks
-from tests.world import World, text_of, world
+from tests.world import World, every, text_of, world
 
 
 class OneOfThem(Wire):
@@ -30,7 +29,7 @@ class OneOfThem(Wire):
 
 def world_where_one(home: Path, answer: Mapping[str, object], mode: ConnectMode) -> tuple[World, OneOfThem]:
     script = Script(looks_until_done=2, plain_pictures=True)
-    here = world(home, script, mode=mode, pauses=lambda: repeat(0.05))
+    here = world(home, script, mode=mode, pauses=every(0.05))
     wire = here.transport = OneOfThem(here.simulator, answer)
     return here, wire
 

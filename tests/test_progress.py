@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise, repeat
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -10,7 +10,7 @@ from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script
 from tests.wires import Gate, looks
-from tests.world import World, text_of, world
+from tests.world import World, every, text_of, world
 
 FOREVER = 10**9
 
@@ -57,7 +57,7 @@ async def test_progress_rises_strictly_and_says_what_happens(tmp_path: Path, era
 async def test_progress_comes_at_least_every_3_s_while_nothing_is_looked_at(tmp_path: Path) -> None:
     """A host that resets its timeout on progress must not give up between two looks."""
     here = small_world(tmp_path, "auto", FOREVER)
-    here.pauses = lambda: repeat(60.0)
+    here.pauses = every(60.0)
     async with here.client() as client:
         began = anyio.current_time()
         heard, _ = await listened(client, wait_seconds=3.9)

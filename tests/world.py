@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -20,6 +20,7 @@ from flux2_mcp.server.wiring import Surroundings
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task
+from flux2_mcp.tasks import Pauses
 from tests.wires import Wire
 
 KEY = "runapi_testkey0123456789"
@@ -27,9 +28,14 @@ BASE_URL = "https://runapi.test"
 OWNER = f"local {BASE_URL}:443"
 
 
-def at_once() -> Iterator[float]:
+def at_once(*_: object) -> Iterator[float]:
     """No pauses between looks."""
     return repeat(0.0)
+
+
+def every(seconds: float) -> Pauses:
+    """A fixed interval."""
+    return lambda *_: repeat(seconds)
 
 
 async def no_sleep(_: float) -> None:
@@ -46,7 +52,7 @@ class World:
     transport: httpx.AsyncBaseTransport | None = None
     """Between our server and the simulator; for faults that a server cannot have."""
     environ: dict[str, str] = field(default_factory=dict[str, str])
-    pauses: Callable[[], Iterator[float]] = at_once
+    pauses: Pauses = at_once
     mode: ConnectMode = "auto"
     """How clients connect; tests of both protocol eras pass the fixture `era`."""
 

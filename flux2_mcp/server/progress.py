@@ -55,7 +55,13 @@ class _Line:
             elapsed = anyio.current_time() - self._began
             # The protocol wants every value above the one before, also for two looks in the same instant.
             self._last = max(round(elapsed, 2), round(self._last + 0.01, 2))
-            await self._ctx.report_progress(self._last, message=f"{words_for(self._pieces)}, {elapsed:.0f} s")
+            message = f"{words_for(self._pieces)}, {elapsed:.0f} s"
+            await self._ctx.report_progress(self._last, self._total(), message)
+
+    def _total(self) -> float | None:
+        """How long it usually takes, as long as that is ahead."""
+        expected = [piece.expected_seconds for piece in self._pieces if piece.expected_seconds]
+        return max(expected) if expected and max(expected) > self._last else None
 
 
 def words_for(pieces: Sequence[Piece]) -> str:

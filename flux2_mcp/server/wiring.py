@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,7 +48,7 @@ class Surroundings:
     """The way to RunAPI and to its pictures; the network when None."""
     history: History | None = None
     """Where orders are kept; the user's data folder when None."""
-    pauses: Callable[[], Iterator[float]] = tasks.pauses
+    pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
 
