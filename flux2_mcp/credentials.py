@@ -1,4 +1,4 @@
-"""Where an API key comes from: the environment, else the file that RunAPI's own tools share.
+"""Where an API key comes from, and where a login saves it: the environment, else the file that RunAPI's tools share.
 
 The file is `config.json` in `$RUNAPI_CONFIG_DIR`, else `$XDG_CONFIG_HOME/runapi`, else `~/.config/runapi`, as RunAPI's
 command line looks for it. It is read for every request, so that a key saved meanwhile is used without a restart.
@@ -7,16 +7,25 @@ command line looks for it. It is read for every request, so that a key saved mea
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from flux2_mcp.errors import NoApiKey, UnusableApiKey
+from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
 from flux2_mcp.settings import PLACEHOLDER, Settings
 
 DEFAULT_BASE_URL = "https://runapi.ai"
 LONGEST_KEY = 512
+
+KEYS = ("api_key", "apiKey")
+ADDRESSES = ("base_url", "baseUrl")
+OURS = (*KEYS, "created_at")
+PREFIXES = ("runapi_", "sk-")
+HIDDEN = "•" * 8
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,10 @@ def credentials(settings: Settings, *, home: Path) -> Credentials:
         UnusableApiKey: What is there cannot be a key.
     """
     saved = _saved(config_file(settings, home=home))
-    base_url = settings.base_url or _text(saved, "base_url", "baseUrl") or DEFAULT_BASE_URL
+    base_url = settings.base_url or _text(saved, *ADDRESSES) or DEFAULT_BASE_URL
     if settings.api_key is not None:
         return Credentials(checked_key(settings.api_key.get_secret_value(), "RUNAPI_API_KEY"), base_url)
-    key = _text(saved, "api_key", "apiKey")
+    key = _text(saved, *KEYS)
     if not key:
         raise NoApiKey
     return Credentials(checked_key(key, "The saved RunAPI key"), base_url)
@@ -52,7 +61,7 @@ def base_url(settings: Settings, *, home: Path) -> str:
     if settings.base_url:
         return settings.base_url
     saved = _saved(config_file(settings, home=home))
-    return _text(saved, "base_url", "baseUrl") or DEFAULT_BASE_URL
+    return _text(saved, *ADDRESSES) or DEFAULT_BASE_URL
 
 
 def config_file(settings: Settings, *, home: Path) -> Path:
@@ -91,6 +100,70 @@ def _expanded(folder: str, home: Path) -> Path:
     return home.joinpath(*parts[1:]) if parts[:1] == ("~",) else Path(folder)
 
 
+def source(settings: Settings, *, home: Path) -> str:
+    """Where a key would come from, in words."""
+    return "RUNAPI_API_KEY" if settings.api_key is not None else str(config_file(settings, home=home))
+
+
+def masked(key: str) -> str:
+    """A key as people may see it: `runapi_abcd••••••••1234`."""
+    prefix = next((known for known in PREFIXES if key.startswith(known)), "")
+    secret = key.removeprefix(prefix)
+    # Of a short one the ends would be most of it.
+    first, last = (secret[:4], secret[-4:]) if len(secret) >= 12 else ("", "")
+    return f"{prefix}{first}{HIDDEN}{last}"
+
+
+def file_to_change(settings: Settings, *, home: Path) -> Path:
+    """The file for the key, if it can be written anew without losing anything.
+
+    Raises:
+        BadSetting: It holds something else, or nobody can tell.
+    """
+    path = config_file(settings, home=home)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content: object = json.loads(text) if text.strip() else {}
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError) as error:
+        raise BadSetting(_unreadable(path)) from error
+    if not isinstance(content, dict):
+        raise BadSetting(_unreadable(path))
+    return path
+
+
+def save_key(key: str, settings: Settings, *, home: Path, base_url: str, now: datetime) -> Path:
+    """Write the key where RunAPI's own tools find it too, and leave everything else in the file as it is.
+
+    Raises:
+        BadSetting: The file is not one that can be added to.
+    """
+    path = file_to_change(settings, home=home)
+    saved = _saved(path)
+    # Of the address one spelling stays: RunAPI's server prefers the other one, and the key is for this address.
+    keeps_address = base_url != DEFAULT_BASE_URL or not saved.keys().isdisjoint(ADDRESSES)
+    kept = {name: value for name, value in saved.items() if name not in {*OURS, *ADDRESSES}}
+    address = {"base_url": base_url} if keeps_address else {}
+    when = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    _replace(path, {**kept, **address, "api_key": key, "created_at": when})
+    return path
+
+
+def forget_key(settings: Settings, *, home: Path) -> Path | None:
+    """Remove the saved key and nothing else; None when there was none.
+
+    Raises:
+        BadSetting: The file is not one that can be changed.
+    """
+    path = file_to_change(settings, home=home)
+    saved = _saved(path)
+    if saved.keys().isdisjoint(KEYS):
+        return None
+    _replace(path, {name: value for name, value in saved.items() if name not in OURS})
+    return path
+
+
 def _saved(path: Path) -> Mapping[str, object]:
     """What the file holds; an unreadable one counts as empty, as in the vendor's own server."""
     try:
@@ -104,3 +177,26 @@ def _saved(path: Path) -> Mapping[str, object]:
 def _text(saved: Mapping[str, object], *names: str) -> str:
     found = (saved.get(name) for name in names)
     return next((text.strip() for text in found if isinstance(text, str) and text.strip()), "")
+
+
+def _unreadable(path: Path) -> str:
+    return f"{path} cannot be read as a JSON object, so it was left as it is. Mend or remove it first."
+
+
+def _replace(path: Path, content: Mapping[str, object]) -> None:
+    # A file that lies elsewhere, behind a symlink, stays there.
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    except OSError as error:
+        msg = f"{target} cannot be written: {error.strerror or type(error).__name__}."
+        raise BadSetting(msg) from error
+    finally:
+        draft.unlink(missing_ok=True)

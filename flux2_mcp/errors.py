@@ -6,6 +6,7 @@ Flux2Error
 ├── UnreadableConfig        a host's config file that cannot be understood
 ├── NoApiKey                a paid call without a key
 ├── UnusableApiKey          a key that cannot be one: a placeholder, a line break, a foreign letter
+├── LoginFailed             no key came of a login
 ├── RequestRefused          refused here, before any request was made
 │   ├── SourceRefused       a source image that cannot be used
 │   └── OverLimit           a limit of the user's would be passed
@@ -74,8 +75,8 @@ class NoApiKey(Flux2Error):
     """A paid call without a key."""
 
     remedy = (
-        "Make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this server's configuration, "
-        'or save it as {"api_key": "…"} in ~/.config/runapi/config.json. `flux2-mcp demo` works without one.'
+        "Run `flux2-mcp login`, or make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this server's "
+        "configuration. `flux2-mcp demo` works without one."
     )
 
     def __init__(self, message: str = "There is no RunAPI key yet.") -> None:
@@ -87,6 +88,13 @@ class UnusableApiKey(Flux2Error):
 
     charge = "Nothing was sent or charged."
     remedy = "Copy the key again from https://runapi.ai/api_keys into RUNAPI_API_KEY, without quotes or spaces."
+
+
+class LoginFailed(Flux2Error):
+    """No key came of a login, or none that works."""
+
+    charge = "No key was saved."
+    remedy = "Run flux2-mcp login to try again."
 
 
 class RequestRefused(Flux2Error):

@@ -1,4 +1,4 @@
-"""flux2-mcp serve | demo | recover | simulate; a command is imported only when it is called."""
+"""flux2-mcp serve | demo | login | logout | recover | simulate; a command is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from flux2_mcp.errors import Flux2Error
 COMMANDS = {
     "serve": "serve an MCP host over stdio (the default), or over HTTP on this machine",
     "demo": "make a picture through the whole server, on the simulator: no key, no cost",
+    "login": "get a RunAPI key with the browser, and save it for every server and tool of RunAPI's on this computer",
+    "logout": "remove the saved key",
     "recover": "fetch pictures that were finished while nobody looked, after a crash say",
+    "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
+    "uninstall": "take it out of a host's config again",
     "simulate": "serve a simulated RunAPI, to develop any client against",
 }
 

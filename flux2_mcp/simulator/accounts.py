@@ -85,6 +85,11 @@ class Books:
             self._accounts[key] = Account(number, key, self._opening_cents(key))
         return self._accounts[key]
 
+    def open_account(self, key: str) -> Account:
+        """An account for a key that a login has issued, whichever keys are accepted otherwise."""
+        self._accounts[key] = Account(len(self._accounts) + 1, key, self._script.opening_cents)
+        return self._accounts[key]
+
     def accounts(self) -> list[Account]:
         """Every account seen so far."""
         self.close_ended()

@@ -21,6 +21,7 @@ from .clock import Calendar, Clock
 from .control import ControlDesk
 from .faults import AnswerLost, Endpoint, Fault, On, faulty
 from .files import Storage
+from .login import LoginDesk
 from .painter import Painter
 from .painting import PaintingDesk
 from .pricing import ACTIONS, PriceDesk, Prices
@@ -133,6 +134,7 @@ class Simulator:
             *self._painting_routes(painting),
             *self._file_routes(files),
             *self._account_routes(PriceDesk(prices, calendar), ProfileDesk(self.books)),
+            *self._login_routes(LoginDesk(self.script, clock, self.books)),
             *self._control_routes(ControlDesk(self.faults, self.books)),
         ]
 
@@ -169,6 +171,13 @@ class Simulator:
             self._route("GET", "/api/v1/me", profile.me, "balance"),
             self._route("GET", "/api/v1/me/balance", profile.balance, "balance"),
             self._route("GET", "/v1/models", profile.list_models),
+        ]
+
+    def _login_routes(self, desk: LoginDesk) -> list[BaseRoute]:
+        return [
+            self._route("GET", "/cli/authorize", desk.ask),
+            self._route("POST", "/cli/authorize", desk.decide),
+            self._route("POST", "/api/v1/cli/exchange", desk.exchange, "exchange"),
         ]
 
     def _control_routes(self, desk: ControlDesk) -> list[BaseRoute]:

@@ -22,7 +22,7 @@ from .refusals import (
     unauthorized,
 )
 
-On = Literal["create", "look", "file", "prepare", "put", "confirm", "prices", "quote", "balance", "picture"]
+On = Literal["create", "look", "file", "prepare", "put", "confirm", "prices", "quote", "balance", "picture", "exchange"]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 BAD_GATEWAY_PAGE = (

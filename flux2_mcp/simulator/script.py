@@ -40,7 +40,10 @@ class Script:
     """API key to opening balance. None: any key opens its own account, unless it contains "wrong" or "invalid"."""
 
     opening_cents: int = 1000
-    """The opening balance of an account that opens itself."""
+    """The opening balance of an account that opens itself, or that a login opens."""
+
+    login_seconds: float = 300
+    """How long a login can be decided, and its code exchanged."""
 
     failure_rate: float = 0.0
     """The share of tasks that fail (and are refunded), 0 to 1."""

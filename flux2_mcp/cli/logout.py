@@ -1,0 +1,32 @@
+"""flux2-mcp logout: remove the saved key, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from flux2_mcp import credentials
+from flux2_mcp.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `logout` takes: nothing."""
+    parser.set_defaults(run=run)
+
+
+def run(_: argparse.Namespace) -> int:
+    """Remove the key from the shared config file.
+
+    Raises:
+        BadSetting: The file is not one that can be changed.
+    """
+    settings = Settings.from_environ(os.environ)
+    file = credentials.forget_key(settings, home=Path.home())
+    if file:
+        print(f"Logged out: the key is no longer in {file}. It works until it is revoked: https://runapi.ai/api_keys")
+    else:
+        print("There was no saved key.")
+    if settings.api_key is not None:
+        print("RUNAPI_API_KEY is still set, and goes on being used.")
+    return 0

@@ -1,0 +1,218 @@
+"""Log in with the browser: RunAPI asks the person, the browser brings a code, the code becomes a key that is saved."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from flux2_mcp import __version__, credentials
+from flux2_mcp.errors import Flux2Error, KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
+from flux2_mcp.login.counter import Counter, listener
+from flux2_mcp.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+    from flux2_mcp.runapi.client import Connection
+
+PATIENCE = 300.0
+"""Seconds that a person has to decide."""
+BROWSER_PATIENCE = 10.0
+"""Seconds that a browser has to start."""
+HOSTNAME_LENGTH = 100
+
+OpenBrowser = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """A key that RunAPI knows, and that is saved."""
+
+    look: str
+    """The key as people may see it."""
+    file: Path
+    balance_cents: int
+
+    def __str__(self) -> str:
+        return f"Logged in: {self.look} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """Where the key is kept, and the way to the RunAPI that it opens."""
+
+    settings: Settings
+    home: Path
+    transport: httpx.AsyncBaseTransport | None = None
+
+    async def check(self) -> None:
+        """See that a login would not be in vain, before a person is bothered.
+
+        Raises:
+            LoginFailed: RUNAPI_API_KEY is set, which no saved key would replace.
+            BadSetting: The config file is not one that can be added to.
+        """
+        if self.settings.api_key is not None:
+            msg = "RUNAPI_API_KEY is set, and it wins over a saved key, so a login would change nothing."
+            raise LoginFailed(
+                msg, charge="Nothing was changed.", remedy="Remove it where it is set, then log in, or keep using it."
+            )
+        look = partial(credentials.file_to_change, self.settings, home=self.home)
+        await anyio.to_thread.run_sync(look)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncGenerator[Connection, None]:
+        """A connection to RunAPI, without a key.
+
+        Raises:
+            InsecureBaseUrl: The key would travel without TLS.
+        """
+        from flux2_mcp.runapi.client import Connection
+
+        base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, self.settings, home=self.home))
+        connection = Connection(base_url, user_agent=f"flux2-mcp/{__version__}", transport=self.transport)
+        try:
+            yield connection
+        finally:
+            await connection.aclose()
+
+    async def keep(self, key: str, connection: Connection) -> LoggedIn:
+        """Save a key that RunAPI knows.
+
+        Raises:
+            LoginFailed: RunAPI does not, or cannot be asked.
+            BadSetting: The config file is not one that can be added to.
+        """
+        from flux2_mcp.runapi.client import RunAPI
+
+        try:
+            credentials.checked_key(key, "That key")
+            balance = await RunAPI(connection, key).balance()
+        except KeyRejected as error:
+            msg = "RunAPI does not accept that key."
+            raise LoginFailed(
+                msg, remedy="Copy it again from https://runapi.ai/api_keys, or make a new one."
+            ) from error
+        except (NoApiKey, UnusableApiKey) as error:
+            raise LoginFailed(error.message, remedy="Copy it again from https://runapi.ai/api_keys.") from error
+        except RunApiError as error:
+            msg = f"The key could not be checked. {error.message}"
+            raise LoginFailed(msg) from error
+        save = partial(
+            credentials.save_key,
+            key,
+            self.settings,
+            home=self.home,
+            base_url=_base_url(connection),
+            now=datetime.now(UTC),
+        )
+        return LoggedIn(credentials.masked(key), await anyio.to_thread.run_sync(save), balance.balance_cents)
+
+
+@dataclass
+class Login:
+    """A login that waits for a person."""
+
+    url: str = field(repr=False)
+    """The page where they decide."""
+    code: str
+    """The page shows it too, so that they see that it is theirs."""
+    counter: Counter[LoggedIn]
+
+    async def finished(self, patience: float = PATIENCE) -> LoggedIn:
+        """Wait for the decision.
+
+        Raises:
+            LoginFailed: They said no, or nothing; or RunAPI gave no key that works.
+        """
+        with anyio.move_on_after(patience):
+            await self.counter.closed.wait()
+        outcome = self.counter.outcome
+        if outcome is None:
+            msg = f"Nobody allowed the login within {patience / 60:.0f} minutes."
+            raise LoginFailed(msg)
+        if isinstance(outcome, Flux2Error):
+            raise outcome
+        return outcome
+
+
+@asynccontextmanager
+async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, None]:
+    """Begin a login; its URL works on this machine, and while this is open.
+
+    Raises:
+        LoginFailed: It would be in vain, or the port is taken.
+        InsecureBaseUrl: The key would travel without TLS.
+        BadSetting: The config file is not one that can be added to.
+    """
+    from flux2_mcp.runapi.authorization import authorize_url, exchange, new_proof
+
+    await keyring.check()
+    async with keyring.connected() as connection, listener(port) as (door, open_port):
+        proof, hostname = new_proof(), _hostname()
+
+        async def redeem(code: str) -> LoggedIn:
+            key = await exchange(connection, code, proof, port=open_port, hostname=hostname)
+            return await keyring.keep(key, connection)
+
+        counter = Counter(proof.state, redeem, origin=connection.origin)
+        url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(door.serve, counter.serve)
+                yield Login(url, proof.display_code, counter)
+                group.cancel_scope.cancel()
+        except ExceptionGroup as wrapped:
+            # What the login ended with must arrive as itself.
+            raise wrapped.exceptions[0] from wrapped
+
+
+async def login_with(key: str, keyring: Keyring) -> LoggedIn:
+    """Save a key that the person has already.
+
+    Raises:
+        LoginFailed: It would be in vain, or RunAPI does not know the key.
+    """
+    await keyring.check()
+    async with keyring.connected() as connection:
+        return await keyring.keep(key, connection)
+
+
+async def shown(url: str, open_browser: OpenBrowser) -> bool:
+    """Open the person's browser; whether there was one that did not take too long."""
+    with anyio.move_on_after(BROWSER_PATIENCE):
+        return await anyio.to_thread.run_sync(open_browser, url, abandon_on_cancel=True)
+    return False
+
+
+def open_browser(url: str) -> bool:
+    """Open the person's browser, if there is a screen: one that runs in the terminal would take that over."""
+    import webbrowser
+
+    has_screen = sys.platform in {"darwin", "win32"} or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    try:
+        return has_screen and webbrowser.open(url)
+    except webbrowser.Error:
+        return False
+
+
+def _base_url(connection: Connection) -> str:
+    return str(connection.http.base_url).rstrip("/")
+
+
+def _hostname() -> str:
+    """This machine's name as a header can carry it: the person finds the key by it at RunAPI."""
+    name = socket.gethostname().encode("ascii", "ignore").decode("ascii")
+    return name[:HOSTNAME_LENGTH] or "unknown"
