@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from starlette.types import Message
 
 from flux2_mcp.simulator import AnswerLost, Fault, Script
 from tests.simulator.door import FOX, TEXT, door
@@ -62,6 +63,13 @@ async def test_a_fault_can_answer_anything() -> None:
     assert (odd.status_code, odd.json()) == (200, {"status": "levitating"})
     assert (words.status_code, words.text, words.headers["x-mood"]) == (418, "words", "odd")
     assert (bytes_.content, bytes_.headers["content-type"]) == (b"\x00", "image/png")
+
+
+async def test_an_empty_answer_has_no_body() -> None:
+    async with door(None, Fault(on="look", status=204)) as here:
+        response = await here.http.get(f"{TEXT}/x")
+
+    assert (response.status_code, response.content) == (204, b"")
 
 
 async def test_headers_alone_are_added_to_the_usual_answer() -> None:
@@ -175,3 +183,20 @@ async def test_the_books_can_be_read_over_http_without_the_keys_in_them() -> Non
     assert (task["id"], task["prompt"], task["money"]) == (task_id, FOX["prompt"], "reserved")
     assert "sk-a-rather" not in response.text
     assert welcome.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_a_client_that_leaves_or_wants_a_websocket_gets_nothing_done(kind: str) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": f"{kind}.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with door() as here:
+        await here.simulator({"type": kind, "method": "POST", "path": TEXT, "headers": []}, receive, send)
+
+        assert [message["type"] for message in sent] == ["websocket.close"] * (kind == "websocket")
+        assert here.simulator.requests == []

@@ -211,7 +211,23 @@ async def test_an_uploaded_page_does_not_run_here() -> None:
     assert fetched.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("broken", ["expired", "unknown", "not a picture"])
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"words", "image/png"),
+    ],
+)
+async def test_a_file_is_what_its_bytes_say_and_else_its_name(data: bytes, kind: str) -> None:
+    async with door() as here:
+        response = await here.http.post(FILES, files={"file": ("a.png", data)})
+
+    assert response.json()["mime_type"] == kind
+
+
+@pytest.mark.parametrize("broken", ["expired", "unknown", "not a file", "not a picture"])
 async def test_a_source_of_ours_that_cannot_be_read_fails_the_task(broken: str, red_png: bytes) -> None:
     async with door(Script(looks_until_done=1)) as here:
         url = await here.upload(b"just words" if broken == "not a picture" else red_png)
@@ -219,6 +235,8 @@ async def test_a_source_of_ours_that_cannot_be_read_fails_the_task(broken: str, 
             here.clock.wait(3600)
         if broken == "unknown":
             url += "x"
+        if broken == "not a file":
+            url = "http://runapi.test/v1/models"
         task_id = await here.created({**BLEND, "source_image_urls": [url]}, REMIX)
         body = await here.look(task_id, REMIX)
 

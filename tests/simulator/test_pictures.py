@@ -66,7 +66,7 @@ async def test_a_picture_stays_the_same_and_differs_from_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["日本語の狐 🦊🦊", "a\x00b\ud7ff\n\tc", "עברית", "x" * 5000, "a red vase", "gold hills"]
+    "prompt", ["日本語の狐 🦊🦊", "a\x00b\ud7ff\n\tc", "עברית", "x" * 5000, "a red vase", "gold hills", "#2a7 and #fa3"]
 )
 async def test_any_prompt_can_be_drawn(prompt: str) -> None:
     async with door(AT_ONCE) as here:
@@ -92,6 +92,28 @@ async def test_eight_sources_fit_into_one_picture(red_png: bytes) -> None:
         image = opened(await picture(here, {**BLEND, "source_image_urls": urls, "aspect_ratio": "9:16"}, REMIX))
 
     assert image.size == size_for("9:16", "1k")
+
+
+async def test_a_source_that_breaks_off_is_drawn_as_far_as_its_address() -> None:
+    """Its header is fine, so the task was accepted; nothing may fall over later."""
+    noise = io.BytesIO()
+    Image.effect_noise((400, 400), 90).convert("RGB").save(noise, "JPEG")
+    async with door(AT_ONCE) as here:
+        url = await here.upload(noise.getvalue()[:4000], "half.jpg")
+        image = opened(await picture(here, {**BLEND, "source_image_urls": [url], "aspect_ratio": "1:1"}, REMIX))
+
+    assert image.size == (1024, 1024)
+
+
+async def test_only_the_last_pictures_are_kept_and_the_others_drawn_again() -> None:
+    async with door(Script(looks_until_done=1, plain_pictures=True)) as here:
+        first = await picture(here, {**FOX})
+        path = here.simulator.requests[-1].path
+        for number in range(20):
+            await picture(here, {**FOX, "prompt": f"fox {number}"})
+        again = (await here.http.get(path)).content
+
+    assert first == again
 
 
 async def test_a_generated_picture_can_be_a_source() -> None:

@@ -79,6 +79,21 @@ async def test_a_receiver_in_trouble_is_tried_again_but_not_for_ever() -> None:
     assert len(worse.received) == 3
 
 
+class Nobody(Receiver):
+    """A host that is down."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await super().handle_async_request(request)
+        raise httpx.ConnectError("", request=request)
+
+
+async def test_a_receiver_that_is_down_is_tried_again_as_well() -> None:
+    nobody = Nobody()
+    await ended(Script(looks_until_done=0, webhook_pauses=(0,)), nobody)
+
+    assert len(nobody.received) == 2
+
+
 async def test_a_secret_signs_the_raw_body() -> None:
     receiver = Receiver()
     await ended(Script(looks_until_done=0, webhook_secret="s3cret"), receiver)
