@@ -30,8 +30,8 @@ Pauses = Callable[[Sequence[float], float], Iterator[float]]
 
 FEWEST_SAMPLES = 3
 STEP = 0.05
-"""Seconds: how finely time is looked at."""
-WORTH_A_LOOK = 0.065
+"""Seconds: how finely time is looked at, at first."""
+WORTH_A_LOOK = 0.06
 """Seconds of expected lateness that one more request is worth."""
 SHORTEST_PAUSE = 0.25
 LONG_PAUSE = 1.45
@@ -55,7 +55,8 @@ class Timing:
     """How long tasks of one kind take, as far as that is known.
 
     Durations that were seen are taken for a sample of a log-normal distribution. A share as large as one more sample is
-    kept for surprises, spread evenly over the magnitudes from half a second to half a minute; without samples that is all.
+    kept for surprises, spread evenly over the magnitudes from half a second to half a minute; without samples, that is
+    all there is.
     """
 
     def __init__(self, durations: Sequence[float] = ()) -> None:
@@ -88,10 +89,11 @@ def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[fl
     running = seen_running = timing.still_runs(age)
     looks = 0.0
     while True:
-        age += STEP
+        step = max(STEP, age / 200)
+        age += step
         before, running = running, timing.still_runs(age)
-        hazard = 2 * (before - running) / (before + running) / STEP
-        looks += math.sqrt(hazard / (2 * WORTH_A_LOOK)) * STEP
+        hazard = 2 * (before - running) / (before + running) / step
+        looks += math.sqrt(hazard / (2 * WORTH_A_LOOK)) * step
         pause, longest = age - last, max(LONG_PAUSE, age / 14)
         due = looks >= 1 and pause >= SHORTEST_PAUSE
         overdue = pause >= longest and 1 - running / seen_running >= WORTH_CHECKING

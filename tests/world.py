@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -35,7 +35,11 @@ def at_once(*_: object) -> Iterator[float]:
 
 def every(seconds: float) -> Pauses:
     """A fixed interval."""
-    return lambda *_: repeat(seconds)
+
+    def fixed(_durations: Sequence[float], _elapsed: float) -> Iterator[float]:
+        return repeat(seconds)
+
+    return fixed
 
 
 async def no_sleep(_: float) -> None:
