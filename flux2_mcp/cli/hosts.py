@@ -100,7 +100,7 @@ class Host:
         Raises:
             UnreadableConfig: The host could not read this text either.
         """
-        entries = self._section(text)
+        entries = self.entries(text)
         ours = {NAME: entries.pop(NAME), **entries} if NAME in entries else entries
         for name, given in ours.items():
             entry = self._entry(given)
@@ -110,11 +110,12 @@ class Host:
 
     def names_of_ours(self, text: str) -> list[str]:
         """The names of all entries that run flux2-mcp, ours first."""
-        entries = {name: self._entry(given) for name, given in self._section(text).items()}
+        entries = {name: self._entry(given) for name, given in self.entries(text).items()}
         found = [name for name, entry in entries.items() if entry and (name == NAME or _runs_us(entry))]
         return sorted(found, key=lambda name: name != NAME)
 
-    def _section(self, text: str) -> dict[str, object]:
+    def entries(self, text: str) -> dict[str, object]:
+        """Every server's entry, as the config has it."""
         section = self.format.read(text)
         for key in self.section:
             inner = section.get(key, {})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flux2_mcp.cli.formats import Setting
 from flux2_mcp.errors import UnreadableConfig
+
+if TYPE_CHECKING:
+    from tomlkit.items import Table
 
 
 class Toml:
@@ -30,8 +33,9 @@ class Toml:
         table: MutableMapping[str, Any] = document
         for depth, key in enumerate(path[:-1]):
             if key not in table:
-                # The tables above an entry need no header: [mcp_servers.flux2] says it all.
-                table[key] = tomlkit.table(is_super_table=depth == 0 and len(path) > 2)
+                # In one piece, so that a table which holds nothing but tables gets no header of its own.
+                table[key] = _nested(path[depth + 1 :], value)
+                return tomlkit.dumps(document)
             table = _table(table[key], key)
         if path[-1] in table and _plain(table[path[-1]]) == value:
             return text
@@ -53,6 +57,14 @@ class Toml:
             return text
         del table[path[-1]]
         return tomlkit.dumps(document)
+
+
+def _nested(path: Sequence[str], value: Setting) -> Table:
+    import tomlkit
+
+    table = tomlkit.table(is_super_table=len(path) > 1 or isinstance(value, dict))
+    table[path[0]] = _nested(path[1:], value) if len(path) > 1 else value
+    return table
 
 
 def _table(value: object, key: str) -> MutableMapping[str, Any]:
