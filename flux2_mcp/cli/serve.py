@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """
     # Before the server is made: the SDK configures the root logger when nobody has.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    server = build_server(Surroundings(Settings.from_environ(os.environ), home=Path.home()))
+    surroundings = Surroundings(Settings.from_environ(os.environ), home=Path.home())
+    server = build_server(surroundings, over_stdio=not options.http)
     if options.http:
         from flux2_mcp.server.http import checked_host, serve_http
 

@@ -74,7 +74,7 @@ class CarefulTool(Tool):
         if not unknown:
             return ""
         close = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known)}."
+        hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known) or 'none'}."
         named = ", ".join(repr(name[:60]) for name in unknown)
         return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
 

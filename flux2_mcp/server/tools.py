@@ -39,6 +39,7 @@ from flux2_mcp.server.arguments import (
 from flux2_mcp.server.calls import CarefulTool
 from flux2_mcp.server.consent import Consent, check_consent, consent_to_generate, consent_to_remix
 from flux2_mcp.server.hosts import wants_structure
+from flux2_mcp.server.login import login_tool
 from flux2_mcp.server.progress import progress
 from flux2_mcp.server.wording import picture_result, result_of
 from flux2_mcp.studio import DEFAULT_WAIT, Piece, Studio
@@ -135,7 +136,7 @@ async def task_status(
     made elsewhere with the same key. A finished picture is returned as by generate.
     """  # noqa: D205 one paragraph, written for a model
     known = action if action in {"text_to_image", "remix_image"} else None
-    async with progress(ctx) as report:
+    async with progress(ctx, studio) as report:
         pieces = await studio.status(
             task_id.strip(), action=cast("Action | None", known), wait=wait_seconds, report=report
         )
@@ -165,7 +166,7 @@ async def _made(
     save_to: str,
     client_roots: Sequence[str] = (),
 ) -> CallToolResult:
-    async with progress(ctx) as report:
+    async with progress(ctx, studio) as report:
         pieces = await studio.make(
             request,
             count=count,
@@ -199,8 +200,8 @@ async def _is_gone(ctx: Ctx) -> bool:
     return isinstance(request, HttpRequest) and await request.is_disconnected()
 
 
-def tools() -> list[Tool]:
-    """All tools, in the order in which they are listed."""
+def tools(*, over_stdio: bool) -> list[Tool]:
+    """All tools, in the order in which they are listed. Only over stdio is the caller's browser on this computer."""
     spends = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
     looks = ToolAnnotations(read_only_hint=True, open_world_hint=True)
     return [
@@ -210,4 +211,5 @@ def tools() -> list[Tool]:
         CarefulTool.of(view_image, title="View a picture", annotations=looks),
         CarefulTool.of(books.recent_tasks, title="Recent pictures", annotations=looks),
         CarefulTool.of(books.estimate_cost, title="What it would cost", annotations=looks),
+        *([login_tool()] if over_stdio else []),
     ]

@@ -20,6 +20,7 @@ from flux2_mcp.catalogue import PriceList, catalogue
 from flux2_mcp.errands import Errands, errands
 from flux2_mcp.errors import InsecureBaseUrl, NoApiKey, UnusableApiKey
 from flux2_mcp.history import History, utcnow
+from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.sources import Uploads, checked_roots
@@ -50,6 +51,7 @@ class Surroundings:
     """Where orders are kept; the user's data folder when None."""
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
+    open_browser: OpenBrowser = open_browser
 
 
 @dataclass

@@ -1,0 +1,63 @@
+"""The tool that gets a key; only for a server that one person has started on their own computer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+from mcp_types import CallToolResult, TextContent, ToolAnnotations
+
+from flux2_mcp.errors import LoginFailed
+from flux2_mcp.login import Keyring, Login, shown
+from flux2_mcp.login import login as new_login
+from flux2_mcp.server.arguments import Ctx
+from flux2_mcp.server.calls import CarefulTool
+from flux2_mcp.server.progress import AT_LEAST_EVERY
+
+
+def login_tool() -> CarefulTool:
+    """The tool; it replaces a key that was saved before."""
+    promises = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True)
+    return CarefulTool.of(login, title="Log in to RunAPI", annotations=promises)
+
+
+async def login(ctx: Ctx) -> CallToolResult:
+    """Get a RunAPI key when there is none, or none that works: opens the person's browser, where they allow it, and
+    saves it. Free; waits up to 5 minutes.
+    """  # noqa: D205 one paragraph, written for a model
+    surroundings = ctx.request_context.lifespan_context.surroundings
+    keyring = Keyring(surroundings.settings, surroundings.home, surroundings.transport)
+    async with new_login(keyring) as waiting:
+        if not await shown(waiting.url, surroundings.open_browser) and not _shows_progress(ctx):
+            msg = "There is no browser that this server could open."
+            remedy = "Ask the person to run flux2-mcp login in a terminal, or to set RUNAPI_API_KEY."
+            raise LoginFailed(msg, remedy=remedy)
+        async with _telling(ctx, waiting):
+            logged_in = await waiting.finished()
+    return CallToolResult(content=[TextContent(text=f"{logged_in} It is used from now on; no restart is needed.")])
+
+
+def _shows_progress(ctx: Ctx) -> bool:
+    return "progress_token" in (ctx.request_context.meta or {})
+
+
+@asynccontextmanager
+async def _telling(ctx: Ctx, waiting: Login) -> AsyncGenerator[None, None]:
+    """Say where to go, again and again: hosts give up on a call that is silent."""
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_tell, ctx, waiting)
+            yield
+            group.cancel_scope.cancel()
+    except ExceptionGroup as wrapped:
+        # What the login ended with must arrive as itself.
+        raise wrapped.exceptions[0] from wrapped
+
+
+async def _tell(ctx: Ctx, waiting: Login) -> None:
+    began = anyio.current_time()
+    message = f"Allow the login that shows {waiting.code}: {waiting.url}"
+    while True:
+        await ctx.report_progress(round(anyio.current_time() - began, 2), message=message)
+        await anyio.sleep(AT_LEAST_EVERY)
