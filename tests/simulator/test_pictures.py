@@ -74,6 +74,16 @@ async def test_any_prompt_can_be_drawn(prompt: str) -> None:
         assert opened(await picture(here, {**FOX, "prompt": prompt})).size == (1024, 1024)
 
 
+async def test_a_picture_says_on_a_dark_strip_that_it_is_simulated() -> None:
+    async with door(AT_ONCE) as here:
+        image = opened(await picture(here, {**FOX, "prompt": "a white ceramic vase"})).convert("L")
+
+    strip = image.crop((0, image.height - 36, image.width, image.height))
+    words = [cast("int", strip.getpixel((x, y))) for x in range(20, 220) for y in range(36)]
+    assert strip.getpixel((image.width - 3, 30)) in range(80)
+    assert max(words) > 200
+
+
 async def test_a_remix_shows_its_sources_and_keeps_their_ratio(red_png: bytes) -> None:
     async with door(AT_ONCE) as here:
         url = await here.upload(red_png)
