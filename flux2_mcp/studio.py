@@ -309,12 +309,14 @@ class Studio:
     async def recover(self, *, before: datetime | None = None) -> list[Piece]:
         """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
 
+        What was finished, but neither saved nor handed over, is fetched as well.
         Orders made since `before` are left to the calls that made them. Orders whose answer was lost are left alone:
         asking again could order them now, when nobody waits for them.
         """
-        left_open = await self.history.unfinished(self.owner)
-        old = [order for order in left_open if before is None or order.created_at < before]
-        pieces = [Piece(order, resumed=True) for order in old if order.state == "accepted"]
+        left_open = [order for order in await self.history.unfinished(self.owner) if order.state == "accepted"]
+        if self.places.saves:
+            left_open += await self.history.unseen(self.owner)
+        pieces = [Piece(order, resumed=True) for order in left_open if before is None or order.created_at < before]
         await self._bring_all(pieces, anyio.current_time(), _unheard)
         return pieces
 
@@ -455,8 +457,7 @@ class Studio:
         if order.request is not None:
             return order, order.request
         if compose is None:
-            msg = "This order can only be taken up again by the same call that placed it: its request was not kept."
-            raise OutcomeUnknown(msg, order_id=order.id)
+            raise _only_by_its_call(kept=self.history.keeps_words)
         body = await compose()
         order = await self.history.prepared(order, request=body)
         return order, order.request or body
@@ -542,6 +543,18 @@ class Studio:
 def _age(order: Order) -> float:
     """Seconds since RunAPI accepted it."""
     return (datetime.now(UTC) - order.accepted_at).total_seconds() if order.accepted_at else 0.0
+
+
+def _only_by_its_call(*, kept: bool) -> Flux2Error:
+    """Why an order without a request cannot be taken up by its id; `kept`: requests are noted before they are sent."""
+    if kept:
+        msg = "This order was not sent: not all of its source images were uploaded."
+        return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
+    return Flux2Error(
+        "The history keeps no requests, so only the call itself can find out what became of this order.",
+        charge="It is not known whether RunAPI accepted it; if it did, it is paid once.",
+        remedy="Send the same call again within 15 minutes of the first: it asks with the same Idempotency-Key.",
+    )
 
 
 def _places(order: Order) -> Iterator[tuple[str, Path | None]]:

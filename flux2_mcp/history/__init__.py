@@ -83,6 +83,11 @@ class History:
         return "" if self._keeps_words else HASHES_ONLY
 
     @property
+    def keeps_words(self) -> bool:
+        """Whether prompts and requests are kept, not only their hashes."""
+        return self._keeps_words
+
+    @property
     def degraded(self) -> str:
         """Why orders are not where they should be, as a sentence; empty when all is well."""
         return self._keeper.degraded if self._keeper else ""
@@ -204,6 +209,10 @@ class History:
     async def unfinished(self, owner: str) -> list[Order]:
         """Give the orders that were left open, oldest first: for the start after a crash."""
         return await self._read(lambda store: store.unfinished(owner))
+
+    async def unseen(self, owner: str) -> list[Order]:
+        """Give the completed orders that were neither saved nor delivered while their links live, oldest first."""
+        return await self._read(lambda store: store.unseen(owner, at=self._now()))
 
     async def durations(
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50

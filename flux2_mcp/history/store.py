@@ -127,6 +127,15 @@ class Store:
             rows = connection.execute(select(orders).where(running).order_by(orders.c.created_at, orders.c.id))
             return [_order(row) for row in rows.mappings()]
 
+    def unseen(self, owner: str, *, at: datetime) -> list[Order]:
+        made_here = and_(orders.c.owner == owner, orders.c.wish != "", orders.c.state == "completed")
+        nowhere = and_(orders.c.delivered.is_(False), orders.c.paths == [], orders.c.urls_expire_at > at)
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(orders).where(made_here, nowhere).order_by(orders.c.created_at, orders.c.id)
+            )
+            return [_order(row) for row in rows.mappings()]
+
     def durations(self, owner: str, *, action: str, model: str, resolution: str | None, limit: int) -> list[timedelta]:
         alike = and_(
             orders.c.owner == owner,

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from flux2_mcp.simulator import Fault, Script
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
-from tests.wires import NoNetwork, Wire
+from tests.wires import Gate, NoNetwork, Wire, fetches
 from tests.world import World, text_of, world
 
 FOX = {"prompt": "a fox"}
@@ -77,3 +78,27 @@ async def test_a_picture_that_could_not_be_fetched_is_fetched_by_the_same_words(
     [task] = here.paid
     assert task.id in text_of(found)
     assert len(list(here.output.iterdir())) == 1
+
+
+async def test_a_picture_that_was_being_fetched_at_the_end_is_saved_by_the_next_server(tmp_path: Path) -> None:
+    """RunAPI's link dies after seven days, and nobody may ask again before."""
+    here = small_world(tmp_path)
+    gate = here.transport = Gate(here.simulator, fetches)
+    async with here.client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "generate", FOX)
+        await gate.holds_one()
+        group.cancel_scope.cancel()
+    here.transport = Wire(here.simulator)
+    async with here.client():
+        await anyio.wait_all_tasks_blocked()
+        await saved(here)
+
+    [order] = await here.orders()
+    assert [Path(path) for path in order.paths] == list(here.output.iterdir())
+
+
+async def saved(here: World) -> None:
+    """Wait until a picture lies in the folder, and the history knows where."""
+    with anyio.fail_after(5):
+        while not any(order.paths for order in await here.orders()):  # noqa: ASYNC110 there is no event for it
+            await anyio.sleep(0.01)

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from PIL import Image
+from starlette.types import Message, Receive, Scope, Send
+
+from flux2_mcp.simulator import Script, Simulator
+from tests.paid_once.ledgers import ledger_of_runapi, ledger_of_server
+from tests.paid_once.nursery import Nursery, nursery
+from tests.processes import Host, hosted, served
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Nursery]:
+    with nursery() as born:
+        yield born
+
+
+@dataclass(frozen=True)
+class Step:
+    """A moment in the life of a call: a request to RunAPI that is on its way, or whose answer is."""
+
+    what: str
+    """How the request's method and path begin."""
+    after: bool
+    """It had its effect already, and its answer never arrives."""
+
+    def __str__(self) -> str:
+        return f"{self.what.split('/')[-1].strip('^$')}, {'answered' if self.after else 'asked'}"
+
+
+CREATE, LOOK, PICTURE = (
+    r"POST .*/(text_to_image|remix_image)$",
+    r"GET .*/(text_to_image|remix_image)/",
+    "GET /generated/",
+)
+STEPS = {
+    "order on its way": Step(CREATE, after=False),
+    "answer to the order on its way": Step(CREATE, after=True),
+    "look on its way": Step(LOOK, after=False),
+    "answer to the look on its way": Step(LOOK, after=True),
+    "download begins": Step(PICTURE, after=False),
+    "download under way": Step(PICTURE, after=True),
+}
+UPLOADS = {
+    "asking for an upload": Step("POST .*/files/prepare$", after=False),
+    "uploading": Step("PUT /temp/", after=False),
+    "uploaded": Step("PUT /temp/", after=True),
+    "confirming": Step("POST .*/files/confirm$", after=True),
+}
+NOWHERE = Step("^$", after=False)
+
+
+class Tollgate(Simulator):
+    """Holds every request of one kind, until whoever sent it is dead."""
+
+    def __init__(self, step: Step, *, lets_pass: int = 0) -> None:
+        super().__init__(Script(looks_until_done=1, plain_pictures=True))
+        self._step = step
+        self._lets_pass = lets_pass
+        self._reached = anyio.Event()
+        self._opened = False
+
+    async def holds_one(self) -> None:
+        with anyio.fail_after(15):
+            await self._reached.wait()
+
+    def open(self) -> None:
+        self._opened = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._holds(f"{scope['method']} {scope['path']}"):
+            await super().__call__(scope, receive, send)
+            return
+        if self._step.after:
+            await super().__call__(scope, receive, _nowhere)
+        self._reached.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    def _holds(self, request: str) -> bool:
+        if self._opened or not re.match(self._step.what, request):
+            return False
+        self._lets_pass -= 1
+        return self._lets_pass < 0
+
+
+async def _nowhere(_: Message) -> None:
+    """Swallow an answer."""
+
+
+async def killed_at(servers: Nursery, home: Path, gate: Tollgate, base_url: str, tool: str, arguments: Json) -> None:
+    """Call a tool, and kill the server with SIGKILL as soon as the step is reached."""
+    async with servers.server(home, base_url) as host:
+        await host.call(tool, arguments)
+        await gate.holds_one()
+        host.process.kill()
+        await host.process.wait()
+    gate.open()
+
+
+async def saved(home: Path) -> None:
+    with anyio.fail_after(10):
+        while not list((home / "pictures").glob("*.png")):  # noqa: ASYNC110 a folder has no event for it
+            await anyio.sleep(0.005)
+
+
+async def called(host: Host, tool: str, arguments: Json) -> Json:
+    return (await host.answer(await host.call(tool, arguments)))["result"]
+
+
+async def recent(host: Host) -> list[Json]:
+    return (await called(host, "recent_tasks", {"limit": 50}))["structuredContent"]["tasks"]
+
+
+async def check_books(host: Host, runapi: Simulator) -> None:
+    """Balance, budget and history agree to the cent with RunAPI's books."""
+    estimate = await called(host, "estimate_cost", {})
+    listed = await called(host, "recent_tasks", {"limit": 50})
+
+    assert ledger_of_server(estimate["structuredContent"], listed["structuredContent"]) == ledger_of_runapi(runapi)
+
+
+def check_pictures(*results: Mapping[str, Any], tasks: list[str]) -> None:
+    """Each task's picture was handed over: shown, and lying where the result says."""
+    text = "\n".join(block["text"] for result in results for block in result["content"] if block["type"] == "text")
+    files = [Path(line) for line in re.findall(r"File: (.+)", text)]
+    shown = [block for result in results for block in result["content"] if block["type"] == "image"]
+
+    assert not any(result["isError"] for result in results)
+    assert all(task in text for task in tasks)
+    assert len(set(files)) == len(shown) == len(tasks)
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.size == (1024, 1024)
+
+
+def wish(home: Path, tool: str) -> Json:
+    if tool == "generate":
+        return {"prompt": "a fox"}
+    source = home / "pictures" / "mine.png"
+    source.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (8, 6), "red").save(source)
+    return {"prompt": "as a drawing", "source_image_urls": [str(source)], "aspect_ratio": "1:1"}
+
+
+@asynccontextmanager
+async def tolled(step: Step, *, lets_pass: int = 0) -> AsyncGenerator[tuple[str, Tollgate], None]:
+    gate = Tollgate(step, lets_pass=lets_pass)
+    async with served(gate) as (base_url, _):
+        yield base_url, gate
+
+
+STEP = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+UPLOAD = pytest.mark.parametrize("step", UPLOADS.values(), ids=UPLOADS)
+
+
+@STEP
+async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
+    fox = wish(tmp_path, "generate")
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "generate", fox)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
+@STEP
+async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
+    servers: Nursery, tmp_path: Path, step: Step
+) -> None:
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "generate", wish(tmp_path, "generate"))
+        async with servers.server(tmp_path, base_url) as host:
+            [left] = await recent(host)
+            result = await called(host, "task_status", {"task_id": left["task_id"]})
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
+@pytest.mark.parametrize("again", ["generate", "task_status"])
+async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
+    servers: Nursery, tmp_path: Path, again: str
+) -> None:
+    """The picture lies in its folder already, and nobody has heard of it."""
+    fox = wish(tmp_path, "generate")
+    async with tolled(NOWHERE) as (base_url, gate):
+        async with servers.server(tmp_path, base_url) as host:
+            await host.call("generate", fox)
+            await saved(tmp_path)
+            host.process.kill()
+        [task] = gate.books.tasks()
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, again, fox if again == "generate" else {"task_id": task.id})
+            await check_books(host, gate)
+
+    assert len(gate.books.tasks()) == 1
+    check_pictures(result, tasks=[task.id])
+
+
+@UPLOAD
+async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
+    remix = wish(tmp_path, "remix")
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "remix", remix)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
+@pytest.mark.parametrize("step", list(STEPS.values())[:3], ids=list(STEPS)[:3])
+async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
+    servers: Nursery, tmp_path: Path, step: Step
+) -> None:
+    """Its Idempotency-Key stands for one body, with the address of the first upload in it."""
+    remix = wish(tmp_path, "remix")
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "remix", remix)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+    assert len([seen for seen in gate.requests if seen.method == "PUT"]) == 1
+
+
+@UPLOAD
+async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Nursery, tmp_path: Path, step: Step) -> None:
+    """There is nothing to look at, and only the call itself knows its source images."""
+    remix = wish(tmp_path, "remix")
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        async with servers.server(tmp_path, base_url) as host:
+            [left] = await recent(host)
+            status = await called(host, "task_status", {"task_id": left["task_id"]})
+            said = status["content"][0]["text"]
+            assert gate.books.tasks() == []
+            result = await called(host, "remix", remix)
+            await check_books(host, gate)
+
+    assert status["isError"]
+    assert "was not sent" in said
+    assert "Nothing was charged" in said
+    assert "Send the same call" in said
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
+@pytest.mark.parametrize("lets_pass", [0, 1, 2])
+@STEP
+async def test_three_pictures_after_a_kill_are_three_tasks(
+    servers: Nursery, tmp_path: Path, step: Step, lets_pass: int
+) -> None:
+    """Also when the kill comes between the first and the second, or the second and the third."""
+    foxes = {**wish(tmp_path, "generate"), "count": 3}
+    async with tolled(step, lets_pass=lets_pass) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "generate", foxes)
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "generate", foxes)
+            await check_books(host, gate)
+
+    tasks = gate.books.tasks()
+    assert len(tasks) == 3
+    check_pictures(result, tasks=[task.id for task in tasks])
+
+
+async def test_a_server_that_the_system_started_loses_nothing_either(tmp_path: Path) -> None:
+    """The whole way: `python -m flux2_mcp`, twice."""
+    fox = wish(tmp_path, "generate")
+    async with tolled(STEPS["answer to the order on its way"]) as (base_url, gate):
+        async with hosted(tmp_path, base_url) as host:
+            await host.call("generate", fox)
+            await gate.holds_one()
+            host.process.kill()
+        gate.open()
+        async with hosted(tmp_path, base_url) as host:
+            result = await called(host, "generate", fox)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
