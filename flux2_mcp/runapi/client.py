@@ -15,6 +15,7 @@ import httpx
 from pydantic import ValidationError
 
 from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
+from flux2_mcp.runapi.gate import Gate, GatedTransport
 from flux2_mcp.runapi.models import (
     Action,
     Balance,
@@ -27,8 +28,9 @@ from flux2_mcp.runapi.models import (
     task_from,
 )
 from flux2_mcp.runapi.origins import origin_of, proxy_for, safe_origin
+from flux2_mcp.runapi.patience import retry_after
 from flux2_mcp.runapi.refusals import error_from
-from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries, retry_after
+from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
 from flux2_mcp.runapi.routes import DialectSetting, Routes
 from flux2_mcp.runapi.uploads import put_to_storage, ticket_request
 
@@ -36,6 +38,7 @@ Shape = TypeVar("Shape", bound=Wire)
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """Seconds for one try."""
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)
@@ -61,16 +64,21 @@ class Connection:
         self.origin = safe_origin(base_url)
         self.routes = Routes(dialect)
         self.storage = transport
+        self._sleep = sleep
+        self._gates: dict[str, Gate] = {}
         self.http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Accept": "application/json", "User-Agent": user_agent},
-            # The client reads proxies from the environment only without a transport of ours.
-            transport=RetryingTransport(transport or httpx.AsyncHTTPTransport(proxy=proxy_for(base_url)), sleep=sleep),
+            transport=RetryingTransport(GatedTransport(transport or _network(base_url)), sleep=sleep),
             # One key's session is no business of another's.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=TIMEOUT,
             follow_redirects=False,
         )
+
+    def gate(self, key: str) -> Gate:
+        """What all requests with this key pass: RunAPI's limits are per key."""
+        return self._gates.setdefault(key, Gate(sleep=self._sleep))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -80,14 +88,20 @@ class Connection:
 class RunAPI:
     """RunAPI with one key. The key goes to the configured origin only."""
 
-    def __init__(self, connection: Connection, key: str) -> None:
+    def __init__(self, connection: Connection, key: str, *, gate: Gate | None = None) -> None:
         self.connection = connection
         self._key = key
+        self._gate = gate or connection.gate(key)
 
     @property
     def has_key(self) -> bool:
         """Whether this can ask for more than what is public."""
         return bool(self._key)
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether RunAPI has asked this key to slow down."""
+        return self._gate.is_closed
 
     async def create(self, action: Action, body: Mapping[str, object], *, idempotency_key: str) -> Task:
         """Make a task, or find the one that this Idempotency-Key has made already.
@@ -191,7 +205,12 @@ class RunAPI:
     ) -> httpx.Request:
         allowed = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         return self.connection.http.build_request(
-            method, path, json=json, params=params, headers={**allowed, **headers}, extensions={"waits": waits}
+            method,
+            path,
+            json=json,
+            params=params,
+            headers={**allowed, **headers},
+            extensions={"waits": waits, "gate": self._gate},
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
@@ -282,3 +301,8 @@ def _no_answer(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.ConnectError):
         return "RunAPI could not be reached: no connection."
     return f"The connection to RunAPI broke ({type(error).__name__})."
+
+
+def _network(base_url: str) -> httpx.AsyncBaseTransport:
+    # The client reads proxies from the environment only without a transport of ours.
+    return httpx.AsyncHTTPTransport(proxy=proxy_for(base_url), limits=LIMITS)

@@ -26,7 +26,7 @@ from flux2_mcp.errors import (
     Unavailable,
 )
 from flux2_mcp.runapi.models import message_in
-from flux2_mcp.runapi.retries import retry_after
+from flux2_mcp.runapi.patience import retry_after
 
 LONGEST_MESSAGE = 400
 """Characters of RunAPI's own words that are passed on."""

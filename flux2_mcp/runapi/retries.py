@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import anyio
 import httpx
 
-LONGEST_WAIT = 30.0
-"""Seconds; a longer Retry-After is cut to this, because somebody is waiting for the answer."""
+from flux2_mcp.runapi.gate import is_gated
+from flux2_mcp.runapi.patience import retry_after
 
 TRANSIENT = frozenset(
     {
@@ -36,21 +34,6 @@ def backoff(first: float = 0.5, retries: int = 2) -> Iterator[float]:
 def no_retries() -> Iterator[float]:
     """For requests whose caller has a schedule of its own."""
     return iter(())
-
-
-def retry_after(headers: httpx.Headers, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
-    """Seconds that `Retry-After` asks for, as a number or a date, between 0 and `LONGEST_WAIT`."""
-    asked = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(asked)
-        except (ValueError, OverflowError):
-            return None
-        # A date without a zone is in UTC: RFC 9110, 5.6.7.
-        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now().timestamp()
-    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None  # noqa: PLR0124 "nan" is a float too
 
 
 class RetryingTransport(httpx.AsyncBaseTransport):
@@ -89,6 +72,8 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                     request.extensions["in_doubt"] = True
                 if response.status_code not in TRANSIENT or (wait := next(waits, None)) is None:
                     return response
+                if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and is_gated(request):
+                    continue  # it is the gate that waits, for this request and all others of the key
                 asked = retry_after(response.headers) or 0.0
             await self._sleep(max(wait, asked))
 

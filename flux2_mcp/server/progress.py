@@ -11,20 +11,20 @@ from mcp.server.mcpserver import Context
 
 from flux2_mcp.server.wiring import Wiring
 from flux2_mcp.server.wording import title_of
-from flux2_mcp.studio import Piece, Report
+from flux2_mcp.studio import Piece, Report, Studio
 
 AT_LEAST_EVERY = 3.0
 """Seconds."""
 
 
 @asynccontextmanager
-async def progress(ctx: Context[Wiring]) -> AsyncGenerator[Report, None]:
+async def progress(ctx: Context[Wiring], studio: Studio) -> AsyncGenerator[Report, None]:
     """Report to the client for as long as the call lasts; yields where to tell what is new.
 
     Without a token of the client's, nothing is sent: the SDK sees to that. Notifications go out in a task of their
     own, because a client that stops reading must not stop the looking.
     """
-    line = _Line(ctx)
+    line = _Line(ctx, studio)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(line.keep_moving)
@@ -36,8 +36,9 @@ async def progress(ctx: Context[Wiring]) -> AsyncGenerator[Report, None]:
 
 
 class _Line:
-    def __init__(self, ctx: Context[Wiring]) -> None:
+    def __init__(self, ctx: Context[Wiring], studio: Studio) -> None:
         self._ctx = ctx
+        self._studio = studio
         self._began = anyio.current_time()
         self._last = -1.0
         self._pieces: Sequence[Piece] = ()
@@ -55,8 +56,13 @@ class _Line:
             elapsed = anyio.current_time() - self._began
             # The protocol wants every value above the one before, also for two looks in the same instant.
             self._last = max(round(elapsed, 2), round(self._last + 0.01, 2))
-            message = f"{words_for(self._pieces)}, {elapsed:.0f} s"
+            message = f"{self._words()}, {elapsed:.0f} s"
             await self._ctx.report_progress(self._last, self._total(), message)
+
+    def _words(self) -> str:
+        if self._studio.runapi.is_throttled and any(not piece.is_over for piece in self._pieces):
+            return f"{words_for(self._pieces)}; RunAPI limits the pace, so requests wait their turn"
+        return words_for(self._pieces)
 
     def _total(self) -> float | None:
         """How long it usually takes, as long as that is ahead."""

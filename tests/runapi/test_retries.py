@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from flux2_mcp.errors import NotFound, RunApiError, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.client import RunAPI
 from flux2_mcp.runapi.models import Task
-from flux2_mcp.runapi.retries import LONGEST_WAIT, backoff, retry_after
+from flux2_mcp.runapi.patience import LONGEST_WAIT, retry_after
+from flux2_mcp.runapi.retries import backoff
 from flux2_mcp.simulator import Fault
 from tests.runapi.network import FOX, Answer, Answers, Naps, breaks, breaks_in_the_middle, runapi, says, simulated
 
@@ -218,7 +219,8 @@ async def test_runapi_may_ask_for_a_longer_wait(status: int) -> None:
         await runapi(line, naps=naps).balance()
 
         assert len(naps.seconds) == 1
-        assert least <= naps.seconds[0] <= most
+        # After a 429 it is the gate that waits, and its clock has ticked meanwhile.
+        assert least - 0.1 <= naps.seconds[0] <= most
 
 
 def test_each_wait_is_twice_the_last_and_up_to_a_quarter_shorter() -> None:
