@@ -26,9 +26,7 @@ WINDOW = 1.0
 """Seconds over which the admitted requests are counted when one is refused."""
 CAUTION = 0.95
 """The share of the pace that was admitted, which is used afterwards."""
-CLOSED_FOR = 1.0
-"""Seconds to send nothing after a 429 that does not say how long."""
-CLOSED_AT_LEAST = 0.4
+CLOSED_AT_LEAST = 0.5
 """Seconds to send nothing after a 429, whatever it says."""
 FORGIVEN_AFTER = 10.0
 """Seconds without a 429 after which the pace is raised by a tenth, and then every second."""
@@ -77,8 +75,7 @@ class Gate:
         if now >= self._closed_until:
             admitted = sum(1 for moment in self._admitted if now - moment <= WINDOW)
             self._pace = max(1.0, CAUTION * min(admitted, self._pace or admitted))
-        closed_for = CLOSED_FOR if asked is None else max(asked, CLOSED_AT_LEAST)
-        self._closed_until = max(self._closed_until, now + closed_for)
+        self._closed_until = max(self._closed_until, now + max(asked or 0.0, CLOSED_AT_LEAST))
         self._next = self._raised_at = self._closed_until
 
     def _wait(self) -> float:
