@@ -10,6 +10,7 @@ from mcp import MCPError
 from mcp.client import Client
 from mcp.client.client import ConnectMode
 
+from flux2_mcp import tasks
 from flux2_mcp.simulator import Script
 from tests.wires import Gate, creates, fetches, looks
 from tests.world import World, text_of, world
@@ -91,6 +92,31 @@ async def test_a_cancelled_call_makes_no_further_status_request(
 
     assert len(here.looks) == seen
     assert len(here.paid) == 1
+
+
+async def test_the_answer_to_an_order_is_written_down_though_its_call_is_gone(tmp_path: Path, era: ConnectMode) -> None:
+    """Nobody has to ask again for RunAPI's id to be known."""
+    here = gated_world(tmp_path, era, creates, after=True)
+    async with here.client() as client:
+        await cancelled_call(client, gate_of(here))
+        gate_of(here).open()
+        with anyio.fail_after(5):
+            while not (order := (await here.orders())[0]).task_id:
+                await anyio.wait_all_tasks_blocked()
+
+    assert order.task_id == here.paid[0].id
+    assert len(here.creates) == 1
+
+
+async def test_nobody_looks_at_a_task_that_no_call_waits_for(tmp_path: Path) -> None:
+    """Not even what looks, two seconds after the start, for pictures that were left open."""
+    here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True), pauses=tasks.pauses)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+        await anyio.sleep(2.3)
+
+    assert len(here.paid) == 1
+    assert not here.looks
 
 
 async def test_a_cancelled_call_is_found_again_after_a_restart(tmp_path: Path, era: ConnectMode) -> None:

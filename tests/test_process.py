@@ -168,7 +168,7 @@ async def test_a_cancelled_call_is_not_answered_and_looks_no_more(tmp_path: Path
         await host.send(cancelled)
         await host.answer(await host.request("tools/list", {}))
         seen = len(runapi.requests)
-        await anyio.sleep(1.5)  # the next look would have come after 1.25 s
+        await anyio.sleep(1.5)  # the next look would have come by now
         await host.hang_up()
         await host.ending(within=1)
 

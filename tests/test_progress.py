@@ -59,12 +59,13 @@ async def test_progress_comes_at_least_every_3_s_while_nothing_is_looked_at(tmp_
     here = small_world(tmp_path, "auto", FOREVER)
     here.pauses = every(60.0)
     async with here.client() as client:
+        await client.call_tool("task_status", {"task_id": ""})  # what is imported at first use is there
         began = anyio.current_time()
         heard, _ = await listened(client, wait_seconds=3.9)
-        ended = anyio.current_time()
 
-    moments = [began, *heard.times, ended]
-    assert max(after - before for before, after in pairwise(moments)) < 3.4
+    moments = [moment - began for moment in heard.times]
+    assert moments[0] < 1
+    assert any(2.9 < moment < 3.7 for moment in moments)
     assert not here.looks
 
 
