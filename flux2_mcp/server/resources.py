@@ -16,6 +16,7 @@ from mcp_types import (
 )
 
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
+from flux2_mcp.errors import NoSuchTask
 from flux2_mcp.runapi.models import Action
 from flux2_mcp.server import books, prompts
 from flux2_mcp.server.wiring import Wiring, current_studio
@@ -106,9 +107,9 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
         description="A finished picture as RunAPI made it, byte for byte; index counts from 0.",
         mime_type="image/png",
     )
-    async def picture(task_id: str, index: int, ctx: Context[Wiring]) -> bytes:
+    async def picture(task_id: str, index: str, ctx: Context[Wiring]) -> bytes:
         studio = await current_studio(ctx)
-        return (await studio.picture(task_id, index)).data
+        return (await studio.picture(task_id, _number(index))).data
 
     @server.completion()
     async def complete(
@@ -122,6 +123,15 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
         page = await wiring.history.recent(await wiring.owner(), limit=MOST_COMPLETIONS)
         ids = [order.task_id or order.id for order in page.orders]
         return Completion(values=[id for id in ids if id.startswith(argument.value)])
+
+
+def _number(index: str) -> int:
+    # Declared as a number, the SDK would take anything else for a crash of ours.
+    try:
+        return int(index)
+    except ValueError:
+        msg = f"{index[:40]!r} is not the number of a picture. Pictures are counted from 0."
+        raise NoSuchTask(msg) from None
 
 
 def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:

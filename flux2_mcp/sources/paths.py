@@ -85,8 +85,9 @@ def path_in(text: str, *, home: Path, windows: bool = WINDOWS) -> Path:
 
 def lies_outside(text: str, *, home: Path, roots: Sequence[Path], windows: bool = WINDOWS) -> bool:
     """Whether this is the path or file: URL of something outside the roots. Only as written: looks at no disk."""
+    text = text.strip()
     try:
-        written = path_in_url(text, windows=windows) if text.startswith("file:") else text
+        written = path_in_url(text, windows=windows) if text[:5].lower() == "file:" else text
         path = path_in(written, home=home, windows=windows)
     except SourceRefused:
         return False

@@ -103,6 +103,7 @@ async def test_a_picture_to_look_at_again_fits_too(tmp_path: Path, edge: int) ->
 @pytest.mark.parametrize(
     ("data", "media_type", "ending"),
     [(PNG, "image/png", ".png"), (JPEG, "image/jpeg", ".jpg"), (WEBP, "image/webp", ".webp")],
+    ids=["PNG", "JPEG", "WebP"],
 )
 async def test_every_type_that_is_named_is_that_of_the_bytes(
     tmp_path: Path, data: bytes, media_type: str, ending: str, era: ConnectMode
