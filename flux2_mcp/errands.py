@@ -87,11 +87,15 @@ class Errands:
 @asynccontextmanager
 async def errands() -> AsyncGenerator[Errands, None]:
     """Errands for as long as the process lives; at its end they get half a second to finish."""
-    async with anyio.create_task_group() as group:
-        open_errands = Errands(group)
-        try:
-            yield open_errands
-        finally:
-            with anyio.move_on_after(LAST_CALL, shield=True):
-                await open_errands.all_done()
-            group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            open_errands = Errands(group)
+            try:
+                yield open_errands
+            finally:
+                with anyio.move_on_after(LAST_CALL, shield=True):
+                    await open_errands.all_done()
+                group.cancel_scope.cancel()
+    except ExceptionGroup as wrapped:
+        # An errand raises to those who wait for it; what comes here is the caller's own, and must arrive as itself.
+        raise wrapped.exceptions[0] from wrapped

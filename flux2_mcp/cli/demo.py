@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,9 +20,9 @@ from mcp.client import Client
 from mcp.client.stdio import stdio_client
 from mcp_types import CallToolResult, Implementation, TextContent
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flux2_mcp import __version__
+from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
 from flux2_mcp.simulator import Script, Simulator
 
 PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
@@ -35,13 +33,10 @@ SECONDS = 6.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `demo` takes."""
     parser.add_argument("prompt", nargs="?", default=PROMPT, help=f'what the picture shows (default: "{PROMPT}")')
-    parser.add_argument("--model", default="flux-2-pro", help="flux-2-pro, flux-2-flex or flux-2-max")
-    parser.add_argument("--aspect-ratio", default="", metavar="RATIO", help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3")
-    parser.add_argument("--resolution", default="", help="1k or 2k")
-    parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8")
+    add_picture_arguments(parser)
     parser.add_argument("--remix", nargs="+", metavar="FILE", help="remix these pictures instead")
     parser.add_argument(
-        "--output", type=_absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"
+        "--output", type=absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"
     )
     parser.set_defaults(run=run)
 
@@ -85,28 +80,16 @@ def _call(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     arguments |= {"output_resolution": options.resolution} if options.resolution else {}
     if not options.remix:
         return "generate", arguments
-    return "remix", {**arguments, "source_image_urls": [_source(each) for each in options.remix]}
-
-
-def _source(given: str) -> str:
-    return given if re.match(r"[a-z0-9]{2,}:", given) else _absolute(given)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return "remix", {**arguments, "source_image_urls": [source(each) for each in options.remix]}
 
 
 async def _called(client: Client, tool: str, arguments: dict[str, Any], console: Console) -> CallToolResult:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=console.is_terminal) as bar:
-        line = bar.add_task("Starting", total=SECONDS)
+    with live_bar(console) as moved:
 
-        async def moved(progress: float, total: float | None, message: str | None) -> None:
-            bar.update(line, completed=min(progress, SECONDS), total=total or SECONDS, description=message or "")
-            if not console.is_terminal:
-                console.print(message, highlight=False, markup=False)
+        async def heard(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001 the bar has a clock
+            moved(message or "", total or SECONDS)
 
-        return await client.call_tool(tool, arguments, progress_callback=moved)
+        return await client.call_tool(tool, arguments, progress_callback=heard)
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ StatusFilter = Annotated[Text, Field(description="Only these: running, completed
 Words = Annotated[Text, Field(description="Only those whose prompt has all these words.")]
 Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
 
-_STATES: dict[str, tuple[State, ...]] = {
+STATES: dict[str, tuple[State, ...]] = {
     "": get_args(State),
     "running": ("intended", "accepted", "unknown"),
     "completed": ("completed",),
@@ -125,7 +125,7 @@ async def recent_tasks(
     studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
 ) -> Entries:
     """List the pictures that were asked for through this server, newest first; free."""
-    if (states := _STATES.get(status.strip().lower())) is None:
+    if (states := STATES.get(status.strip().lower())) is None:
         msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
         raise RequestRefused(msg)
     return await entries(studio, limit=limit, states=states, text=text, cursor=cursor)
@@ -153,7 +153,7 @@ def money(account: Account) -> Money:
 def _entry(order: Order) -> Entry:
     return Entry(
         task_id=order.task_id or order.id,
-        status="running" if order.state in _STATES["running"] else order.state,
+        status="running" if order.state in STATES["running"] else order.state,
         model=order.model,
         prompt=order.prompt,
         asked_at=order.created_at,

@@ -1,0 +1,21 @@
+"""flux2-mcp generate: a picture from words, without a host."""
+
+from __future__ import annotations
+
+import argparse
+
+from flux2_mcp.cli import making
+
+EXAMPLE = 'flux2-mcp generate "a red fox in fresh snow, 85 mm, soft dawn light" --aspect-ratio 3:2'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `generate` takes."""
+    parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
+    making.add_arguments(parser, example=EXAMPLE)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the picture; what the exit codes mean stands in --help."""
+    return making.make(making.request_of(options), options)

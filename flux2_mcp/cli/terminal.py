@@ -1,0 +1,74 @@
+"""What commands that make pictures share: their arguments, and a bar that moves while one is being made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.progress_bar import ProgressBar
+from rich.prompt import Confirm
+
+Moved = Callable[[str, float | None], None]
+"""Takes what is being done now, and how many seconds it all usually takes, where that is known."""
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every command takes that makes pictures."""
+    parser.add_argument("--model", default="flux-2-pro", help="flux-2-pro (default), flux-2-flex or flux-2-max")
+    parser.add_argument("--aspect-ratio", default="", metavar="RATIO", help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3")
+    parser.add_argument("--resolution", default="", help="1k (default) or 2k, which costs more")
+    parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8; each is paid for")
+
+
+def source(given: str) -> str:
+    """A source image as our tools take it: a URL as it is, a file by its absolute path."""
+    return given if re.match(r"[A-Za-z0-9]{2,}:", given) else absolute(given)
+
+
+def absolute(path: str) -> str:
+    """In a terminal a relative path starts where the person is. A last "/" says that it is a folder, and stays."""
+    place = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 Path.absolute() keeps ".."
+    return place + os.sep if path.endswith(("/", os.sep)) else place
+
+
+@contextmanager
+def live_bar(console: Console) -> Generator[Moved]:
+    """One line that moves; where nobody can see it move, a line of text for everything new."""
+    columns = (TextColumn("{task.description}", markup=False), _TimeBar(), TimeElapsedColumn())
+    told = ""
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        line = bar.add_task("Starting", total=None)
+
+        def moved(words: str, expected: float | None) -> None:
+            nonlocal told
+            bar.update(line, description=words, total=expected)
+            if words != told and not console.is_terminal:
+                console.print(words, highlight=False, markup=False, soft_wrap=True)
+            told = words
+
+        yield moved
+
+
+def agreed(question: str) -> bool | None:
+    """The person's answer; None when there is nobody to ask."""
+    if not sys.stdin.isatty():
+        return None
+    return Confirm.ask(question, console=Console(stderr=True), default=False)
+
+
+class _TimeBar(BarColumn):
+    """Fills as time passes; pulses when nobody knows how long it takes, and when it takes longer."""
+
+    def render(self, task: Task) -> ProgressBar:
+        elapsed, expected = task.elapsed or 0.0, task.total
+        known = expected is not None and elapsed < expected
+        return ProgressBar(
+            total=expected, completed=elapsed, width=self.bar_width, pulse=not known, animation_time=task.get_time()
+        )

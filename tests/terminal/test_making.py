@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from PIL import Image
+
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.processes import environment, finished, served
+from tests.terminal.conftest import Command
+
+CLI = ("-m", "flux2_mcp")
+
+
+def only(folder: Path) -> Path:
+    [picture] = folder.iterdir()
+    return picture
+
+
+async def test_generate_ends_with_the_path_and_the_cost(tmp_path: Path) -> None:
+    async with served() as (base_url, runapi):
+        ended = await finished(
+            tmp_path, *CLI, "generate", "a red fox", "--aspect-ratio", "16:9", RUNAPI_BASE_URL=base_url
+        )
+
+    assert ended.returncode == 0, ended.stderr.decode()
+    path, facts = ended.stdout.decode().splitlines()
+    assert Path(path) == only(tmp_path / "pictures")
+    assert facts.startswith("cost: $0.05 · flux-2-pro-text-to-image · ")
+    assert facts.endswith(f"task {runapi.books.paid_tasks()[0].id}")
+    assert "is painting" in ended.stderr.decode()
+
+
+async def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
+    async with served() as (base_url, _):
+        ended = await finished(tmp_path, *CLI, "generate", "a fox", "--count", "2", "--json", RUNAPI_BASE_URL=base_url)
+
+    document: dict[str, Any] = json.loads(ended.stdout)
+    assert ended.returncode == 0
+    assert document["outcome"] == "done"
+    assert document["cost_usd"] == 0.10
+    files = {Path(image["path"]) for picture in document["pictures"] for image in picture["images"]}
+    assert files == set((tmp_path / "pictures").iterdir())
+
+
+async def test_remix_takes_files_and_saves_where_it_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths start where the person is; and what they name may be used, though no model could name it."""
+    sources, elsewhere = tmp_path / "sources", tmp_path / "elsewhere"
+    sources.mkdir()
+    Image.new("RGB", (64, 64), "red").save(sources / "red.png")
+    monkeypatch.chdir(sources)
+    home = str(tmp_path / "home")
+    async with served() as (base_url, runapi):
+        ended = await command(
+            "remix", "make it blue", "red.png", "--save-to", "../elsewhere/blue.png", base_url=base_url, HOME=home
+        )
+
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[0] == str(elsewhere / "blue.png")
+    assert (elsewhere / "blue.png").exists()
+    [task] = runapi.books.paid_tasks()
+    assert task.action == "remix_image"
+
+
+async def test_a_prompt_can_come_from_stdin(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"scene": "a fox"}\n'))
+    async with served() as (base_url, runapi):
+        ended = await command("generate", "-", base_url=base_url)
+
+    assert ended.code == 0, ended.err
+    assert runapi.books.paid_tasks()[0].prompt == '{"scene": "a fox"}'
+
+
+async def test_what_fails_at_runapi_ends_with_1(command: Command) -> None:
+    async with served(Simulator(Script(looks_until_done=1, failure_rate=1.0))) as (base_url, _):
+        ended = await command("generate", "a fox", "--json", base_url=base_url)
+
+    document: dict[str, Any] = json.loads(ended.out)
+    assert ended.code == 1
+    assert document["outcome"] == "failed"
+    assert "RunAPI could not make the picture" in document["pictures"][0]["error"]
+
+
+async def test_a_picture_that_cannot_be_saved_ends_with_1_and_its_address(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "pictures").write_text("in the way", encoding="utf-8")
+    async with served() as (base_url, _):
+        ended = await command("generate", "a fox", base_url=base_url)
+
+    assert ended.code == 1
+    assert ended.out.startswith(f"{base_url}/generated/")
+    assert "cost: $0.05" in ended.out
+    assert "flux2-mcp: " in ended.err
+
+
+async def test_a_rejected_key_ends_with_2(command: Command) -> None:
+    script = Script(looks_until_done=1, keys={"runapi_other": 1000})
+    async with served(Simulator(script)) as (base_url, _):
+        ended = await command("generate", "a fox", base_url=base_url)
+
+    assert ended.code == 2
+    assert "RUNAPI_API_KEY" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        (["a fox", "--aspect-ratio", "21:9"], {}, "cannot make '21:9'"),
+        (["a fox", "--count", "9"], {}, "--count is 1 to 8"),
+        (["a fox", "--max-cost", "0.01"], {}, "more than the $0.01"),
+        (["a fox"], {"RUNAPI_API_KEY": ""}, "There is no RunAPI key yet"),
+        (["a fox"], {"FLUX2_PREVIEW": "huge"}, "FLUX2_PREVIEW"),
+        (["a fox"], {"FLUX2_CONFIRM_OVER": "0.01"}, "nobody to ask. Nothing was charged. Add --yes"),
+    ],
+    ids=["ratio", "count", "max cost", "no key", "setting", "consent"],
+)
+async def test_what_is_refused_ends_with_2_and_orders_nothing(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    environ: dict[str, str],
+    words: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    async with served() as (base_url, runapi):
+        ended = await command("generate", *arguments, "--json", base_url=base_url, **environ)
+
+    document: dict[str, Any] = json.loads(ended.out)
+    assert ended.code == 2
+    assert document["outcome"] == "refused"
+    assert words in document["error"]
+    assert not runapi.books.tasks()
+
+
+@pytest.mark.parametrize("option", [["--wait", "601"], ["--wait", "soon"], ["--max-cost", "nan"]])
+async def test_a_number_that_cannot_be_is_a_usage_error(command: Command, option: list[str]) -> None:
+    ended = await command("generate", "a fox", *option)
+
+    assert ended.code == 2
+    assert f"argument {option[0]}: " in ended.err
+
+
+async def test_yes_is_an_answer_to_the_question_about_the_price(command: Command) -> None:
+    async with served() as (base_url, _):
+        ended = await command("generate", "a fox", "--yes", base_url=base_url, FLUX2_CONFIRM_OVER="0.01")
+
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 2)])
+async def test_a_person_is_asked_about_the_price(
+    command: Command, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+) -> None:
+    monkeypatch.setattr("sys.stdin", Keyboard(typed))
+    async with served() as (base_url, runapi):
+        ended = await command("generate", "a fox", base_url=base_url, FLUX2_CONFIRM_OVER="0.01")
+
+    assert ended.code == code
+    assert "Order for $0.05?" in ended.err
+    assert len(runapi.books.tasks()) == (code == 0)
+
+
+class Keyboard(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Command, tmp_path: Path) -> None:
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        ended = await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        [task] = runapi.books.paid_tasks()
+        task.looks = 2
+        recovered = await command("recover", base_url=base_url)
+
+    assert ended.code == 5
+    assert ended.out == ""
+    assert f"RunAPI has the order: task {task.id}. Run `flux2-mcp recover`" in ended.err
+    assert str(only(tmp_path / "pictures")) in recovered.out
+
+
+async def test_recover_without_a_key_says_so(command: Command) -> None:
+    ended = await command("recover", RUNAPI_API_KEY="")
+
+    assert ended.code == 2
+    assert ended.err.startswith("flux2-mcp: There is no RunAPI key yet.")
+
+
+async def test_ctrl_c_says_how_to_get_the_picture_later(tmp_path: Path) -> None:
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        code, out, err = await interrupted(tmp_path, base_url, runapi, "--json")
+
+    document: dict[str, Any] = json.loads(out)
+    [task] = runapi.books.paid_tasks()
+    assert code == 5
+    assert "Traceback" not in err
+    assert document["outcome"] == "running"
+    assert document["completed"] is False
+    assert document["pictures"][0]["task_id"] == task.id
+    assert f"task {task.id}. Run `flux2-mcp recover`" in document["next_step"]
+
+
+async def test_the_same_command_takes_up_what_ctrl_c_left(command: Command, tmp_path: Path) -> None:
+    """Ctrl-C while the order is on its way: nobody knows of its task, and it is paid once all the same."""
+    runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    runapi.faults.append(Fault(on="create", after=True, hang=30))
+    async with served(runapi) as (base_url, _):
+        code, out, err = await interrupted(tmp_path, base_url, runapi)
+        again = await command("generate", "a fox", base_url=base_url)
+
+    assert code == 5
+    assert out == ""
+    assert "Run the same command again, without --repeat" in err
+    assert "Traceback" not in err
+    assert again.code == 0, again.err
+    assert len(runapi.books.paid_tasks()) == 1
+
+
+async def interrupted(home: Path, base_url: str, runapi: Simulator, *more: str) -> tuple[int, str, str]:
+    """A `generate` that gets Ctrl-C once its task was made: exit code, stdout and stderr."""
+    command = [sys.executable, *CLI, "generate", "a fox", *more]
+    out, err = home / "stdout.txt", home / "stderr.txt"
+    with anyio.fail_after(20), out.open("wb") as stdout, err.open("wb") as stderr:
+        env = environment(home, base_url)
+        async with await anyio.open_process(command, env=env, stdout=stdout, stderr=stderr) as process:
+            while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+                await anyio.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            code = await process.wait()
+    return code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["generate", "remix", "history"])
+async def test_the_help_has_an_example_and_the_exit_codes(command: Command, name: str) -> None:
+    ended = await command(name, "--help")
+
+    assert ended.code == 0
+    assert f"flux2-mcp {name} " in ended.out.split("example")[1]
+    assert "exit codes:" in ended.out
