@@ -104,14 +104,14 @@ class Host:
         ours = {NAME: entries.pop(NAME), **entries} if NAME in entries else entries
         for name, given in ours.items():
             entry = self._entry(given)
-            if entry and (name == NAME or _runs_us(entry)):
+            if entry and (name == NAME or runs_us(entry)):
                 return entry
         return None
 
     def names_of_ours(self, text: str) -> list[str]:
         """The names of all entries that run flux2-mcp, ours first."""
         entries = {name: self._entry(given) for name, given in self.entries(text).items()}
-        found = [name for name, entry in entries.items() if entry and (name == NAME or _runs_us(entry))]
+        found = [name for name, entry in entries.items() if entry and (name == NAME or runs_us(entry))]
         return sorted(found, key=lambda name: name != NAME)
 
     def entries(self, text: str) -> dict[str, object]:
@@ -141,7 +141,8 @@ class Host:
         )
 
 
-def _runs_us(entry: Entry) -> bool:
+def runs_us(entry: Entry) -> bool:
+    """Whether this starts flux2-mcp, and not another server under our name."""
     words = (re.split(r"[\\/]", entry.command)[-1], *entry.args)
     return any(re.fullmatch(r"flux2[-_]mcp(\.exe|[@=\[].*)?", PurePath(word).name) for word in words)
 

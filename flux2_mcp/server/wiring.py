@@ -84,12 +84,7 @@ class Wiring:
 
     @cached_property
     def _data_folder(self) -> Path:
-        if given := self.surroundings.settings.data_dir:
-            # A relative folder is taken from the home directory: hosts start servers anywhere.
-            return self.surroundings.home / Path(given).expanduser()
-        from platformdirs import user_data_path
-
-        return user_data_path("flux2-mcp", appauthor=False)
+        return data_folder(self.surroundings.settings, home=self.surroundings.home)
 
     @cached_property
     def deliveries(self) -> Deliveries:
@@ -199,6 +194,16 @@ class Wiring:
         folder = default_folder(settings.output_dir, home=home)
         roots = checked_roots(home, folder, settings.input_roots)
         return Places(home, folder, roots, saves=settings.save == "on", in_container=in_container())
+
+
+def data_folder(settings: Settings, *, home: Path) -> Path:
+    """Where the history lies."""
+    if given := settings.data_dir:
+        # A relative folder is taken from the home directory: hosts start servers anywhere.
+        return home / Path(given).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("flux2-mcp", appauthor=False)
 
 
 def _owner_at(base_url: str) -> str:
