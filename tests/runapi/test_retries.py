@@ -31,12 +31,19 @@ async def create(api: RunAPI) -> Task:
 
 @pytest.mark.parametrize("status", PASSING)
 async def test_a_passing_failure_is_sent_again_with_the_same_key(status: int) -> None:
-    line, naps = Answers(says(status), says(status), MADE), Naps()
-    task = await create(runapi(line, naps=naps))
+    line = Answers(says(status), says(status), MADE)
+    task = await create(runapi(line))
 
     assert task.id == "t-1"
     assert [request.headers["idempotency-key"] for request in line.requests] == ["k-1"] * 3
     assert len({request.content for request in line.requests}) == 1
+
+
+async def test_each_retry_waits_longer() -> None:
+    """Not after a 429: then the gate decides, which knows what else is asked with this key."""
+    naps = Naps()
+    await create(runapi(Answers(says(503), says(503), MADE), naps=naps))
+
     assert 0.375 <= naps.seconds[0] <= 0.5
     assert 0.75 <= naps.seconds[1] <= 1.0
 
