@@ -10,22 +10,12 @@ from pydantic import BaseModel, Field
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit, RequestRefused
 from flux2_mcp.history import Order, State
-from flux2_mcp.server.arguments import (
-    AnyStudio,
-    Count,
-    Model,
-    MostCost,
-    OptionalPrompt,
-    OptionalSources,
-    RemixRatio,
-    Resolution,
-    Text,
-)
-from flux2_mcp.studio import Account, Studio
+from flux2_mcp.server.arguments import AnyStudio, Dollars, Number, Seconds, Text
+from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
-Limit = Annotated[int, Field(ge=1, le=50, description="How many.")]
-StatusFilter = Annotated[Text, Field(description="Only these: running, completed or failed.")]
-Words = Annotated[Text, Field(description="Only those whose prompt has all these words.")]
+Limit = Annotated[int, Field(ge=1, le=50)]
+StatusFilter = Annotated[Text, Field(description="running, completed or failed.")]
+Words = Annotated[Text, Field(description="Words of the prompt.")]
 Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
 
 STATES: dict[str, tuple[State, ...]] = {
@@ -62,17 +52,17 @@ class Entries(BaseModel):
 class Money(BaseModel):
     """An account and its limits, in US dollars."""
 
-    balance_usd: float | None = Field(default=None, description="null: no key, or RunAPI did not say.")
-    spent_today_usd: float = Field(description="Spent and reserved through this server since midnight UTC.")
-    left_today_usd: float | None = Field(default=None, description="null: no daily budget is set.")
+    balance_usd: float | None = None
+    spent_today_usd: float
+    left_today_usd: float | None = None
     max_cost_per_call_usd: float | None = None
 
 
 class Estimate(Money):
     """What a call would cost, and what it would be paid from."""
 
-    cost_usd: float | None = Field(description="For the whole call; null: nobody states a price.")
-    cost_usd_each: float | None
+    cost_usd: float | None = None
+    cost_usd_each: float | None = None
     pictures: int
     model: str
     price_source: str
@@ -83,15 +73,22 @@ class Estimate(Money):
 
 async def estimate_cost(
     studio: AnyStudio,
-    prompt: OptionalPrompt = "",
-    source_image_urls: OptionalSources = None,
-    model: Model = "flux-2-pro",
-    aspect_ratio: RemixRatio = "",
-    output_resolution: Resolution = "",
-    count: Count = 1,
-    max_cost_usd: MostCost = None,
+    prompt: Text = "",
+    source_image_urls: list[str] | None = None,
+    model: Text = "flux-2-pro",
+    aspect_ratio: Text = "",
+    output_resolution: Text = "",
+    count: Number = 1,
+    enable_safety_checker: bool | None = None,  # noqa: FBT001
+    callback_url: Text = "",
+    save_to: Text = "",  # noqa: ARG001 what changes no price is taken all the same
+    wait_seconds: Seconds = DEFAULT_WAIT,  # noqa: ARG001
+    max_cost_usd: Dollars = None,
+    repeat: bool = False,  # noqa: ARG001, FBT001, FBT002
 ) -> Estimate:
-    """Say what generate or remix would cost with these arguments, and what is left of limits and balance; free."""
+    """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. Without cost_usd,
+    nobody states a price.
+    """  # noqa: D205 one paragraph, written for a model
     request = Request(
         action="remix_image" if source_image_urls else "text_to_image",
         prompt=prompt or "any picture",
@@ -99,6 +96,8 @@ async def estimate_cost(
         source_image_urls=tuple(source_image_urls or ()),
         aspect_ratio=aspect_ratio or None,
         output_resolution=output_resolution or None,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url or None,
     )
     quote = await studio.estimate(request, count=count)
     account = await studio.account()
@@ -124,7 +123,7 @@ async def estimate_cost(
 async def recent_tasks(
     studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
 ) -> Entries:
-    """List the pictures that were asked for through this server, newest first; free."""
+    """List the pictures that were ordered through this server, newest first; free."""
     if (states := STATES.get(status.strip().lower())) is None:
         msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
         raise RequestRefused(msg)

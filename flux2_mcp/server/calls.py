@@ -7,6 +7,7 @@ declares the same media type for everything that a template gives.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -22,7 +23,14 @@ from mcp.server.mcpserver.exceptions import (
 )
 from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, ToolAnnotations
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
 from pydantic import AnyUrl, ValidationError
 
 from flux2_mcp.errors import Flux2Error, NoSuchTask
@@ -41,7 +49,10 @@ class CarefulTool(Tool):
     def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> CarefulTool:
         """Make the tool; its description is the function's docstring."""
         tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
-        return cast("CarefulTool", tool.model_copy(update={"parameters": _plain_schema(tool.parameters)}))
+        if tool.fn_metadata.output_schema is not None:
+            tool.fn_metadata.output_schema = _plain(tool.fn_metadata.output_schema)
+        parameters = {**_plain(tool.parameters), "additionalProperties": False}
+        return cast("CarefulTool", tool.model_copy(update={"parameters": parameters}))
 
     async def run(self, arguments: Json, context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 as in the SDK
         """Run the tool.
@@ -54,7 +65,8 @@ class CarefulTool(Tool):
         # Some hosts send null for everything that their model did not fill in.
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
-            return await super().run(given, context, convert_result)
+            result: Any = await super().run(given, context, convert_result)
+            return _as_promised(result) if self.output_schema and convert_result else result
         except UnexpectedToolError as crash:
             if isinstance(foreseen := crash.__cause__, Flux2Error):
                 raise self._failure(str(foreseen)) from foreseen
@@ -138,12 +150,16 @@ def _words(problem: Mapping[str, Any]) -> str:
     return "it is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _plain_schema(schema: Json) -> Json:
-    """The same schema without what tells a model nothing: titles, and the null of an argument that may be left out."""
-    properties: Json = schema["properties"]
-    plain = {name: _plain_property(each) for name, each in properties.items()}
-    kept = {key: value for key, value in schema.items() if key not in {"title", "properties"}}
-    return {**kept, "properties": plain, "additionalProperties": False}
+def _plain(schema: Json) -> Json:
+    """The same schema without what tells a model nothing: titles, and the null of what may be left out."""
+    plain = {key: _plain_part(key, part) for key, part in schema.items() if key != "title"}
+    return {key: part for key, part in plain.items() if key != "description" or "properties" not in schema}
+
+
+def _plain_part(key: str, part: object) -> object:
+    if key in {"properties", "$defs"}:
+        return {name: _plain_property(schema) for name, schema in cast("dict[str, Json]", part).items()}
+    return _plain_property(cast("Json", part)) if key == "items" else part
 
 
 def _plain_property(schema: Json) -> Json:
@@ -152,8 +168,22 @@ def _plain_property(schema: Json) -> Json:
     merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
     if len(real) == 1:
         del merged["anyOf"]
-    empty = merged.get("default", "unset") in (None, "")
-    return {key: value for key, value in merged.items() if key != "title" and not (key == "default" and empty)}
+    if merged.get("default", "unset") in (None, "", []):
+        del merged["default"]
+    return _plain(merged)
+
+
+def _as_promised(result: CallToolResult) -> CallToolResult:
+    """Data without what is not known, as its schema says; the text is the same data, in as few tokens."""
+    data = cast("Json", _known(result.structured_content))
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return result.model_copy(update={"structured_content": data, "content": [TextContent(text=text)]})
+
+
+def _known(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in cast("Json", value).items() if each is not None}
+    return [_known(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def _unindented(text: str) -> str:

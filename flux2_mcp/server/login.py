@@ -18,14 +18,12 @@ from flux2_mcp.server.progress import AT_LEAST_EVERY
 
 def login_tool() -> CarefulTool:
     """The tool; it replaces a key that was saved before."""
-    promises = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True)
+    promises = ToolAnnotations(read_only_hint=False, destructive_hint=True)
     return CarefulTool.of(login, title="Log in to RunAPI", annotations=promises)
 
 
 async def login(ctx: Ctx) -> CallToolResult:
-    """Get a RunAPI key when there is none, or none that works: opens the person's browser, where they allow it, and
-    saves it. Free; waits up to 5 minutes.
-    """  # noqa: D205 one paragraph, written for a model
+    """Get a RunAPI key when none works: opens the person's browser to allow it, up to 5 minutes; free."""
     surroundings = ctx.request_context.lifespan_context.surroundings
     keyring = Keyring(surroundings.settings, surroundings.home, surroundings.transport)
     async with new_login(keyring) as waiting:

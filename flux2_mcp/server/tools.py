@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.resolve import ListRoots, Resolve
@@ -12,18 +12,18 @@ from mcp_types import CallToolResult, ListRootsResult, ToolAnnotations
 from starlette.requests import Request as HttpRequest
 
 from flux2_mcp.catalogue import Request
-from flux2_mcp.runapi.models import Action
 from flux2_mcp.server import books
 from flux2_mcp.server.arguments import (
     DEFAULT_EDGE,
-    AnyAction,
     Callback,
     Count,
     Ctx,
+    Dollars,
     Edge,
     Index,
     Model,
     MostCost,
+    Number,
     Prompt,
     Ratio,
     RemixRatio,
@@ -31,8 +31,10 @@ from flux2_mcp.server.arguments import (
     Resolution,
     Safety,
     SaveTo,
+    Seconds,
     Sources,
     TaskId,
+    Text,
     TheStudio,
     Wait,
 )
@@ -61,8 +63,8 @@ async def generate(
     max_cost_usd: MostCost = None,
     repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
 ) -> CallToolResult:
-    """Make a picture from words. It costs money (see flux2://pricing) and takes 5 to 60 seconds. Returns a preview, the
-    file, the URL, the task id and the cost; or, when time runs out, the task id to go on with.
+    """Make a picture from words. Costs money (flux2://pricing), takes 5 to 60 s. Returns preview, file, URL, cost; or,
+    when time runs out, the task id to go on with.
     """  # noqa: D205 one paragraph, written for a model
     request = Request(
         action="text_to_image",
@@ -90,20 +92,20 @@ async def remix(
     studio: TheStudio,
     listed: Annotated[ListRootsResult, Resolve(client_roots)],
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
-    prompt: Prompt,
+    prompt: Text,
     source_image_urls: Sources,
-    model: Model = "flux-2-pro",
+    model: Text = "flux-2-pro",
     aspect_ratio: RemixRatio = "",
-    output_resolution: Resolution = "",
-    count: Count = 1,
-    enable_safety_checker: Safety = None,
-    callback_url: Callback = "",
-    save_to: SaveTo = "",
-    wait_seconds: Wait = DEFAULT_WAIT,
-    max_cost_usd: MostCost = None,
-    repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
+    output_resolution: Text = "",
+    count: Number = 1,
+    enable_safety_checker: bool | None = None,  # noqa: FBT001
+    callback_url: Text = "",
+    save_to: Text = "",
+    wait_seconds: Seconds = DEFAULT_WAIT,
+    max_cost_usd: Dollars = None,
+    repeat: bool = False,  # noqa: FBT001, FBT002 arguments arrive by name
 ) -> CallToolResult:
-    """Make a picture out of others: edit, restyle, combine. Costs, takes and returns the same as generate."""
+    """Make a picture out of others: edit, restyle, combine. Costs, other arguments and result are as in generate."""
     request = Request(
         action="remix_image",
         prompt=prompt,
@@ -130,16 +132,11 @@ async def remix(
 
 
 async def task_status(
-    ctx: Ctx, studio: TheStudio, task_id: TaskId, action: AnyAction = "", wait_seconds: Wait = DEFAULT_WAIT
+    ctx: Ctx, studio: TheStudio, task_id: TaskId, wait_seconds: Seconds = DEFAULT_WAIT
 ) -> CallToolResult:
-    """Say how a picture is doing, and wait for it; free. Needs only the id, ours or RunAPI's, also of a task that was
-    made elsewhere with the same key. A finished picture is returned as by generate.
-    """  # noqa: D205 one paragraph, written for a model
-    known = action if action in {"text_to_image", "remix_image"} else None
+    """Wait for a picture that was ordered before, here or elsewhere with the same key; free. Returns it as generate."""
     async with progress(ctx, studio) as report:
-        pieces = await studio.status(
-            task_id.strip(), action=cast("Action | None", known), wait=wait_seconds, report=report
-        )
+        pieces = await studio.status(task_id.strip(), wait=wait_seconds, report=report)
         return await _result(ctx, studio, pieces)
 
 
@@ -202,8 +199,8 @@ async def _is_gone(ctx: Ctx) -> bool:
 
 def tools(*, over_stdio: bool) -> list[Tool]:
     """All tools, in the order in which they are listed. Only over stdio is the caller's browser on this computer."""
-    spends = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True)
-    looks = ToolAnnotations(read_only_hint=True, open_world_hint=True)
+    spends = ToolAnnotations(read_only_hint=False, destructive_hint=False)
+    looks = ToolAnnotations(read_only_hint=True)
     return [
         CarefulTool.of(generate, title="Make a picture", annotations=spends),
         CarefulTool.of(remix, title="Remix pictures", annotations=spends),
