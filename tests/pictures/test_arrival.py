@@ -50,10 +50,8 @@ def troubled(home: Path, answer: Answer, mode: ConnectMode = "auto", **environ: 
 
 
 @pytest.mark.parametrize(("answer", "words"), TROUBLES.values(), ids=TROUBLES)
-async def test_a_picture_that_cannot_be_fetched_is_still_a_result(
-    tmp_path: Path, answer: Answer, words: str, era: ConnectMode
-) -> None:
-    here, server = troubled(tmp_path, answer, era)
+async def test_a_picture_that_cannot_be_fetched_is_still_a_result(tmp_path: Path, answer: Answer, words: str) -> None:
+    here, server = troubled(tmp_path, answer)
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
         server.heal()
@@ -78,10 +76,10 @@ async def test_a_picture_that_cannot_be_fetched_is_still_a_result(
     assert "path" not in image
 
 
-async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path, era: ConnectMode) -> None:
+async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path) -> None:
     """Anything may listen there; only RunAPI itself may be local."""
     script = Script(looks_until_done=1, plain_pictures=True, public_url="https://localhost")
-    here = world(tmp_path, script, mode=era)
+    here = world(tmp_path, script)
     server = here.transport = PictureServer(here.simulator, answers(b""))
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})

@@ -46,7 +46,7 @@ async def test_the_usual_folder_is_flux_2_among_the_persons_pictures(
 
 @pytest.mark.parametrize("setting", ["", "art"])
 async def test_nothing_is_ever_written_to_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, era: ConnectMode
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     """Hosts start servers in / or in a folder of theirs (chatwise#1088, ha-mcp#773)."""
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
@@ -55,7 +55,7 @@ async def test_nothing_is_ever_written_to_the_working_directory(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(elsewhere)
     environ = {"FLUX2_OUTPUT_DIR": setting, "FLUX2_DATA_DIR": "data"}
-    here = world(home, QUICK, mode=era, environ=environ)
+    here = world(home, QUICK, environ=environ)
     async with here.client() as client:
         for save_to in ("", "foxes", "foxes/fox.png", "./fox.png"):
             arguments = {"prompt": "a red fox", "save_to": save_to, "repeat": True}
@@ -135,10 +135,8 @@ async def test_a_file_of_the_persons_stays_as_it_is(tmp_path: Path) -> None:
     ("save_to", "place"),
     [("foxes", "pictures/foxes"), ("~/Desktop", "Desktop"), ("~/Desktop/my fox.png", "Desktop/my fox.png")],
 )
-async def test_a_call_may_say_where_its_picture_goes(
-    tmp_path: Path, save_to: str, place: str, era: ConnectMode
-) -> None:
-    here = world(tmp_path, QUICK, mode=era)
+async def test_a_call_may_say_where_its_picture_goes(tmp_path: Path, save_to: str, place: str) -> None:
+    here = world(tmp_path, QUICK)
     result = await made(here, save_to=save_to)
 
     [saved] = [path for path in files_below(tmp_path) if path.suffix == ".png"]
@@ -148,13 +146,13 @@ async def test_a_call_may_say_where_its_picture_goes(
 
 @pytest.mark.parametrize("save_to", ["/etc/foxes", "~/../../../../fox.png", "https://example.com/fox.png", "~/way out"])
 async def test_a_place_outside_the_folders_is_refused_before_anything_is_ordered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_to: str, era: ConnectMode
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_to: str
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
     home = tmp_path / "home"
     home.mkdir()
     (home / "way out").symlink_to(tmp_path / "elsewhere")
-    here = world(home, QUICK, mode=era)
+    here = world(home, QUICK)
     async with here.client() as client:
         results = [
             await client.call_tool("generate", {"prompt": "a fox", "save_to": save_to}),
@@ -172,8 +170,8 @@ async def test_a_place_outside_the_folders_is_refused_before_anything_is_ordered
 
 
 @pytest.mark.parametrize("case", ["off", "OFF"])
-async def test_nothing_is_saved_when_the_user_does_not_want_it(tmp_path: Path, case: str, era: ConnectMode) -> None:
-    here = world(tmp_path, QUICK, mode=era, environ={"FLUX2_SAVE": case})
+async def test_nothing_is_saved_when_the_user_does_not_want_it(tmp_path: Path, case: str) -> None:
+    here = world(tmp_path, QUICK, environ={"FLUX2_SAVE": case})
     result = await made(here)
 
     assert len(images_in(result)) == 1
@@ -208,9 +206,9 @@ class Refusing:
     ],
 )
 async def test_a_disk_that_refuses_keeps_no_picture_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str, era: ConnectMode
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    here = world(tmp_path, QUICK, mode=era)
+    here = world(tmp_path, QUICK)
     async with here.client("claude-ai") as client:
         with monkeypatch.context() as trouble:
             trouble.setattr(Disk, "write", Refusing(number))
@@ -231,9 +229,9 @@ async def test_a_disk_that_refuses_keeps_no_picture_back(
     assert len(here.paid) == 1
 
 
-async def test_an_output_folder_that_is_a_file_keeps_no_picture_back(tmp_path: Path, era: ConnectMode) -> None:
+async def test_an_output_folder_that_is_a_file_keeps_no_picture_back(tmp_path: Path) -> None:
     (tmp_path / "pictures").write_bytes(b"mine")
-    result = await made(world(tmp_path, QUICK, mode=era))
+    result = await made(world(tmp_path, QUICK))
 
     assert len(images_in(result)) == 1
     assert f"not saved in {tmp_path / 'pictures'}: there is a file in the place of a folder." in text_of(result)

@@ -41,8 +41,8 @@ async def remixed(here: World, *sources: str, **more: object) -> CallToolResult:
 
 
 @pytest.mark.parametrize("way", ["{home}/fox.png", "~/fox.png", "file://{home}/fox.png", "FILE://{home}/fox.png"])
-async def test_a_local_picture_is_lent_to_runapi(home: Path, way: str, era: ConnectMode) -> None:
-    here = world(home, QUICK, mode=era)
+async def test_a_local_picture_is_lent_to_runapi(home: Path, way: str) -> None:
+    here = world(home, QUICK)
     result = await remixed(here, way.format(home=home))
 
     assert not result.is_error
@@ -110,9 +110,9 @@ async def test_an_upload_that_is_about_to_expire_is_made_again(home: Path) -> No
     assert len({url for create in here.creates for url in sources_of(create)}) == 2
 
 
-async def test_the_upload_carries_neither_key_nor_name(home: Path, era: ConnectMode) -> None:
+async def test_the_upload_carries_neither_key_nor_name(home: Path) -> None:
     (home / "my passport.png").write_bytes(png("green"))
-    here = world(home, QUICK, mode=era)
+    here = world(home, QUICK)
     result = await remixed(here, str(home / "my passport.png"))
 
     [put] = puts(here)
@@ -125,10 +125,8 @@ async def test_the_upload_carries_neither_key_nor_name(home: Path, era: ConnectM
     ("number", "model", "words"),
     [(0, "flux-2-pro", "1 to 8"), (9, "flux-2-pro", "1 to 8"), (9, "flux-2-flex", "1 to 8"), (2, "flux-2-max", "1 ")],
 )
-async def test_sources_are_counted_before_any_is_read(
-    home: Path, number: int, model: str, words: str, era: ConnectMode
-) -> None:
-    here = world(home, QUICK, mode=era, environ={"FLUX2_ALLOW_UNKNOWN_PRICE": "true"})
+async def test_sources_are_counted_before_any_is_read(home: Path, number: int, model: str, words: str) -> None:
+    here = world(home, QUICK, environ={"FLUX2_ALLOW_UNKNOWN_PRICE": "true"})
     result = await remixed(here, *["~/fox.png"] * number, model=model, aspect_ratio="1:1")
 
     assert result.is_error
@@ -167,13 +165,13 @@ REFUSED = {
 
 @pytest.mark.parametrize(("source", "words"), REFUSED.values(), ids=REFUSED)
 async def test_what_must_not_be_read_is_refused_before_anything_is_sent(
-    home: Path, outside: Path, source: str, words: str, era: ConnectMode
+    home: Path, outside: Path, source: str, words: str
 ) -> None:
     (home / "link.png").symlink_to(outside)
     (home / "fox.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>", encoding="utf-8")
     (home / ".ssh").mkdir()
     (home / ".ssh" / "id_ed25519").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nhush", encoding="utf-8")
-    here = world(home, QUICK, mode=era)
+    here = world(home, QUICK)
     result = await remixed(here, "~/fox.png", source.format(home=home, outside=outside))
 
     assert result.is_error

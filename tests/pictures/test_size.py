@@ -106,10 +106,10 @@ async def test_a_picture_to_look_at_again_fits_too(tmp_path: Path, edge: int) ->
     ids=["PNG", "JPEG", "WebP"],
 )
 async def test_every_type_that_is_named_is_that_of_the_bytes(
-    tmp_path: Path, data: bytes, media_type: str, ending: str, era: ConnectMode
+    tmp_path: Path, data: bytes, media_type: str, ending: str
 ) -> None:
     """RunAPI's addresses end in .png, whatever lies there."""
-    here = gallery(tmp_path, [Picture(data, "image/png", 30, 20)], era)
+    here = gallery(tmp_path, [Picture(data, "image/png", 30, 20)])
     result = await made(here, 1, save_to="")
 
     [saved], [link] = here.output.iterdir(), links_in(result)
