@@ -29,8 +29,8 @@ async def test_the_tools_and_their_promises(tmp_path: Path, era: ConnectMode) ->
     for name in ("generate", "remix"):
         promises = tools[name].annotations or ToolAnnotations()
         assert promises.read_only_hint is False
-        assert promises.idempotent_hint is False
-        assert promises.open_world_hint is True
+        assert not promises.idempotent_hint
+        assert promises.open_world_hint is not False
         assert "cost" in (tools[name].description or "").lower()
     assert (tools["task_status"].annotations or ToolAnnotations()).read_only_hint is True
     for tool in tools.values():
@@ -50,9 +50,15 @@ async def test_the_schemas_say_what_a_model_needs_and_no_more(tmp_path: Path, er
         properties = cast("dict[str, Json]", schema["properties"])
         assert schema["additionalProperties"] is False
         assert not {"ctx", "studio"} & set(properties)
-        assert all(each.get("description") for each in properties.values())
         assert all("type" in each for each in properties.values())
         assert not {"title", "anyOf"} & set(keywords(schema))
+    explained = [
+        {name for name, each in tool.input_schema["properties"].items() if each.get("description")} for tool in tools
+    ]
+    assert explained[0] == set(tools[0].input_schema["properties"])
+    for tool, words in zip(tools, explained, strict=True):
+        # What generate explains need not be said again; a limit explains itself.
+        assert set(tool.input_schema["properties"]) <= words | explained[0] | {"limit"}
     assert [tool.input_schema.get("required") for tool in tools[:3]] == [
         ["prompt"],
         ["prompt", "source_image_urls"],
