@@ -110,7 +110,9 @@ def _table(page: Entries, console: Console) -> Table:
     table.add_column("asked", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("prompt", max_width=None if console.width > 1000 else console.width // 4)
+    table.add_column(
+        "prompt", no_wrap=True, overflow="ellipsis", max_width=console.width // 4 if console.is_terminal else None
+    )
     table.add_column("file, or task", overflow="fold")
     for entry in page.tasks:
         table.add_row(

@@ -35,10 +35,11 @@ TIME_TO_PLACE = 1.0
 
 EXIT_HELP = """\
 exit codes:
-  0  done; the picture is there
-  1  failed; RunAPI could not make it, or it could not be fetched or saved
+  0  done: the picture is there
+  1  failed: RunAPI could not make it, or it could not be fetched or saved
   2  refused: an argument, a setting, the key or a limit of yours; nothing was ordered
-  5  still running; the time was up, or Ctrl-C. `flux2-mcp recover` fetches it later
+  5  still running: the time was up, or Ctrl-C. `flux2-mcp recover` fetches it later
+130  stopped: Ctrl-C before anything was ordered
 
 The same command again within 15 minutes takes up an order that was interrupted, and pays once.
 """
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, example: str) -> None:
         type=_number_to(LONGEST_WAIT),
         default=LONGEST_WAIT,
         metavar="SECONDS",
-        help="0 to 600 (default: %(default)s)",
+        help="0 to 600 (the default)",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask about the price (see FLUX2_CONFIRM_OVER)")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")

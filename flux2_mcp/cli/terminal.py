@@ -22,7 +22,12 @@ Moved = Callable[[str, float | None], None]
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what every command takes that makes pictures."""
     parser.add_argument("--model", default="flux-2-pro", help="flux-2-pro (default), flux-2-flex or flux-2-max")
-    parser.add_argument("--aspect-ratio", default="", metavar="RATIO", help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3")
+    parser.add_argument(
+        "--aspect-ratio",
+        default="",
+        metavar="RATIO",
+        help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3; to remix also auto, the source's",
+    )
     parser.add_argument("--resolution", default="", help="1k (default) or 2k, which costs more")
     parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8; each is paid for")
 
