@@ -1,4 +1,4 @@
-"""flux2-mcp serve | demo | login | logout | recover | simulate; a command is imported only when it is called."""
+"""The commands of flux2-mcp; a command is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "make a picture through the whole server, on the simulator: no key, no cost",
     "login": "get a RunAPI key with the browser, and save it for every server and tool of RunAPI's on this computer",
     "logout": "remove the saved key",
+    "doctor": "look at everything that has to be right, and say how to mend what is not",
     "generate": "make a picture from words, here in the terminal",
     "remix": "make a picture from others, here in the terminal",
     "history": "list the pictures that were asked for, or forget them",

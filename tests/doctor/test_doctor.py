@@ -1,0 +1,381 @@
+"""flux2-mcp doctor: every illness that is planted is found, with its mend, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import stat
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import httpx
+import pytest
+
+from flux2_mcp import __version__
+from flux2_mcp.cli import main
+from flux2_mcp.cli.checks import Patient
+from flux2_mcp.cli.doctor import examine
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.wires import NoNetwork, Wire
+from tests.world import BASE_URL, KEY, no_sleep
+
+Json = dict[str, object]
+OURS: Json = {"command": sys.executable, "args": ["-m", "flux2_mcp"]}
+
+
+def patient(home: Path, simulator: Simulator | None = None, **environ: str) -> Patient:
+    """Somebody who has everything, but for what a test takes away."""
+    return Patient(
+        {
+            "RUNAPI_API_KEY": KEY,
+            "RUNAPI_BASE_URL": BASE_URL,
+            "FLUX2_OUTPUT_DIR": str(home / "pictures"),
+            "FLUX2_DATA_DIR": str(home / "data"),
+            **environ,
+        },
+        home,
+        platform="linux",
+        transport=Wire(simulator or Simulator()),
+        sleep=no_sleep,
+    )
+
+
+class Report:
+    """What a script reads."""
+
+    def __init__(self, text: str, code: int) -> None:
+        self.text = text
+        self.code = code
+        self.all = cast("dict[str, object]", json.loads(text))
+        self.checks = cast("list[dict[str, str]]", self.all["checks"])
+
+    @property
+    def ill(self) -> list[str]:
+        return [check["name"] for check in self.checks if not check["well"]]
+
+    def of(self, name: str) -> str:
+        [check] = [check for check in self.checks if check["name"] == name]
+        return f"{check['words']} {check['mend']}"
+
+
+class Doctor:
+    """Examines, and remembers what was printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def examines(self, someone: Patient) -> Report:
+        code = await examine(someone, as_json=True)
+        return Report(self._capsys.readouterr().out, code)
+
+    async def says(self, someone: Patient) -> str:
+        await examine(someone, as_json=False)
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(capsys)
+
+
+def host(home: Path, **servers: Json) -> Path:
+    """Cursor, with these servers in its config."""
+    path = home / ".cursor" / "mcp.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    return path
+
+
+async def test_a_healthy_computer(tmp_path: Path, doctor: Doctor) -> None:
+    host(tmp_path, flux2=OURS)
+    report = await doctor.examines(patient(tmp_path))
+
+    assert (report.ill, report.code, report.all["well"]) == ([], 0, True)
+    assert report.all["version"] == __version__
+    assert report.of("Key") == "runapi_test••••••••6789 from RUNAPI_API_KEY "
+    assert "sdk dialect" in report.of("Routes")
+    assert report.of("Balance") == "$10.00 "
+    assert report.of("Cursor").startswith("starts it and sees 7 tools")
+    assert KEY not in report.text
+
+
+async def test_a_look_leaves_nothing_behind_and_costs_nothing(tmp_path: Path, doctor: Doctor) -> None:
+    simulator = Simulator()
+    await doctor.examines(patient(tmp_path, simulator))
+
+    assert [*tmp_path.rglob("*")] == []  # noqa: ASYNC240 a test may
+    assert simulator.books.tasks() == []
+    [create] = [seen for seen in simulator.requests if seen.method == "POST"]
+    assert "authorization" not in create.headers
+
+
+async def test_a_person_reads_one_line_for_each(tmp_path: Path, doctor: Doctor) -> None:
+    lines = (await doctor.says(patient(tmp_path, RUNAPI_API_KEY=""))).splitlines()
+
+    assert lines[0].startswith("✓ Python")
+    [key] = [line for line in lines if line.startswith("✗")]
+    assert "There is no RunAPI key yet. → Run `flux2-mcp login`" in key
+    assert lines[-1] == "1 to mend."
+    assert "All is well." in await doctor.says(patient(tmp_path))
+
+
+async def test_no_key(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY=""))
+
+    assert (report.ill, report.code) == (["Key"], 1)
+    assert "flux2-mcp login" in report.of("Key")
+
+
+async def test_a_placeholder_key(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY="${RUNAPI_API_KEY}"))
+
+    assert report.ill == ["Key"]
+    assert "unexpanded placeholder" in report.of("Key")
+
+
+async def test_an_unusable_key(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY="runapi_sécret"))
+
+    assert report.ill == ["Key"]
+    assert "sécret" not in report.text
+
+
+async def test_a_wrong_key(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY="runapi_wrong0123456789"))
+
+    assert report.ill == ["Balance"]
+    assert "does not accept the key" in report.of("Balance")
+    assert "runapi_wrong0123456789" not in report.text
+
+
+async def test_a_saved_key_is_found_with_its_place(tmp_path: Path, doctor: Doctor) -> None:
+    file = tmp_path / ".config" / "runapi" / "config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"api_key": KEY}), encoding="utf-8")
+    report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY=""))
+
+    assert report.ill == []
+    assert str(file) in report.of("Key")
+
+
+@pytest.mark.parametrize("cents", [0, 4])
+async def test_no_credit(tmp_path: Path, doctor: Doctor, cents: int) -> None:
+    """The cheapest picture costs 5 cents."""
+    report = await doctor.examines(patient(tmp_path, Simulator(Script(keys={KEY: cents}))))
+
+    assert report.ill == ["Balance"]
+    assert "Add credits" in report.of("Balance")
+
+
+async def test_an_unreachable_api(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(replace(patient(tmp_path), transport=NoNetwork()))
+
+    assert report.ill == ["RunAPI"]
+    assert "RUNAPI_BASE_URL" in report.of("RunAPI")
+
+
+class Untrusted(httpx.AsyncBaseTransport):
+    """A proxy that reads what passes, as some companies have."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        error = ssl.SSLCertVerificationError()
+        error.verify_message = "self-signed certificate in certificate chain"
+        raise httpx.ConnectError(str(error), request=request) from error
+
+
+async def test_a_certificate_that_is_not_trusted(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(replace(patient(tmp_path), transport=Untrusted()))
+
+    assert report.ill == ["RunAPI"]
+    assert "self-signed certificate" in report.of("RunAPI")
+    assert "SSL_CERT_FILE" in report.of("RunAPI")
+
+
+async def test_an_address_without_tls(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, RUNAPI_BASE_URL="http://runapi.test"))
+
+    assert report.ill == ["RunAPI"]
+    assert "without TLS" in report.of("RunAPI")
+
+
+FOREIGN = {
+    "page": (
+        Fault(on="prices", status=200, body="<html>Our hotel</html>", times=9),
+        "RunAPI",
+        "something else",
+    ),
+    "down": (Fault(on="prices", status=503, times=9), "RunAPI", "Wait a few minutes"),
+    "no balance": (Fault(on="balance", status=500, times=9), "Balance", "HTTP 500"),
+}
+
+
+@pytest.mark.parametrize(("fault", "name", "words"), FOREIGN.values(), ids=FOREIGN)
+async def test_an_answer_that_is_of_no_use(tmp_path: Path, doctor: Doctor, fault: Fault, name: str, words: str) -> None:
+    simulator = Simulator()
+    simulator.faults.append(fault)
+    report = await doctor.examines(patient(tmp_path, simulator))
+
+    assert report.ill == [name]
+    assert words in report.of(name)
+
+
+async def test_the_dialect_that_answers_is_named(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, Simulator(Script(dialects=("v1",)))))
+
+    assert report.of("Routes") == "v1 dialect, /v1/text_to_image "
+
+
+async def test_a_dialect_that_is_not_spoken_there(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, Simulator(Script(dialects=("v1",))), RUNAPI_DIALECT="sdk"))
+
+    assert report.ill == ["Routes"]
+    assert "RUNAPI_DIALECT" in report.of("Routes")
+
+
+async def test_settings_that_cannot_be_used(tmp_path: Path, doctor: Doctor) -> None:
+    """The others count all the same."""
+    report = await doctor.examines(patient(tmp_path, FLUX2_DAILY_BUDGET="a lot", FLUX2_PREVIEW="huge"))
+
+    assert report.ill == ["Settings"]
+    assert "FLUX2_DAILY_BUDGET" in report.of("Settings")
+    assert "FLUX2_PREVIEW" in report.of("Settings")
+
+
+@pytest.mark.parametrize(("name", "variable"), [("Pictures", "FLUX2_OUTPUT_DIR"), ("History", "FLUX2_DATA_DIR")])
+async def test_a_folder_that_cannot_be_written_to(tmp_path: Path, doctor: Doctor, name: str, variable: str) -> None:
+    """A file in its place stops everybody, the superuser included."""
+    (tmp_path / "taken").touch()
+    report = await doctor.examines(patient(tmp_path, None, **{variable: str(tmp_path / "taken" / "deep")}))
+
+    assert report.ill == [name]
+    assert "is not a folder" in report.of(name)
+    assert variable in report.of(name)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="/proc is where even the superuser cannot make a file")
+async def test_a_read_only_folder(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, FLUX2_OUTPUT_DIR="/proc/1"))
+
+    assert report.ill == ["Pictures"]
+    assert "cannot be written to" in report.of("Pictures")
+
+
+async def test_what_is_switched_off_is_no_illness(tmp_path: Path, doctor: Doctor) -> None:
+    (tmp_path / "taken").touch()
+    nowhere = str(tmp_path / "taken" / "deep")
+    off = {"FLUX2_SAVE": "off", "FLUX2_HISTORY": "off", "FLUX2_OUTPUT_DIR": nowhere, "FLUX2_DATA_DIR": nowhere}
+    report = await doctor.examines(patient(tmp_path, None, **off))
+
+    assert report.ill == []
+
+
+async def test_a_damaged_history(tmp_path: Path, doctor: Doctor) -> None:
+    file = tmp_path / "data" / "history.sqlite3"
+    file.parent.mkdir()
+    file.write_bytes(b"SQLite format 3\0" + b"nonsense " * 1000)
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["History"]
+    assert "damaged" in report.of("History")
+
+
+async def test_an_old_python(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(replace(patient(tmp_path), python=(3, 10, 12)))
+
+    assert report.ill == ["Python"]
+    assert "3.10.12 is too old" in report.of("Python")
+    assert "3.11" in report.of("Python")
+
+
+async def test_a_host_with_a_wrong_path(tmp_path: Path, doctor: Doctor) -> None:
+    host(tmp_path, flux2={"command": "/nowhere/flux2-mcp"})
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["Cursor"]
+    assert "starts /nowhere/flux2-mcp, which is not there" in report.of("Cursor")
+    assert "flux2-mcp install cursor" in report.of("Cursor")
+
+
+def program(path: Path, code: str) -> str:
+    """An executable Python program."""
+    path.write_text(f"#!{sys.executable}\n{code}", encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+async def test_a_host_that_starts_another_version(tmp_path: Path, doctor: Doctor) -> None:
+    old = 'import flux2_mcp\nflux2_mcp.__version__ = "0.0.9"\nfrom flux2_mcp.cli import main\nmain()\n'
+    host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", old)})
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["Cursor"]
+    assert f"starts another version, 0.0.9; this is {__version__}" in report.of("Cursor")
+
+
+async def test_a_host_whose_start_fails_is_quoted_without_its_key(tmp_path: Path, doctor: Doctor) -> None:
+    dies = "import os, sys\nsys.exit('No module named pip, and ' + os.environ['RUNAPI_API_KEY'])\n"
+    host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", dies), "env": {"RUNAPI_API_KEY": KEY}})
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["Cursor"]
+    assert "No module named pip" in report.of("Cursor")
+    assert KEY not in report.text
+
+
+async def test_a_host_whose_start_takes_for_ever(tmp_path: Path, doctor: Doctor) -> None:
+    host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", "import time\ntime.sleep(60)\n")})
+    report = await doctor.examines(replace(patient(tmp_path), host_patience=0.5))
+
+    assert report.ill == ["Cursor"]
+    assert "does not answer" in report.of("Cursor")
+
+
+async def test_nothing_but_our_entry_is_run(tmp_path: Path, doctor: Doctor) -> None:
+    """Also not what has only taken our name."""
+    leaves_a_trace: Json = {"command": program(tmp_path / "other", f"open({str(tmp_path / 'trace')!r}, 'w')\n")}
+    host(tmp_path, other=leaves_a_trace, flux2=OURS)
+    beside_us = await doctor.examines(patient(tmp_path))
+    host(tmp_path, flux2=leaves_a_trace)
+    under_our_name = await doctor.examines(patient(tmp_path))
+    host(tmp_path, other=leaves_a_trace)
+    without_us = await doctor.examines(patient(tmp_path))
+
+    assert (beside_us.ill, under_our_name.ill, without_us.ill) == ([], ["Cursor"], [])
+    assert "starts something else" in under_our_name.of("Cursor")
+    assert "flux2-mcp install" in without_us.of("Hosts")
+    assert not (tmp_path / "trace").exists()
+
+
+async def test_a_config_that_its_host_cannot_read(tmp_path: Path, doctor: Doctor) -> None:
+    path = host(tmp_path)
+    path.write_text('{"mcpServers": {"flux2": {', encoding="utf-8")
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["Cursor"]
+    assert str(path) in report.of("Cursor")
+
+
+async def test_the_key_in_a_config_is_shown_masked(tmp_path: Path, doctor: Doctor) -> None:
+    """A host may have another key than the terminal."""
+    host(tmp_path, flux2={**OURS, "env": {"RUNAPI_API_KEY": "runapi_another_key_98765"}})
+    report = await doctor.examines(patient(tmp_path))
+
+    assert "with the key runapi_anot••••••••8765" in report.of("Cursor")
+    assert "runapi_another_key_98765" not in report.text
+
+
+def test_the_command_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Nothing listens on port 9 of this machine."""
+    monkeypatch.setenv("RUNAPI_BASE_URL", "http://127.0.0.1:9")
+    os.makedirs(os.environ["HOME"], exist_ok=True)  # noqa: PTH103 as the environment has it
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
+
+    report = Report(capsys.readouterr().out, int(ended.value.code or 0))
+    assert report.code == 1
+    assert report.ill == ["Key", "RunAPI"]
