@@ -122,7 +122,8 @@ class _Reader:
         if mark == "[":
             return self._array()
         start = self.at
-        return Value(start, self.at, self._string()) if mark in "\"'" and mark else self._word(start)
+        data = self._string() if mark in {'"', "'"} else self._word()
+        return Value(start, self.at, data)
 
     def _object(self) -> Value:
         start, members = self.at, list[Member]()
@@ -161,16 +162,17 @@ class _Reader:
         given = self._matched(STRING, "a string does not end")[1:-1]
         return ESCAPE.sub(lambda match: _unescaped(match[1]), given)
 
-    def _word(self, start: int) -> Value:
+    def _word(self) -> object:
+        start = self.at
         word = self._matched(WORD, "a value was expected")
         if word in WORDS:
-            return Value(start, self.at, WORDS[word])
+            return WORDS[word]
         try:
             number = int(word, 16) if re.match(r"[+-]?0[xX]", word) else float(word)
         except ValueError:
             self.at = start
             self._stop("a value was expected")
-        return Value(start, self.at, int(number) if re.fullmatch(r"-?\d+", word) else number)
+        return int(word) if re.fullmatch(r"-?\d+", word) else number
 
     def _matched(self, pattern: re.Pattern[str], complaint: str) -> str:
         match = pattern.match(self.text, self.at)

@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flux2_mcp.cli.hosts import HOSTS, Entry
+from flux2_mcp.cli.starting import Start
+from flux2_mcp.errors import BadSetting, UnreadableConfig
+from tests.install.bench import PROGRAM, Bench, with_others
+
+BROKEN = {"codex": "[mcp_servers\n", "goose": "extensions: {weather: [\n"}
+ENTRY = Entry(PROGRAM.command, PROGRAM.args)
+
+each_host = pytest.mark.parametrize("host", HOSTS)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Bench(home)
+
+
+@each_host
+def test_a_host_without_a_config_gets_one(bench: Bench, host: str) -> None:
+    bench.install(host)
+
+    path = bench.path(host)
+    assert list(bench.files()) == [path.relative_to(bench.home).as_posix()]
+    assert HOSTS[host].entry(path.read_text(encoding="utf-8")) == ENTRY
+
+
+@each_host
+def test_an_empty_config_is_like_none(bench: Bench, host: str) -> None:
+    path = bench.has(host, "\n")
+
+    bench.install(host)
+
+    assert HOSTS[host].entry(path.read_text(encoding="utf-8")) == ENTRY
+
+
+@each_host
+def test_what_else_is_in_a_config_stays(bench: Bench, host: str) -> None:
+    """Not one line of the person's goes, comments and trailing commas included; a comma may have to be added."""
+    before = with_others(HOSTS[host])
+    path = bench.has(host, before)
+
+    bench.install(host)
+
+    after = path.read_text(encoding="utf-8")
+    assert HOSTS[host].entry(after) == ENTRY
+    assert {line.rstrip(",") for line in before.splitlines()} <= {line.rstrip(",") for line in after.splitlines()}
+    assert HOSTS[host].entries(after)["weather"] == HOSTS[host].entries(before)["weather"]
+
+
+@each_host
+def test_the_old_file_is_kept_beside_the_new_one(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = with_others(HOSTS[host])
+    path = bench.has(host, before)
+
+    bench.install(host)
+
+    kept = path.with_name(f"{path.name}.before-flux2")
+    assert kept.read_text(encoding="utf-8") == before
+    assert str(kept) in capsys.readouterr().out
+
+
+@each_host
+def test_a_second_time_changes_nothing(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.has(host, with_others(HOSTS[host]))
+    bench.install(host)
+    once = bench.files()
+
+    bench.install(host)
+
+    assert bench.files() == once
+    assert "Nothing was changed." in capsys.readouterr().out
+
+
+@each_host
+def test_uninstall_gives_the_file_back_as_it_was(bench: Bench, host: str) -> None:
+    before = with_others(HOSTS[host])
+    path = bench.has(host, before)
+    bench.install(host)
+
+    bench.uninstall(host)
+
+    assert path.read_text(encoding="utf-8") == before
+
+
+@each_host
+def test_uninstall_without_an_entry_says_so(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.has(host, with_others(HOSTS[host]))
+    before = bench.files()
+
+    bench.uninstall(host)
+
+    assert bench.files() == before
+    assert f"There is no entry flux2 in {HOSTS[host].title}'s config" in capsys.readouterr().out
+
+
+@each_host
+def test_a_broken_config_is_left_alone_and_the_entry_shown(bench: Bench, host: str) -> None:
+    path = bench.has(host, BROKEN.get(host, '{"a": \n'))
+    before = bench.files()
+
+    with pytest.raises(UnreadableConfig) as refused:
+        bench.install(host)
+
+    assert bench.files() == before
+    assert f"{path} was left as it is." in str(refused.value)
+    snippet = str(refused.value).split("by hand:\n\n")[1]
+    assert HOSTS[host].entry(snippet) == ENTRY
+
+
+@each_host
+def test_uninstall_leaves_a_broken_config_alone_too(bench: Bench, host: str) -> None:
+    bench.has(host, BROKEN.get(host, '{"a": \n'))
+    before = bench.files()
+
+    with pytest.raises(UnreadableConfig, match="by hand"):
+        bench.uninstall(host)
+
+    assert bench.files() == before
+
+
+@each_host
+def test_a_section_of_another_kind_is_not_overwritten(bench: Bench, host: str) -> None:
+    """`"mcpServers": []` is somebody's mistake, and theirs to mend."""
+    section = HOSTS[host].section
+    wrong = f'{section[0]} = "none"\n' if host == "codex" else json.dumps({section[0]: "none"})
+    path = bench.has(host, wrong)
+
+    with pytest.raises(UnreadableConfig):
+        bench.install(host)
+
+    assert path.read_text(encoding="utf-8") == wrong
+
+
+@each_host
+def test_print_shows_the_entry_and_touches_nothing(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.install(host, "--print")
+
+    said = capsys.readouterr()
+    assert bench.files() == {}
+    assert HOSTS[host].entry(said.out) == ENTRY
+    assert str(bench.path(host)) in said.err
+
+
+@each_host
+def test_an_older_entry_is_brought_up_to_date(bench: Bench, host: str) -> None:
+    """The command changes with the installation; settings that the person added are theirs."""
+    Bench(bench.home, program=Start("/old/flux2-mcp")).install(host, "--env", "FLUX2_PREVIEW=off")
+
+    bench.install(host, "--env", "FLUX2_SAVE=on")
+
+    entry = HOSTS[host].entry(bench.path(host).read_text(encoding="utf-8"))
+    assert entry == Entry(PROGRAM.command, PROGRAM.args, {"FLUX2_PREVIEW": "off", "FLUX2_SAVE": "on"})
+
+
+@each_host
+def test_a_project_has_a_config_of_its_own_where_the_host_knows_such(bench: Bench, host: str) -> None:
+    known = HOSTS[host].project
+    if known is None:
+        with pytest.raises(BadSetting, match="no config for a project"):
+            bench.install(host, "--project", str(bench.home / "work"))
+        return
+
+    bench.install(host, "--project", str(bench.home / "work"))
+    there = bench.files()
+    bench.uninstall(host, "--project", str(bench.home / "work"))
+
+    assert list(there) == ["/".join(("work", *known))]
+    assert HOSTS[host].entry((bench.home / "work").joinpath(*known).read_text(encoding="utf-8")) is None
+
+
+REFERENCES = {
+    "claude-code": {"env": {"RUNAPI_API_KEY": "${RUNAPI_API_KEY}"}},
+    "cursor": {"env": {"RUNAPI_API_KEY": "${env:RUNAPI_API_KEY}"}},
+    "vscode": {"env": {"RUNAPI_API_KEY": "${env:RUNAPI_API_KEY}"}},
+    "windsurf": {"env": {"RUNAPI_API_KEY": "${env:RUNAPI_API_KEY}"}},
+    "codex": {"env_vars": ["RUNAPI_API_KEY"]},
+    "gemini-cli": {"env": {"RUNAPI_API_KEY": "${RUNAPI_API_KEY}"}},
+    "openclaw": {"env": {"RUNAPI_API_KEY": "${RUNAPI_API_KEY}"}},
+    "goose": {"env_keys": ["RUNAPI_API_KEY"]},
+}
+
+
+@each_host
+def test_the_key_comes_from_the_hosts_environment_when_asked(bench: Bench, host: str) -> None:
+    if host not in REFERENCES:
+        with pytest.raises(BadSetting, match="cannot refer to a variable"):
+            bench.install(host, "--key-from-env")
+        assert bench.files() == {}
+        return
+
+    bench.install(host)
+    bench.install(host, "--key-from-env")
+
+    assert REFERENCES[host].items() <= bench.entry(host).items()
+
+
+@each_host
+def test_a_key_is_never_written(bench: Bench, host: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        bench.install(host, "--env", "RUNAPI_API_KEY=runapi_secret")
+
+    assert "flux2-mcp login" in str(refused.value)
+    assert "runapi_secret" not in str(refused.value)
+    assert bench.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("FLUX2_OUTPUT=x", "There is no setting FLUX2_OUTPUT. There are FLUX2_ALLOW"),
+        ("FLUX2_SAVE=perhaps", "FLUX2_SAVE: Input should be 'on' or 'off'"),
+        ("FLUX2_SAVE", "--env takes NAME=VALUE"),
+        ("=x", "--env takes NAME=VALUE"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(bench: Bench, given: str, complaint: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        bench.install("zed", "--env", given)
+
+    assert complaint in str(refused.value)
+    assert bench.files() == {}
+
+
+def test_a_folder_is_absolute_in_the_entry(bench: Bench) -> None:
+    """A host's working directory may be anything, and hosts do not expand a tilde."""
+    bench.install("zed", "--env", "FLUX2_OUTPUT_DIR=~/Art", "--env", "FLUX2_DATA_DIR=data", "--env", "A=~/x")
+
+    env = {"FLUX2_OUTPUT_DIR": str(bench.home / "Art"), "FLUX2_DATA_DIR": str(Path("data").absolute()), "A": "~/x"}
+    assert bench.entry("zed")["env"] == env
+
+
+def test_what_a_person_added_to_our_entry_stays(bench: Bench) -> None:
+    path = bench.has(
+        "zed",
+        """{
+  "context_servers": {
+    "flux2": {
+      "enabled": false, // until Friday
+      "command": "old",
+      "env": { "FLUX2_PREVIEW": "512" },
+    },
+  },
+}
+""",
+    )
+
+    bench.install("zed")
+
+    assert "// until Friday" in path.read_text(encoding="utf-8")
+    assert bench.entry("zed") == {
+        "enabled": False,
+        "command": PROGRAM.command,
+        "args": list(PROGRAM.args),
+        "env": {"FLUX2_PREVIEW": "512"},
+    }
+
+
+def test_an_entry_of_another_kind_is_replaced(bench: Bench) -> None:
+    """A URL beside a command would leave the host to guess."""
+    bench.has("cursor", '{"mcpServers": {"flux2": {"url": "http://127.0.0.1:8765/mcp"}}}')
+
+    bench.install("cursor")
+
+    assert bench.entry("cursor") == {"command": PROGRAM.command, "args": list(PROGRAM.args)}
+
+
+def test_a_second_entry_that_starts_us_is_pointed_out(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.has("cursor", '{"mcpServers": {"pictures": {"command": "uvx", "args": ["flux2-mcp@0.1.0"]}}}')
+
+    bench.install("cursor")
+    bench.uninstall("cursor")
+
+    said = capsys.readouterr().out
+    assert "pictures starts flux2-mcp too: remove one" in said
+    assert "It is not ours, so it stays." in said
+
+
+def test_every_copy_is_kept(bench: Bench) -> None:
+    path = bench.has("cursor", "{}\n")
+    for name in ("one", "two", "three"):
+        Bench(bench.home, program=Start(f"/{name}/flux2-mcp")).install("cursor")
+
+    copies = sorted(each.name for each in path.parent.iterdir())
+    assert copies == ["mcp.json", "mcp.json.before-flux2", "mcp.json.before-flux2.2", "mcp.json.before-flux2.3"]
+    assert (path.parent / "mcp.json.before-flux2").read_text(encoding="utf-8") == "{}\n"
+
+
+def test_a_link_stays_a_link(bench: Bench) -> None:
+    """People keep such files in a repository of their own, and link to them."""
+    real = bench.home / "dotfiles" / "mcp.json"
+    real.parent.mkdir()
+    real.write_text("{}\n", encoding="utf-8")
+    path = bench.path("cursor")
+    path.parent.mkdir()
+    path.symlink_to(real)
+
+    bench.install("cursor")
+
+    assert path.is_symlink()
+    assert HOSTS["cursor"].entry(real.read_text(encoding="utf-8")) == ENTRY
+
+
+def test_what_was_private_stays_private(bench: Bench) -> None:
+    path = bench.has("claude-code", "{}\n")
+    path.chmod(0o600)
+
+    bench.install("claude-code")
+
+    for each in path.parent.glob(".claude.json*"):
+        assert stat.S_IMODE(each.stat().st_mode) == 0o600
+
+
+def test_windows_line_ends_and_a_byte_order_mark_survive(bench: Bench) -> None:
+    path = bench.has("claude-desktop", '\ufeff{\r\n\t"theme": "dark"\r\n}\r\n')
+
+    bench.install("claude-desktop")
+
+    text = path.read_bytes().decode()
+    assert text.startswith('\ufeff{\r\n\t"theme": "dark",\r\n\t"mcpServers": {\r\n\t\t"flux2": {\r\n')
+    assert "\n" not in text.replace("\r\n", "")
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(bench: Bench) -> None:
+    path = bench.path("cursor")
+    path.parent.mkdir()
+    path.write_bytes(b'{"a": "\xff"}')
+
+    with pytest.raises(UnreadableConfig, match="cannot be read: it is not UTF-8"):
+        bench.install("cursor")
+
+    assert path.read_bytes() == b'{"a": "\xff"}'
+
+
+def test_the_command_line_has_both(tmp_path: Path) -> None:
+    """As a person runs it, with no more than a home folder."""
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    flux2 = [sys.executable, "-m", "flux2_mcp"]
+
+    installed = subprocess.run([*flux2, "install", "cursor"], env=environ, capture_output=True, text=True, check=True)  # noqa: S603
+    entry = HOSTS["cursor"].entry((tmp_path / ".cursor" / "mcp.json").read_text(encoding="utf-8"))
+    refused = subprocess.run([*flux2, "install", "vim"], env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+
+    assert entry
+    assert Path(entry.command).is_absolute()
+    assert "Next: Switch flux2 on" in installed.stdout
+    assert refused.returncode == 2
+    assert "claude-desktop" in refused.stderr
