@@ -60,18 +60,18 @@ async def _demo(options: argparse.Namespace) -> int:
     if result.is_error:
         return 1
     console.print(
-        "\n[bold]Next:[/bold] make a key at https://runapi.ai/api_keys, set RUNAPI_API_KEY, and add flux2-mcp to your "
-        "host as README.md shows.",
+        "\n[bold]Next:[/bold] get a key of your own with `flux2-mcp login`, and add the server to your host with "
+        "`flux2-mcp install`; README.md shows both.",
         highlight=False,
     )
     return 0
 
 
 def _lines(result: CallToolResult) -> list[str]:
-    """What a person wants to know; the rest of the text is for a model."""
+    """What a person wants to know: the last line is for a model, and the links die with the simulator."""
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     lines = [line for text in texts for line in text.splitlines()]
-    return lines if result.is_error else lines[:-1]
+    return lines if result.is_error else [line for line in lines[:-1] if not line.lstrip().startswith("URL: ")]
 
 
 def _call(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -115,6 +115,8 @@ async def _host(base_url: str, output: str | None) -> AsyncGenerator[Client, Non
             "RUNAPI_BASE_URL": base_url,
             "RUNAPI_API_KEY": "runapi_simulated",
             "FLUX2_DATA_DIR": data,
+            "FLUX2_MAX_COST_PER_CALL": "off",
+            "FLUX2_SAVE": "on",
         }
         if output:
             environ["FLUX2_OUTPUT_DIR"] = output

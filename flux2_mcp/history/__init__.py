@@ -196,7 +196,8 @@ class History:
     ) -> Page:
         """Give this owner's orders, newest first, from the cursor `before` on; `limit` is 1 to 1000.
 
-        No `states` means all of them. Every word of `text` has to occur in the prompt, in any case and script; in private mode none does.
+        No `states` means all of them. Every word of `text` has to occur in the prompt, in any case and script; in
+        private mode none does.
 
         Raises:
             RequestRefused: `before` is not a cursor.
