@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import httpx
+import uvicorn
 
 from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
@@ -97,3 +99,14 @@ async def browser(simulator: Simulator, waiting: Login) -> AsyncGenerator[Browse
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as callback,
     ):
         yield Browser(waiting, runapi, callback)
+
+
+@asynccontextmanager
+async def served(simulator: Simulator) -> AsyncGenerator[str, None]:
+    """The simulator on a port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        server = uvicorn.Server(uvicorn.Config(simulator, log_level="error", lifespan="off"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [door])
+            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+            server.should_exit = True

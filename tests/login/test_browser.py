@@ -11,14 +11,13 @@ from pathlib import Path
 
 import anyio
 import pytest
-import uvicorn
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, Simulator
-from tests.login.people import Computer
+from tests.login.people import Computer, served
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (
@@ -80,17 +79,6 @@ async def desk(home: Path, simulator: Simulator | None = None) -> AsyncGenerator
         context.set_default_timeout(15_000)
         yield Desk(Computer(home, simulator), context, base_url)
         await browser.close()
-
-
-@asynccontextmanager
-async def served(simulator: Simulator) -> AsyncGenerator[str, None]:
-    """The simulator on a port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        server = uvicorn.Server(uvicorn.Config(simulator, log_level="error", lifespan="off"))
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [door])
-            yield f"http://127.0.0.1:{door.getsockname()[1]}"
-            server.should_exit = True
 
 
 async def test_from_runapis_page_to_a_saved_key(tmp_path: Path) -> None:

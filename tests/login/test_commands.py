@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import anyio
+import httpx
 import pytest
 
 from flux2_mcp.cli import main
-from tests.login.people import Computer
+from flux2_mcp.login import open_browser
+from tests.login.people import Computer, served
 from tests.world import KEY
 
 
@@ -67,3 +72,48 @@ def test_a_logout_says_where_the_key_was(
     monkeypatch.setenv("RUNAPI_API_KEY", KEY)
     assert exit_code_of("logout") == 0
     assert "RUNAPI_API_KEY is still set" in capsys.readouterr().out
+
+
+async def test_the_command_prints_where_to_go_and_takes_what_comes_back(here: Computer) -> None:
+    async with served(here.simulator) as base_url, httpx.AsyncClient(trust_env=False) as client:
+        environ = {**os.environ, "RUNAPI_BASE_URL": base_url}
+        command = [sys.executable, "-m", "flux2_mcp", "login", "--no-browser"]
+        with anyio.fail_after(30):
+            async with await anyio.open_process(command, env=environ) as process:
+                assert process.stdout
+                told = b""
+                while b"Waiting" not in told:
+                    told += await process.stdout.receive()
+                [url] = [word for word in told.decode().split() if word.startswith("http")]
+                asked = dict(parse_qsl(urlsplit(url).query))
+                await client.get(url)
+                form = {"state": asked["state"], "answer": "allow"}
+                await client.post(f"{base_url}/cli/authorize", data=form, follow_redirects=True)
+                done = b"".join([part async for part in process.stdout]).decode().strip()
+                code = await process.wait()
+
+    assert code == 0
+    assert asked["display_code"] in told.decode().partition("http")[0]
+    assert done.startswith("Logged in: runapi_")
+    assert str(here.saved["api_key"]) not in told.decode() + done
+
+
+async def test_a_key_is_piped_in(here: Computer) -> None:
+    async with served(here.simulator) as base_url:
+        command = [sys.executable, "-m", "flux2_mcp", "login", "--token", "-"]
+        environ = {**os.environ, "RUNAPI_BASE_URL": base_url}
+        with anyio.fail_after(30):
+            ended = await anyio.run_process(command, input=f"{KEY}\n".encode(), env=environ)
+
+    assert here.saved["api_key"] == KEY
+    assert KEY not in ended.stdout.decode() + ended.stderr.decode()
+    assert "The balance is $10.00" in ended.stdout.decode()
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there is always a screen")
+def test_without_a_screen_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that runs in the terminal would take it over."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert not open_browser("https://runapi.test")
