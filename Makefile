@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports fix conformance inspector constraints clean
+.PHONY: help demo test check lint types imports fix conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,15 @@ conformance: $(VENV)/.ready ## Run the protocol's own conformance suite (needs N
 
 inspector: $(VENV)/.ready ## Use the server through the MCP Inspector (needs Node.js and npm)
 	@BIN=$(BIN) tests/conformance/inspector.sh
+
+hosts: $(VENV)/.ready ## See that real hosts find us by what install writes (needs Node.js and npm)
+	@$(BIN)/python tests/hosts/check_hosts.py $(ARGS)
+
+bundle: $(VENV)/.ready ## Make the Claude Desktop bundle, checked and packed by its official tool (needs Node.js and npm)
+	@$(BIN)/python bundle/build.py build/mcpb
+	@mkdir -p dist
+	@npx -y @anthropic-ai/mcpb@2.1.2 validate build/mcpb/manifest.json
+	@npx -y @anthropic-ai/mcpb@2.1.2 pack build/mcpb dist/flux2-mcp.mcpb
 
 constraints: ## Try the newest versions that pyproject.toml allows, and write them down
 	@scripts/constraints $(PYTHON)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flux2_mcp.cli.starting import Start, is_release, start, this_program
+from tests.install.bench import Bench
+
+
+def nowhere(name: str) -> None:
+    return None
+
+
+def in_bin(name: str) -> str:
+    return f"/opt/uv/{name}"
+
+
+def test_a_release_is_started_by_uvx_with_its_whole_path() -> None:
+    """Hosts that start from a dock have a poor PATH, and say `spawn uvx ENOENT` (servers#760)."""
+    assert start({}, released=True, which=in_bin) == Start("/opt/uv/uvx", ("flux2-mcp",))
+
+
+def test_a_config_that_is_shared_names_no_place() -> None:
+    assert start({}, to_share=True, released=True, which=in_bin) == Start("uvx", ("flux2-mcp",), only_here=False)
+
+
+def test_a_release_without_uv_starts_itself() -> None:
+    assert start({}, released=True, which=nowhere) == this_program()
+
+
+def test_the_uv_that_runs_us_is_found_without_a_path(tmp_path: Path) -> None:
+    for name in ("uv", "uvx"):
+        (tmp_path / name).touch()
+
+    given = start({"UV": str(tmp_path / "uv")}, released=True, which=nowhere)
+
+    assert given == Start(str(tmp_path / "uvx"), ("flux2-mcp",))
+
+
+def test_a_checkout_starts_itself_even_where_uv_is() -> None:
+    """What was changed here is what should run, and it may not be published yet."""
+    program = start({}, released=False, which=in_bin)
+
+    assert program == this_program()
+    assert Path(program.command).parent == Path(sys.executable).parent
+
+
+def test_this_checkout_knows_what_it_is() -> None:
+    assert is_release() is False
+
+
+@pytest.mark.parametrize("only_here", [True, False])
+def test_a_project_is_told_when_its_command_is_a_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, only_here: bool
+) -> None:
+    bench = Bench(tmp_path, program=Start("uvx", ("flux2-mcp",), only_here=only_here))
+
+    bench.install("cursor", "--project", str(tmp_path))
+
+    assert ("others who use this project need their own" in capsys.readouterr().out) is only_here
