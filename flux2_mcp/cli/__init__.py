@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from flux2_mcp import __version__
@@ -26,12 +26,13 @@ COMMANDS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; without a command, serve over stdio."""
+def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
+    """Run the command line; without a command, serve over stdio. The command's modules are there `once_loaded`."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["serve"]
     chosen = next((word for word in given if word in COMMANDS), None)
     parser = _parser(only=chosen)
     options = parser.parse_args(given)
+    once_loaded()
     try:
         sys.exit(options.run(options))
     except Flux2Error as error:
