@@ -89,6 +89,7 @@ class Piece:
     expected_seconds: float | None = None
     """How long such pictures usually take, where the history knows."""
     resumed: bool = False
+    """Whether it was ordered before this call."""
     task: Task | None = None
     shots: list[Shot] = field(default_factory=list[Shot])
     trouble: RunApiError | None = None
@@ -99,6 +100,11 @@ class Piece:
     def id(self) -> str:
         """RunAPI's id when there is one, else ours; `status` understands both."""
         return self.order.task_id or self.order.id
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether a call asked for it again, and was given what an earlier one had ordered."""
+        return self.resumed and self.compose is not None
 
     @property
     def is_made(self) -> bool:
@@ -226,7 +232,11 @@ class Studio:
             urls = await sources.lent(opened, report=uploading)
             return replace(request, source_image_urls=tuple(urls)).body
 
-        pieces += [Piece(order, compose, resumed=resumed) for order, resumed in orders]
+        for order, resumed in orders:
+            kept = order
+            if save_to and save_to != order.save_to:
+                kept = await self.history.redirected(order, save_to=save_to)
+            pieces.append(Piece(kept, compose, resumed=resumed))
         await self._bring_all(pieces, deadline, report)
         return pieces
 
@@ -321,7 +331,7 @@ class Studio:
         return pieces
 
     async def peek(self, task_id: str) -> Piece:
-        """How a task is doing, from the history or after one look. Fetches no picture.
+        """How a task is doing, from the history or after one look. Fetches no picture, and can order none.
 
         Raises:
             NoSuchTask: Neither the history nor RunAPI knows it.
@@ -329,6 +339,9 @@ class Studio:
         """
         order = await self.history.find(self.owner, task_id)
         piece = Piece(order, resumed=True) if order else await self._adopted(task_id, None)
+        if piece.order.task_id is None and not piece.order.is_over:
+            # Asking what became of it could order it: that is for calls that may spend.
+            return piece
         try:
             await self._finish(piece, 0.0, lambda: None)
         except TaskFailed as failure:
@@ -503,7 +516,8 @@ class Studio:
                 piece.order,
                 state="completed",
                 urls=task.images,
-                urls_expire_at=datetime.now(UTC) + URLS_LAST,
+                # Nobody says when a task of others was finished.
+                urls_expire_at=None if piece.order.made_elsewhere else datetime.now(UTC) + URLS_LAST,
                 settled_cents=task.cost_cents,
             )
             return
@@ -521,8 +535,8 @@ class Studio:
         async with anyio.create_task_group() as group:
             for shot in shots:
                 group.start_soon(self._collect_one, order, shot)
-        paths = tuple(str(shot.path) for shot in shots if shot.path)
-        if paths and paths != order.paths:
+        paths = tuple(str(shot.path or "") for shot in shots)
+        if any(paths) and paths != order.paths:
             await self.history.saved(order, paths)
         return shots
 
@@ -559,7 +573,7 @@ def _only_by_its_call(*, kept: bool) -> Flux2Error:
 
 def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
     """Where each picture of the order is: its URL, and its file if it was saved."""
-    saved = (Path(path) for path in order.paths)
+    saved = (Path(path) if path else None for path in order.paths)
     return ((url, next(saved, None)) for url in order.urls)
 
 

@@ -123,6 +123,10 @@ class History:
         """Note the exact body to send, unless one was noted before: then that one is given."""
         return await self._write(lambda store: store.change(order, partial(prepare, request=request)))
 
+    async def redirected(self, order: Order, *, save_to: str) -> Order:
+        """Note that its pictures are wanted somewhere else than was said before."""
+        return await self._write(lambda store: store.change(order, partial(replace, save_to=save_to, paths=())))
+
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""
         step = partial(accept, task_id=task_id, dialect=dialect, at=self._now())

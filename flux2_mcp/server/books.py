@@ -157,7 +157,7 @@ def _entry(order: Order) -> Entry:
         prompt=order.prompt,
         asked_at=order.created_at,
         cost_usd=_dollars(order.settled_cents),
-        files=list(order.paths),
+        files=[path for path in order.paths if path],
         urls=list(order.urls),
         urls_expire_at=order.urls_expire_at,
         error=order.error,

@@ -108,7 +108,7 @@ def _lines(piece: Piece) -> list[str]:
     order = piece.order
     seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
     after = f" in {seconds:.0f} s" if seconds and not order.made_elsewhere else ""
-    resumed = " (found again, not ordered anew)" if piece.resumed and not order.made_elsewhere else ""
+    resumed = " (found again, not ordered anew)" if piece.is_repeat else ""
     lines = [f"{title_of(order)} made the picture{after}{resumed}."]
     for shot in piece.shots:
         lines += _shot_lines(piece, shot)
@@ -119,7 +119,7 @@ def _unfinished_lines(piece: Piece) -> list[str]:
     order = piece.order
     state = piece.task.word or piece.task.status if piece.task else "sent, not answered yet"
     lines = [f"The picture is not ready yet: {title_of(order)} is still at work. completed: false, status: {state}."]
-    if piece.resumed:
+    if piece.is_repeat:
         lines.append("This is the order that was placed before; nothing was ordered anew.")
     if piece.trouble:
         lines.append(f"The last look saw nothing: {piece.trouble.message}")
@@ -199,7 +199,7 @@ def _facts_of_piece(piece: Piece) -> Facts:
             "model": order.model or None,
             "cost_usd": None if order.settled_cents is None else order.settled_cents / 100,
             "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
-            "resumed": piece.resumed or None,
+            "resumed": piece.is_repeat or None,
             "error": str(piece.error) if piece.error else None,
             "images": [_facts_of_shot(piece, shot) for shot in piece.shots] or None,
         }

@@ -326,3 +326,15 @@ async def test_what_is_no_picture_any_more_is_not_read(tmp_path: Path, data: byt
 
     assert await read(tmp_path / "fox.png") is None
     assert await read(tmp_path) is None
+
+
+async def test_a_repeated_call_may_say_where_the_picture_goes(tmp_path: Path) -> None:
+    """It takes up the first order instead of paying, and is not to lose what is new in it."""
+    here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        result = await client.call_tool("generate", {"prompt": "a fox", "save_to": "~/album/"})
+
+    [saved] = (tmp_path / "album").iterdir()
+    assert str(saved) in text_of(result)
+    assert len(here.simulator.books.paid_tasks()) == 1
