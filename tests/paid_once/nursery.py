@@ -95,12 +95,13 @@ def nursery() -> Generator[Nursery]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [sys.executable, "-m", "tests.paid_once.nursery"]
-        with subprocess.Popen(command, cwd=REPOSITORY, stdin=theirs.fileno()) as process:  # noqa: S603
+        with subprocess.Popen(command, cwd=REPOSITORY, stdin=theirs.fileno()):  # noqa: S603
             theirs.close()
             assert ours.recv(5) == b"ready"
-            yield Nursery(ours)
-            ours.close()
-            process.wait(timeout=10)
+            try:
+                yield Nursery(ours)
+            finally:
+                ours.close()  # the end of the line is the end of the nursery
 
 
 def _often(*_: object) -> Iterator[float]:

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+from mcp.client import Client, ClientRequestContext
+from mcp.client.client import ConnectMode
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
+
+from flux2_mcp.server.app import build_server
+from flux2_mcp.simulator import Fault, Script
+from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
+from tests.paid_once.nursery import nursery
+from tests.processes import served
+from tests.wires import Gate, creates
+from tests.world import KEY, World, text_of, world
+
+FOX = {"prompt": "a fox"}
+PRO, PRO_2K, MAX = 5, 7, 20
+"""US cents."""
+
+
+CHEERFUL = Script(looks_until_done=1, plain_pictures=True)
+
+
+def small_world(home: Path, *, script: Script = CHEERFUL, mode: ConnectMode = "auto", **environ: str) -> World:
+    return world(home, script, environ=environ, mode=mode)
+
+
+def small_world_in(home: Path, environ: dict[str, str]) -> World:
+    return world(home, CHEERFUL, environ=environ)
+
+
+async def one_call(here: World, **more: object) -> CallToolResult:
+    async with here.client() as client:
+        return await client.call_tool("generate", {**FOX, **more})
+
+
+# How much one call may cost.
+
+
+@pytest.mark.parametrize(
+    ("cap", "arguments"),
+    [
+        ("0.04", {}),
+        ("0.06", {"output_resolution": "2k"}),
+        ("0.14", {"count": 3}),
+        ("0.13", {"model": "flux-2-flex"}),
+        ("0", {}),
+    ],
+)
+async def test_a_call_above_the_cap_is_refused_and_orders_nothing(
+    tmp_path: Path, cap: str, arguments: dict[str, object]
+) -> None:
+    here = small_world(tmp_path, FLUX2_MAX_COST_PER_CALL=cap)
+    result = await one_call(here, **arguments)
+
+    assert result.is_error
+    assert "FLUX2_MAX_COST_PER_CALL" in text_of(result)
+    assert "Nothing was charged" in text_of(result)
+    assert here.creates == []
+    assert await here.orders() == ()
+
+
+async def test_a_call_at_the_cap_is_made(tmp_path: Path) -> None:
+    here = small_world(tmp_path, FLUX2_MAX_COST_PER_CALL="0.15")
+    result = await one_call(here, count=3)
+
+    assert not result.is_error
+    assert len(here.paid) == 3
+
+
+async def test_a_call_costs_at_most_a_dollar_unless_the_person_says_otherwise(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    refused = await one_call(here, model="flux-2-flex", count=8)
+    here.environ["FLUX2_MAX_COST_PER_CALL"] = "off"
+    made = await one_call(here, model="flux-2-flex", count=8)
+
+    assert "$1.12, more than the $1.00" in text_of(refused)
+    assert not made.is_error
+
+
+@pytest.mark.parametrize(("cap", "own", "passes"), [("0.04", 5.0, False), ("1.00", 0.04, False), ("1.00", 0.05, True)])
+async def test_the_limit_of_a_call_can_only_tighten(tmp_path: Path, cap: str, own: float, *, passes: bool) -> None:
+    here = small_world(tmp_path, FLUX2_MAX_COST_PER_CALL=cap)
+    result = await one_call(here, max_cost_usd=own)
+
+    assert result.is_error is not passes
+    assert len(here.creates) == passes
+
+
+# Prices that nobody states.
+
+
+UNKNOWN = {"model": "flux-2-max", "aspect_ratio": "1:1"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"FLUX2_MAX_COST_PER_CALL": "off", "FLUX2_DAILY_BUDGET": "5"}],
+    ids=["cap per call", "daily budget"],
+)
+async def test_an_unknown_price_is_refused_under_a_limit(tmp_path: Path, environ: dict[str, str]) -> None:
+    here = small_world_in(tmp_path, environ)
+    result = await one_call(here, **UNKNOWN)
+
+    assert result.is_error
+    assert "FLUX2_ALLOW_UNKNOWN_PRICE" in text_of(result)
+    assert here.creates == []
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"FLUX2_MAX_COST_PER_CALL": "off"}, {"FLUX2_ALLOW_UNKNOWN_PRICE": "true", "FLUX2_DAILY_BUDGET": "5"}],
+    ids=["no limit", "allowed"],
+)
+async def test_an_unknown_price_is_paid_where_the_person_allows_it_and_counts_once_it_is_known(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    here = small_world_in(tmp_path, environ)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {**FOX, **UNKNOWN})
+        ours = await ledger_of(client)
+
+    assert not result.is_error
+    assert ours == ledger_of_runapi(here.simulator)
+    assert ours.spent == MAX
+
+
+async def test_a_price_that_only_a_quote_states_is_held_within_the_cap(tmp_path: Path) -> None:
+    here = small_world(tmp_path, script=Script(looks_until_done=1, max_price_cents=20), FLUX2_MAX_COST_PER_CALL="0.19")
+    result = await one_call(here, **UNKNOWN)
+
+    assert "$0.20, more than the $0.19" in text_of(result)
+    assert here.creates == []
+
+
+# How much a day may cost.
+
+
+async def test_calls_at_once_do_not_pass_the_daily_budget_together(tmp_path: Path) -> None:
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.17")
+    gate = here.transport = Gate(here.simulator, creates)
+    results: list[CallToolResult] = []
+
+    async def order(client: Client, nth: int) -> None:
+        results.append(await client.call_tool("generate", {"prompt": f"fox number {nth}"}))
+
+    async with here.client() as one, here.client() as other, anyio.create_task_group() as group:
+        for nth in range(4):
+            group.start_soon(order, one, nth)
+            group.start_soon(order, other, 10 + nth)
+        await gate.holds_one()
+        await anyio.wait_all_tasks_blocked()
+        gate.open()
+    async with here.client() as client:
+        ours = await ledger_of(client)
+
+    assert sorted(bool(result.is_error) for result in results) == [False] * 3 + [True] * 5
+    assert all("Nothing was charged" in text_of(result) for result in results if result.is_error)
+    assert ours == ledger_of_runapi(here.simulator)
+    assert ours.spent == 3 * PRO
+
+
+async def test_processes_at_once_do_not_pass_the_daily_budget_together(tmp_path: Path) -> None:
+    with nursery() as servers:
+        async with (
+            served() as (base_url, runapi),
+            servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as one,
+            servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as other,
+        ):
+            calls = [
+                (host, await host.call("generate", {"prompt": f"fox of {host.process.pid}", "count": 3}))
+                for host in (one, other)
+            ]
+            answers = [await host.answer(number) for host, number in calls]
+
+    assert sorted(answer["result"]["isError"] for answer in answers) == [False, True]
+    assert runapi.books.spent_cents(KEY) == 3 * PRO
+
+
+async def test_what_a_call_would_pass_the_budget_with_is_refused_whole(tmp_path: Path) -> None:
+    """Three of four pictures would fit, but nobody asked for three."""
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.19")
+    result = await one_call(here, count=4)
+
+    assert result.is_error
+    assert here.creates == []
+    assert await here.orders() == ()
+
+
+async def test_a_failed_picture_gives_its_money_back_to_the_day(tmp_path: Path) -> None:
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    async with here.client() as client:
+        failed = await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
+        made = await client.call_tool("generate", FOX)
+        refused = await client.call_tool("generate", {"prompt": "one more"})
+        ours = await ledger_of(client)
+
+    assert failed.is_error
+    assert not made.is_error
+    assert "$0.05 of today's limit of $0.05" in text_of(refused)
+    assert ours == ledger_of_runapi(here.simulator)
+    assert ours.spent == PRO
+
+
+@pytest.mark.parametrize("charged", [3, 9])
+async def test_the_day_counts_what_was_charged_not_what_was_expected(tmp_path: Path, charged: int) -> None:
+    """RunAPI changed its price since this version was made, and the list cannot be had."""
+    prices = {"flux-2-pro-text-to-image": {"1k": charged}}
+    here = small_world(tmp_path, script=Script(looks_until_done=1, prices=prices), FLUX2_DAILY_BUDGET="1")
+    here.simulator.faults.append(Fault(on="prices", status=503, times=99))
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
+
+    assert f"cost: $0.0{charged}" in text_of(result)
+    assert ours == ledger_of_runapi(here.simulator)
+    assert ours.spent == charged
+
+
+# Asking the person.
+
+
+Answer = Literal["accept", "refuse", "decline", "cancel"]
+
+
+class Person:
+    """Somebody who is asked about the price, and answers always the same."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.questions: list[str] = []
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        self.questions.append(params.message)
+        if self._answer in {"accept", "refuse"}:
+            return ElicitResult(action="accept", content={"spend": self._answer == "accept"})
+        return ElicitResult(action="decline" if self._answer == "decline" else "cancel")
+
+
+@asynccontextmanager
+async def asked(here: World, person: Person) -> AsyncGenerator[Client, None]:
+    with anyio.fail_after(10):
+        async with Client(build_server(here.surroundings()), mode=here.mode, elicitation_callback=person) as client:
+            yield client
+
+
+async def test_a_person_who_agrees_to_the_price_gets_the_picture(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.10")
+    person = Person("accept")
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", {**FOX, "count": 3})
+        ours = await ledger_of(client)
+
+    assert person.questions == ["Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    assert not result.is_error
+    assert len(here.paid) == 3
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+@pytest.mark.parametrize("answer", ["refuse", "decline", "cancel"])
+async def test_a_person_who_does_not_agree_pays_nothing(tmp_path: Path, era: ConnectMode, answer: Answer) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    async with asked(here, Person(answer)) as client:
+        result = await client.call_tool("generate", FOX)
+
+    assert result.is_error
+    assert "did not agree" in text_of(result)
+    assert "Nothing was charged" in text_of(result)
+    assert here.creates == []
+    assert await here.orders() == ()
+
+
+async def test_a_remix_asks_as_well(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    person = Person("accept")
+    async with asked(here, person) as client:
+        result = await client.call_tool("remix", {**FOX, "source_image_urls": ["https://example.com/fox.png"]})
+
+    assert not result.is_error
+    assert len(person.questions) == 1
+
+
+async def test_nobody_is_asked_about_what_is_cheap_enough(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.05")
+    person = Person("decline")
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", FOX)
+
+    assert not result.is_error
+    assert person.questions == []
+
+
+async def test_a_host_that_cannot_ask_is_told_the_amount_and_the_way_out(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    result = await one_call(here)
+
+    assert result.is_error
+    assert "$0.05" in text_of(result)
+    assert "raise FLUX2_CONFIRM_OVER" in text_of(result)
+    assert here.creates == []
