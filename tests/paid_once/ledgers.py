@@ -32,7 +32,7 @@ def ledger_of_runapi(simulator: Simulator, key: str = KEY) -> Ledger:
 def ledger_of_server(estimate: Mapping[str, Any], recent: Mapping[str, Any]) -> Ledger:
     """What our server says with `estimate_cost` and `recent_tasks`."""
     costs = {task["task_id"]: _cents(task["cost_usd"]) for task in recent["tasks"] if task["status"] == "completed"}
-    assert recent["next_cursor"] is None
+    assert recent.get("next_cursor") is None
     return Ledger(_cents(estimate["balance_usd"]), _cents(estimate["spent_today_usd"]), costs)
 
 
