@@ -21,7 +21,7 @@ from flux2_mcp.history import History
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
 
-PATIENCE_FOR_QUOTES = 4.0
+PATIENCE_FOR_QUOTES = 2.0
 """Seconds."""
 
 

@@ -122,6 +122,25 @@ class Piece:
         return self.is_made or self.error is not None
 
 
+@dataclass(frozen=True)
+class Patience:
+    """Until when a call waits, by the event loop's clock."""
+
+    deadline: float
+    at_least: float
+    """For what is done once in any case: the create request, and a look at something older."""
+
+    @classmethod
+    def of(cls, seconds: float) -> Patience:
+        """Patience of so many seconds from now."""
+        now = anyio.current_time()
+        return cls(now + seconds, now + max(seconds, LEAST_PATIENCE))
+
+    def with_(self, piece: Piece) -> float:
+        """Until when to wait for this piece."""
+        return self.at_least if piece.resumed else self.deadline
+
+
 Report = Callable[[Sequence[Piece]], None]
 
 
@@ -205,7 +224,7 @@ class Studio:
         Raises:
             RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
         """
-        deadline = anyio.current_time() + wait  # from here on: the host's clock runs while prices and sources are read
+        patience = Patience.of(wait)  # from here on: the host's clock runs while prices and sources are read
         request = self.catalogue.check(request)
         quote = await self.budget.quote(request, count)
         self.budget.check(quote, most_usd=max_cost_usd)
@@ -237,7 +256,7 @@ class Studio:
             if save_to and save_to != order.save_to:
                 kept = await self.history.redirected(order, save_to=save_to)
             pieces.append(Piece(kept, compose, resumed=resumed))
-        await self._bring_all(pieces, deadline, report)
+        await self._bring_all(pieces, patience, report)
         return pieces
 
     async def status(
@@ -249,10 +268,10 @@ class Studio:
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
-        deadline = anyio.current_time() + wait
+        patience = Patience.of(wait)
         order = await self.history.find(self.owner, task_id)
         piece = Piece(order, resumed=True) if order else await self._adopted(task_id, action)
-        await self._bring_all([piece], deadline, report)
+        await self._bring_all([piece], patience, report)
         return [piece]
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
@@ -327,7 +346,7 @@ class Studio:
         if self.places.saves:
             left_open += await self.history.unseen(self.owner)
         pieces = [Piece(order, resumed=True) for order in left_open if before is None or order.created_at < before]
-        await self._bring_all(pieces, anyio.current_time(), _unheard)
+        await self._bring_all(pieces, Patience.of(0), _unheard)
         return pieces
 
     async def peek(self, task_id: str) -> Piece:
@@ -343,7 +362,7 @@ class Studio:
             # Asking what became of it could order it: that is for calls that may spend.
             return piece
         try:
-            await self._finish(piece, 0.0, lambda: None)
+            await self._finish(piece, Patience.of(0), lambda: None)
         except TaskFailed as failure:
             piece.error = failure
         return piece
@@ -387,12 +406,12 @@ class Studio:
         )
         return Piece(order, resumed=True, task=task)
 
-    async def _bring_all(self, pieces: Sequence[Piece], deadline: float, report: Report) -> None:
-        """Take every piece as far as it gets before the deadline; one that fails stops no other."""
+    async def _bring_all(self, pieces: Sequence[Piece], patience: Patience, report: Report) -> None:
+        """Take every piece as far as it gets in time; one that fails stops no other."""
 
         async def bring(piece: Piece) -> None:
             try:
-                await self._bring(piece, deadline, lambda: report(pieces))
+                await self._bring(piece, patience, lambda: report(pieces))
             except Flux2Error as error:
                 piece.error = error
             report(pieces)
@@ -402,28 +421,26 @@ class Studio:
             for piece in pieces:
                 group.start_soon(bring, piece)
 
-    async def _bring(self, piece: Piece, deadline: float, changed: Callable[[], None]) -> None:
-        """Take one piece as far as it gets before the deadline, in seconds of the event loop's clock."""
-        soonest = anyio.current_time() + LEAST_PATIENCE
-        await self._finish(piece, deadline, changed)
+    async def _bring(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+        """Take one piece as far as it gets in time."""
+        await self._finish(piece, patience, changed)
         if piece.is_made:
-            with anyio.CancelScope(deadline=max(deadline, soonest) if piece.resumed else deadline):
+            with anyio.CancelScope(deadline=patience.with_(piece)):
                 piece.shots = await self._collected(piece.order)
 
-    async def _finish(self, piece: Piece, deadline: float, changed: Callable[[], None]) -> None:
-        """Have RunAPI finish the piece, if it does so before the deadline.
+    async def _finish(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+        """Have RunAPI finish the piece, if it does so in time.
 
         Raises:
             TaskFailed: It failed, now or earlier.
         """
-        soonest = anyio.current_time() + LEAST_PATIENCE
         if piece.order.state == "failed":
             raise TaskFailed(piece.order.error or "The task failed.", task_id=piece.id)
         if piece.order.state != "completed":
-            with anyio.CancelScope(deadline=max(deadline, soonest)):
+            with anyio.CancelScope(deadline=patience.at_least):
                 piece.task = piece.task or await self._placed(piece)
             changed()
-            await self._watch(piece, deadline, max(deadline, soonest), changed)
+            await self._watch(piece, patience, changed)
         if piece.order.state == "completed":
             piece.shots = [Shot(url, path=path) for url, path in _places(piece.order)]
             changed()
@@ -475,7 +492,7 @@ class Studio:
         order = await self.history.prepared(order, request=body)
         return order, order.request or body
 
-    async def _watch(self, piece: Piece, deadline: float, at_least: float, changed: Callable[[], None]) -> None:
+    async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
         if piece.task is None:
             return
@@ -487,12 +504,12 @@ class Studio:
         waits = self.pauses(durations, _age(order))
         if piece.resumed:
             waits = chain([0.0], waits)
-        with anyio.CancelScope(deadline=at_least if piece.resumed else deadline):
+        with anyio.CancelScope(deadline=patience.with_(piece)):
             async with aclosing(tasks.watch(self.runapi, piece.task, waits=waits, sleep=self.sleep)) as looks:
                 async for look in looks:
                     piece.task, piece.trouble = look.task, look.trouble
                     changed()
-                    if anyio.current_time() >= deadline:
+                    if anyio.current_time() >= patience.deadline:
                         break
         if piece.task.is_over:
             await self._conclude(piece, piece.task)

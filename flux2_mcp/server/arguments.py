@@ -6,7 +6,7 @@ from typing import Annotated
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from flux2_mcp.server.wiring import Wiring, current_studio, visiting_studio
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
@@ -15,13 +15,9 @@ DEFAULT_EDGE = 1024
 """Pixels: enough to judge a picture by, and small enough for every host."""
 
 
-def _nothing_as_empty(value: object) -> object:
-    return "" if value is None else value
-
-
-# Free text stays a plain `str` with "" for nothing: the SDK would read other strings as JSON, and Flux 2 takes prompts
-# that are JSON. Some hosts send null for what they leave out.
-Text = Annotated[str, BeforeValidator(_nothing_as_empty)]
+# Free text is a plain `str` with "" for nothing: the SDK would read other strings as JSON, and Flux 2 takes prompts
+# that are JSON.
+Text = str
 
 Prompt = Annotated[Text, Field(description="What it shows, in any language; plain words or JSON.")]
 Model = Annotated[Text, Field(description="flux-2-pro: fast; flux-2-flex: finer; flux-2-max: best, 1k only.")]
