@@ -213,7 +213,7 @@ HOSTS: Mapping[str, Host] = {
             places=lambda machine: [machine.home / ".cursor" / "mcp.json"],
             project=(".cursor", "mcp.json"),
             key_reference="${env:RUNAPI_API_KEY}",
-            restart="Switch flux2 on in Cursor's settings, under MCP",
+            restart="Look under MCP in Cursor's settings: flux2 is there, and on",
         ),
         Host(
             name="vscode",

@@ -354,6 +354,6 @@ def test_the_command_line_has_both(tmp_path: Path) -> None:
 
     assert entry
     assert Path(entry.command).is_absolute()
-    assert "Next: Switch flux2 on" in installed.stdout
+    assert "Next: Look under MCP" in installed.stdout
     assert refused.returncode == 2
     assert "claude-desktop" in refused.stderr
