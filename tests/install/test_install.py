@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flux2_mcp.cli.config_files import ConfigFile
 from flux2_mcp.cli.hosts import HOSTS, Entry
 from flux2_mcp.cli.starting import Start
 from flux2_mcp.errors import BadSetting, UnreadableConfig
@@ -341,6 +342,26 @@ def test_a_file_that_cannot_be_read_is_left_alone(bench: Bench) -> None:
         bench.install("cursor")
 
     assert path.read_bytes() == b'{"a": "\xff"}'
+
+
+def test_what_a_host_wrote_meanwhile_is_not_lost(tmp_path: Path) -> None:
+    """Claude Code writes to its config all the time."""
+    path = tmp_path / ".claude.json"
+    path.write_text("{}", encoding="utf-8")
+    file = ConfigFile.read(path)
+    path.write_text('{"count": 2}', encoding="utf-8")
+
+    with pytest.raises(UnreadableConfig, match="changed just now"):
+        file.replace('{"mcpServers": {}}')
+
+    assert path.read_text(encoding="utf-8") == '{"count": 2}'
+
+
+def test_a_place_that_cannot_be_written_is_named(bench: Bench) -> None:
+    (bench.home / ".cursor").write_text("not a folder", encoding="utf-8")
+
+    with pytest.raises(UnreadableConfig, match=r"mcp\.json cannot be"):
+        bench.install("cursor")
 
 
 def test_the_command_line_has_both(tmp_path: Path) -> None:

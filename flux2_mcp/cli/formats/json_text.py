@@ -60,9 +60,6 @@ class Json:
         parent, rest = self._deepest(text, path)
         for key in reversed(rest[1:]):
             value = {key: value}
-        if not rest:
-            msg = "a path has at least one key"
-            raise ValueError(msg)
         present = parent.member(rest[0])
         if present is None:
             return _with_member(text, parent, rest[0], value)
