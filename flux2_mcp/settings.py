@@ -95,5 +95,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(usable)
         except ValidationError as error:
-            problems = dict.fromkeys(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+            problems = dict.fromkeys(
+                f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
+            )
             raise BadSetting("; ".join(problems) + ".") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.cli.listening import listener, port
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.wiring import Surroundings
 from flux2_mcp.settings import Settings
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `serve` takes."""
     parser.add_argument("--http", action="store_true", help="streamable HTTP at http://HOST:PORT/mcp instead of stdio")
     parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8765, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8765, help="port to listen on (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until the host goes away.
 
     Raises:
-        BadSetting: An environment variable cannot be used.
+        BadSetting: An environment variable, the address or the port cannot be used.
     """
     # Before the server is made: the SDK configures the root logger when nobody has.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -37,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
         from flux2_mcp.server.http import checked_host, serve_http
 
         host = checked_host(options.host)
+        taken = listener(host, options.port)
         shown = f"[{host}]" if ":" in host else host
-        print(f"flux2-mcp: serving MCP at http://{shown}:{options.port}/mcp", file=sys.stderr)
-        anyio.run(lambda: serve_http(server, host=host, port=options.port))
+        print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
+        anyio.run(lambda: serve_http(server, host=host, listener=taken))
     else:
         from flux2_mcp.server.stdio import serve_stdio
 

@@ -8,12 +8,13 @@ import sys
 import anyio
 import uvicorn
 
+from flux2_mcp.cli.listening import listener, port
 from flux2_mcp.simulator import Script, Simulator
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `simulate` takes."""
-    parser.add_argument("--port", type=int, default=8787, help="port on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8787, help="port on 127.0.0.1 (default: %(default)s)")
     parser.add_argument("--latency", type=float, default=6.0, metavar="SECONDS", help="how long a picture takes")
     parser.add_argument("--failure-rate", type=float, default=0.0, metavar="RATE", help="0 to 1: tasks that fail")
     parser.add_argument("--price-max", type=int, metavar="CENTS", help="publish a price for flux-2-max")
@@ -32,12 +33,15 @@ def run(options: argparse.Namespace) -> int:
         max_price_cents=options.price_max,
         keys=dict.fromkeys(options.key, 1000) if options.key else None,
     )
-    config = uvicorn.Config(Simulator(script), host="127.0.0.1", port=options.port, log_level="warning")
+    taken = listener("127.0.0.1", options.port)
+    address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    keys = "the keys given" if options.key else "any key works"
     print(
-        f"flux2-mcp: a simulated RunAPI at http://127.0.0.1:{options.port} (any key works, nothing is charged).\n"
-        f"Point a client at it: RUNAPI_BASE_URL=http://127.0.0.1:{options.port} RUNAPI_API_KEY=runapi_simulated",
+        f"flux2-mcp: a simulated RunAPI at {address} ({keys}; nothing is charged).\n"
+        f"Point a client at it: RUNAPI_BASE_URL={address} RUNAPI_API_KEY={(options.key or ['runapi_simulated'])[0]}",
         file=sys.stderr,
         flush=True,
     )
-    anyio.run(uvicorn.Server(config).serve)
+    server = uvicorn.Server(uvicorn.Config(Simulator(script), log_level="warning"))
+    anyio.run(lambda: server.serve(sockets=[taken]))
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from socket import socket
+
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 
@@ -13,17 +15,15 @@ SHUTDOWN_SECONDS = 3
 """How long open streams may go on after SIGTERM."""
 
 
-async def serve_http(server: MCPServer[Wiring], *, host: str, port: int) -> None:
-    """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection.
+async def serve_http(server: MCPServer[Wiring], *, host: str, listener: socket) -> None:
+    """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection for the host.
 
     Raises:
         BadSetting: The address can be reached from elsewhere.
     """
     app = server.streamable_http_app(host=checked_host(host))
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on"
-    )
-    await uvicorn.Server(config).serve()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on")
+    await uvicorn.Server(config).serve(sockets=[listener])
 
 
 def checked_host(host: str) -> str:
