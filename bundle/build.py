@@ -98,7 +98,6 @@ async def manifest() -> dict[str, object]:
         "prompts_generated": True,
         "keywords": project["keywords"],
         "license": project["license"],
-        "privacy_policies": ["https://runapi.ai/privacy"],
         "compatibility": {
             "platforms": ["darwin", "win32", "linux"],
             "runtimes": {"python": project["requires-python"]},
