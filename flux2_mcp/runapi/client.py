@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
 import anyio
+import anyio.to_thread
 import httpx
 from pydantic import ValidationError
 
@@ -186,7 +187,8 @@ class RunAPI:
 
     async def upload(self, data: bytes, *, filename: str) -> TemporaryFile:
         """Lend RunAPI an image for about an hour: prepare, PUT to storage, confirm."""
-        prepared = await self._send(self._request("POST", "/api/v1/files/prepare", json=ticket_request(data, filename)))
+        asked = await anyio.to_thread.run_sync(ticket_request, data, filename)
+        prepared = await self._send(self._request("POST", "/api/v1/files/prepare", json=asked))
         signed_id = await put_to_storage(
             data, self._json(prepared), origin=self.connection.origin, transport=self.connection.storage
         )
