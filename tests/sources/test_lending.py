@@ -164,18 +164,20 @@ async def test_a_file_that_was_changed_after_the_check_is_not_sent(home: Path) -
 
 
 class Watched(httpx.ASGITransport):
-    """Counts how many uploads are under way at once, and lets each take a moment."""
+    """Counts how many uploads are under way at once; the first ones take until there are four."""
 
     most = 0
     now = 0
+    four: anyio.Event
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method != "PUT":
             return await super().handle_async_request(request)
         Watched.now += 1
         Watched.most = max(Watched.most, Watched.now)
-        for _ in range(50):
-            await anyio.lowlevel.checkpoint()
+        if Watched.now == 4:
+            Watched.four.set()
+        await Watched.four.wait()
         response = await super().handle_async_request(request)
         Watched.now -= 1
         return response
@@ -183,11 +185,13 @@ class Watched(httpx.ASGITransport):
 
 async def test_eight_large_files_are_uploaded_four_at_a_time(home: Path) -> None:
     Watched.most = Watched.now = 0
+    Watched.four = anyio.Event()
     colours = ["red", "green", "blue", "black", "white", "yellow", "gray", "pink"]
     for colour in colours:
         (home / f"{colour}.png").write_bytes(png(colour, padding=4_000_000))
     async with door(home, transport=Watched, limits=SourceLimits()) as studio:
-        urls = await studio.urls(*(f"~/{colour}.png" for colour in colours))
+        with anyio.fail_after(20):
+            urls = await studio.urls(*(f"~/{colour}.png" for colour in colours))
 
     assert len(set(urls)) == 8
     assert Watched.most == 4
