@@ -36,7 +36,10 @@ _TOOL: Mapping[Action, str] = {"text_to_image": "generate", "remix_image": "remi
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One picture that somebody wants; after `Catalogue.check`, exactly what RunAPI will be asked for."""
+    """One picture that somebody wants; after `Catalogue.check`, exactly what RunAPI will be asked for.
+
+    Before that, an empty text stands for what was not said.
+    """
 
     action: Action
     prompt: str
@@ -146,7 +149,11 @@ class Catalogue:
         _check_sources(request, name, tier)
         _check_callback(request.callback_url)
         return replace(
-            request, model=_slug(name, request.action), aspect_ratio=ratio, output_resolution=resolution or None
+            request,
+            model=_slug(name, request.action),
+            aspect_ratio=ratio,
+            output_resolution=resolution or None,
+            callback_url=request.callback_url or None,
         )
 
     def built_in_prices(self) -> Prices:
@@ -279,7 +286,7 @@ def _check_sources(request: Request, name: TierName, tier: Tier) -> None:
 
 
 def _check_callback(url: str | None) -> None:
-    if url is None:
+    if not url:
         return
     try:
         parts = urlsplit(url)

@@ -76,11 +76,11 @@ def request_of(options: argparse.Namespace, sources: Sequence[str] = ()) -> Requ
         action="remix_image" if sources else "text_to_image",
         prompt=sys.stdin.read().strip() if options.prompt == "-" else options.prompt,
         model=options.model,
-        aspect_ratio=options.aspect_ratio or None,
-        output_resolution=options.resolution or None,
+        aspect_ratio=options.aspect_ratio,
+        output_resolution=options.resolution,
         source_image_urls=tuple(sources),
         enable_safety_checker=options.safety_checker,
-        callback_url=options.callback_url or None,
+        callback_url=options.callback_url,
     )
 
 

@@ -94,10 +94,10 @@ async def estimate_cost(
         prompt=prompt or "any picture",
         model=model,
         source_image_urls=tuple(source_image_urls or ()),
-        aspect_ratio=aspect_ratio or None,
-        output_resolution=output_resolution or None,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
         enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url or None,
+        callback_url=callback_url,
     )
     quote = await studio.estimate(request, count=count)
     account = await studio.account()

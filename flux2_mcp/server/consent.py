@@ -33,8 +33,8 @@ async def consent_to_generate(
         action="text_to_image",
         prompt=prompt,
         model=model,
-        aspect_ratio=aspect_ratio or None,
-        output_resolution=output_resolution or None,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
     )
     return await _consent(ctx, studio, request, count, max_cost_usd)
 
@@ -56,8 +56,8 @@ async def consent_to_remix(
         prompt=prompt,
         model=model,
         source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio or None,
-        output_resolution=output_resolution or None,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
     )
     return await _consent(ctx, studio, request, count, max_cost_usd)
 

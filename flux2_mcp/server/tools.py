@@ -70,10 +70,10 @@ async def generate(
         action="text_to_image",
         prompt=prompt,
         model=model,
-        aspect_ratio=aspect_ratio or None,
-        output_resolution=output_resolution or None,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
         enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url or None,
+        callback_url=callback_url,
     )
     check_consent(consent)
     return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, most_usd=max_cost_usd, save_to=save_to)
@@ -111,10 +111,10 @@ async def remix(
         prompt=prompt,
         model=model,
         source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio or None,
-        output_resolution=output_resolution or None,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
         enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url or None,
+        callback_url=callback_url,
     )
     roots = [str(root.uri) for root in listed.roots]
     check_consent(consent)
