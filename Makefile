@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports fix conformance inspector hosts bundle constraints clean
+.PHONY: help demo test check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ imports: $(VENV)/.ready-dev
 fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
+
+bench: $(VENV)/.ready-dev ## Measure start, waiting, throttling, pictures and footprint (five minutes; docs/performance.md)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 conformance: $(VENV)/.ready ## Run the protocol's own conformance suite (needs Node.js and npm)
 	@BIN=$(BIN) tests/conformance/suite.sh

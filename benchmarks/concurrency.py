@@ -1,0 +1,47 @@
+"""Many calls that wait at once on one stdio server, previews and saving off."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from benchmarks.report import Goal, Report, Row, main, middle, p99
+from benchmarks.servers import OURS
+from benchmarks.waiting import Waits, waits
+
+CROWDS = (50, 200, 1000)
+_RANDOM = random.Random(11)  # noqa: S311 a simulation
+
+
+async def measure() -> Report:
+    """One crowd after another, each on a server of its own that has seen 20 such tasks."""
+    found = {crowd: await waits(OURS, _alike(crowd), known=_alike(20)) for crowd in CROWDS}
+    return Report(
+        "Waiting calls on one stdio server; tasks around 8 s, 20 known",
+        [_row(crowd, each) for crowd, each in found.items()],
+        [
+            Goal("200 calls: p99 overshoot", p99(found[200].late), 1.0, "s"),
+            Goal("1,000 calls: errors", len(found[1000].errors), 0),
+            Goal("1,000 calls: peak memory", found[1000].peak_mib, 200, "MiB"),
+        ],
+    )
+
+
+def _row(crowd: int, found: Waits) -> Row:
+    return {
+        "calls": crowd,
+        "median, s": middle(found.late),
+        "p99, s": round(p99(found.late), 3),
+        "requests per task": round(found.requests / crowd, 2),
+        "errors": len(found.errors),
+        "peak memory, MiB": round(found.peak_mib),
+        "all done after, s": round(found.seconds, 1),
+    }
+
+
+def _alike(count: int) -> list[float]:
+    return [8 * math.exp(_RANDOM.gauss(0, 0.25)) for _ in range(count)]
+
+
+if __name__ == "__main__":
+    main(measure)

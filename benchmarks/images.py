@@ -1,0 +1,114 @@
+"""From a picture's last byte to the result on the wire, and how many pictures a second, beside Pillow alone."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from itertools import repeat
+from time import monotonic
+
+import anyio
+from PIL import Image
+
+from benchmarks.report import Goal, Report, main, middle
+from benchmarks.runapi import PlainRunAPI
+from benchmarks.servers import OURS, Server, running, served
+
+ONE_MEGAPIXEL, FOUR_MEGAPIXELS = 1024, 2048
+RUNS = 7
+PICTURES = 40
+PING_EVERY = 0.01
+"""Seconds."""
+
+
+async def measure() -> Report:
+    """One large picture at a time with other calls meanwhile; then a crowd of small ones, and Pillow alone."""
+    took, answered = await _one_at_a_time()
+    alone = _pillow(photograph(ONE_MEGAPIXEL))
+    ours, longest = await _many_at_once(photograph(ONE_MEGAPIXEL))
+    return Report(
+        "Pictures: PNG with as much detail as a photograph, saved and previewed at 1024",
+        [
+            {"what": f"4 megapixels, last byte → result, median of {RUNS}", "": middle(took), "unit": "s"},
+            {"what": "the slowest of these", "": max(took), "unit": "s"},
+            {"what": "the slowest answer to another call meanwhile", "": max(answered) * 1000, "unit": "ms"},
+            {"what": "1 megapixel, flux2-mcp", "": ours, "unit": "per second"},
+            {"what": "1 megapixel, Pillow alone on as many threads as CPUs", "": alone, "unit": "per second"},
+            {"what": "the slowest answer to another call meanwhile", "": longest * 1000, "unit": "ms"},
+        ],
+        [
+            Goal("4 megapixels: last byte to result", middle(took), 0.6, "s"),
+            Goal("4 megapixels: another call's answer", max(answered) * 1000, 50, "ms"),
+            Goal("1 megapixel: pictures per second, beside Pillow alone", ours / alone, 0.7, "×", at_least=True),
+            Goal("1 megapixel: longest wait for the event loop", longest * 1000, 50, "ms"),
+        ],
+    )
+
+
+async def _one_at_a_time() -> tuple[list[float], list[float]]:
+    runapi, took, answered = PlainRunAPI(repeat(0.0), photograph(FOUR_MEGAPIXELS)), list[float](), list[float]()
+    async with served(runapi) as base_url, running(OURS, base_url) as server:
+        await server.call("generate", {"prompt": "the first"})
+        for run in range(RUNS):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_ping, server, answered)
+                at, answer = await server.call("generate", {"prompt": f"fox {run}"})
+                took.append(at - runapi.sent[f"fox {run}"])
+                assert "A preview is attached" in str(answer)
+                group.cancel_scope.cancel()
+    return took, answered
+
+
+async def _many_at_once(picture: bytes) -> tuple[float, float]:
+    """Pictures per second from the first to the last result, and the slowest answer to another call."""
+    runapi, answered = PlainRunAPI(repeat(0.0), picture), list[float]()
+    async with served(runapi) as base_url, running(OURS, base_url) as server:
+        await server.call("generate", {"prompt": "the first"})
+        began = monotonic()
+        async with anyio.create_task_group() as pinging:
+            pinging.start_soon(_ping, server, answered)
+            async with anyio.create_task_group() as group:
+                for n in range(PICTURES):
+                    group.start_soon(server.call, "generate", {"prompt": f"fox {n}", "wait_seconds": 120})
+            pinging.cancel_scope.cancel()
+        return PICTURES / (monotonic() - began), max(answered)
+
+
+async def _ping(server: Server, answered: list[float]) -> None:
+    """Ask something that needs the event loop and nothing else, again and again."""
+    while True:
+        asked = monotonic()
+        at, _ = await server.request("ping", {})
+        answered.append(at - asked)
+        await anyio.sleep(PING_EVERY)
+
+
+def _pillow(picture: bytes) -> float:
+    """Decoded, resized and encoded as our previews are, and nothing else."""
+
+    def one(_: int) -> None:
+        with Image.open(BytesIO(picture)) as image:
+            image.load()
+            small = image.convert("RGB")
+        small.thumbnail((1024, 1024), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        small.save(BytesIO(), "JPEG", quality=90, subsampling="4:4:4")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        began = monotonic()
+        list(pool.map(one, range(PICTURES)))
+    return PICTURES / (monotonic() - began)
+
+
+def photograph(edge: int) -> bytes:
+    """A square PNG that compresses about as badly as a photograph: soft shapes with a little grain."""
+    soft = Image.effect_noise((edge // 16, edge // 16), 90).resize((edge, edge))  # pyright: ignore[reportUnknownMemberType] as Pillow declares it
+    grain = Image.effect_noise((edge, edge), 6)
+    layers = [Image.blend(soft.rotate(turn), grain, 0.2) for turn in (0, 90, 180)]
+    file = BytesIO()
+    Image.merge("RGB", layers).save(file, "PNG", compress_level=6)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    main(measure)
