@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TIME_TO_ANSWER = 0.7
+"""Seconds after which the host has its first answers, mostly."""
+CLIENT = "flux2_mcp.runapi.client"
+"""Imported in a thread before it is used: the event loop would stand still meanwhile."""
+NEEDED_LATER = (
+    CLIENT,
+    "sqlalchemy",
+    "flux2_mcp.history.keeper",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+)
+"""What takes long to import, and is no part of the first answers."""
 TIME_TO_START = 2.0
 """Seconds that the host gets for its first questions, before anything is done in the background."""
 
@@ -98,11 +112,11 @@ class Wiring:
             UnusableApiKey: What is configured cannot be one.
             InsecureBaseUrl: The key would travel without TLS.
         """
-        from flux2_mcp.runapi.client import RunAPI
-
         surroundings = self.surroundings
         held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
         upstream = self.upstream(held.base_url)
+        from flux2_mcp.runapi.client import RunAPI
+
         owner, runapi = _owner_at(held.base_url), RunAPI(upstream.connection, held.key)
         return Studio(
             owner=owner,
@@ -131,6 +145,15 @@ class Wiring:
         for piece in await studio.recover(before=self.began):
             logger.info("Order %s from before: %s", piece.order.id, "made" if piece.is_made else "not finished")
 
+    async def warm_up(self) -> None:
+        """Import what the first picture needs, while nobody waits for it."""
+        await self.surroundings.sleep(TIME_TO_ANSWER)
+        for module in NEEDED_LATER:
+            # One at a time: whoever hangs up meanwhile waits for one of them at most.
+            await anyio.to_thread.run_sync(import_module, module)
+        # These stay too; the collector would walk them all when the process ends.
+        gc.freeze()
+
     async def owner(self) -> str:
         """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
         return _owner_at(await self._base_url())
@@ -140,10 +163,11 @@ class Wiring:
         return self.upstream(await self._base_url()).prices
 
     async def _base_url(self) -> str:
-        surroundings = self.surroundings
-        return await anyio.to_thread.run_sync(
-            partial(credentials.base_url, surroundings.settings, home=surroundings.home)
-        )
+        return await anyio.to_thread.run_sync(self._configured_url)
+
+    def _configured_url(self) -> str:
+        import_module(CLIENT)
+        return credentials.base_url(self.surroundings.settings, home=self.surroundings.home)
 
     def upstream(self, base_url: str) -> Upstream:
         """The connections to this RunAPI."""
@@ -170,6 +194,7 @@ class Wiring:
         return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
 
     def _credentials(self, *, without_key: bool) -> credentials.Credentials:
+        import_module(CLIENT)
         settings, home = self.surroundings.settings, self.surroundings.home
         try:
             return credentials.credentials(settings, home=home)
@@ -215,6 +240,7 @@ async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     """The wiring for as long as the server runs."""
     async with AsyncExitStack() as closing, errands() as open_errands:
         wiring = Wiring(surroundings, open_errands, closing)
+        open_errands.start("warming up", wiring.warm_up, matters=False)
         open_errands.start("recovery", wiring.recover, matters=False)
         try:
             yield wiring

@@ -1,0 +1,69 @@
+"""What is imported before the first answers: every module costs each session of each host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import ABOUT, Message, environment
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
+
+OURS = """
+__main__ budget catalogue cli cli.listening cli.serve credentials errands errors history history.orders images
+images.addresses images.fetching images.naming images.pictures images.places images.previewing images.reading
+images.saving login login.counter login.pages runapi runapi.models runapi.origins server server.app
+server.arguments server.books server.calls server.consent server.hosts server.login server.progress
+server.prompts server.resources server.stdio server.suggestions server.tools server.wiring server.wording
+settings sources sources.paths sources.reading sources.uploads studio tasks
+"""
+"""Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
+
+HEAVY = {"PIL", "httpcore", "httpx", "platformdirs", "ruamel", "sqlalchemy", "sqlite3", "tomlkit"}
+"""For pictures, the network, the history and the hosts' configs. (The SDK itself imports rich, for its log lines.)"""
+
+# As a host starts it, except that it tells what it has imported when its stdin ends.
+PROGRAM = """
+import atexit, json, sys, runpy
+from flux2_mcp.server import wiring
+wiring.TIME_TO_ANSWER = 60
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from flux2_mcp.__main__ import main
+main()
+"""
+
+
+def test_the_first_answers_need_nothing_heavy(tmp_path: Path) -> None:
+    loaded = _loaded_after_the_first_answers(tmp_path)
+
+    ours = {module.removeprefix("flux2_mcp.") for module in loaded if module.startswith("flux2_mcp.")}
+    assert sorted(ours - set(OURS.split())) == []
+    assert sorted(HEAVY & loaded) == []
+
+
+def _loaded_after_the_first_answers(home: Path) -> set[str]:
+    said: list[Message] = [
+        {"id": 1, "method": "initialize", "params": HELLO},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list", "params": {}},
+    ]
+    with subprocess.Popen(  # noqa: S603 our own server
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(home, "https://runapi.test"),
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        for message in said:
+            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        process.stdin.flush()
+        answers = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.stdin.close()
+        loaded = set(json.loads(process.stderr.read().splitlines()[-1]))
+    assert answers[1]["result"]["tools"]
+    return loaded
