@@ -1,0 +1,471 @@
+"""Random stories of calls, faults, cancels and crashes; whatever happens, each wish is paid once."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import anyio
+import httpx
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from mcp.client import Client
+from mcp_types import CallToolResult
+from PIL import Image
+
+from flux2_mcp.history import History, utcnow
+from flux2_mcp.server.app import build_server
+from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.settings import Settings
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
+from tests.wires import Wire, creates, fetches, looks
+from tests.world import KEY, at_once, no_sleep, text_of
+
+DAILY_CAP = 60
+"""US cents."""
+CENTS = {"flux-2-pro": 5, "flux-2-flex": 14}
+RESUMED_WITHIN = timedelta(minutes=15)
+MAY_EXIST = ("It is not known whether", "may still be running")
+"""In what a host is told of an order that is not over."""
+BASE_URLS = ("https://one.test", "https://other.test")
+
+TROUBLES = {
+    "none": (),
+    "order never arrives": (Fault(on="create", lose=True, times=20),),
+    "answer to the order lost": (Fault(on="create", after=True, lose=True, times=20),),
+    "500 after creation": (Fault(on="create", after=True, status=500, times=20),),
+    "503": (Fault(on="create", status=503, times=20),),
+    "not JSON": (Fault(on="create", after=True, body="created!", times=20),),
+    "401": (Fault(on="create", status=401, times=20),),
+    "402": (Fault(on="create", status=402, times=20),),
+    "409": (Fault(on="create", status=409, times=20),),
+    "429": (Fault(on="create", status=429, times=20),),
+    "looks lost": (Fault(on="look", lose=True, times=3),),
+    "looks refused": (Fault(on="look", status=401, times=20),),
+    "looks in vain": (Fault(on="look", status=404, times=3),),
+    "no picture": (Fault(on="picture", status=500, times=20),),
+    "picture lost": (Fault(on="picture", lose=True, times=20),),
+}
+HOLDS: dict[str, Callable[[httpx.Request], bool]] = {"create": creates, "look": looks, "picture": fetches}
+
+Outcome = Literal["delivered", "failed", "open"]
+
+
+class Wish(NamedTuple):
+    """What makes two calls the same."""
+
+    tool: str
+    prompt: str
+    model: str
+    pictures: int
+
+
+class Line(Wire):
+    """The way from one server process to its RunAPI: it can hold requests, and it can be cut."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.is_cut = False
+        self.holds: Callable[[httpx.Request], bool] = lambda _: False
+        self.after = False
+        self.arrived = anyio.Event()
+        self.opened = anyio.Event()
+
+    def hold(self, what: Callable[[httpx.Request], bool], *, after: bool) -> None:
+        self.holds, self.after = what, after
+        self.arrived, self.opened = anyio.Event(), anyio.Event()
+
+    def open(self) -> None:
+        self.holds = lambda _: False
+        self.opened.set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = None
+        if not self.is_cut and self.holds(request):
+            answer = await super().handle_async_request(request) if self.after else None
+            self.arrived.set()
+            await self.opened.wait()
+        if self.is_cut:
+            msg = "this process is dead"
+            raise httpx.ConnectError(msg, request=request)
+        return answer or await super().handle_async_request(request)
+
+
+class Order(NamedTuple):
+    """An order as the history has it."""
+
+    id: str
+    task_id: str | None
+    nth: int
+    delivered: bool
+
+
+@dataclass
+class Side:
+    """One owner: their RunAPI, their server, and what they are entitled to."""
+
+    base_url: str
+    simulator: Simulator
+    live: dict[str, int] = field(default_factory=dict[str, int])
+    """What each order costs that was not refused: these, and no others, are paid."""
+    open: dict[tuple[Wish, int], tuple[str, timedelta]] = field(
+        default_factory=dict[tuple[Wish, int], tuple[str, timedelta]]
+    )
+    """The order that the same call would take up again, and when it was made."""
+    seen: set[str] = field(default_factory=set[str])
+    read: set[str] = field(default_factory=set[str])
+    """The orders whose result the host has."""
+
+    @property
+    def owner(self) -> str:
+        return f"local {self.base_url}:443"
+
+    def takes_up(self, wish: Wish, *, now: timedelta) -> list[str | None]:
+        """The order that each picture of a call would be, or None where it would be a new one."""
+        found = [self.open.get((wish, nth), ("", -RESUMED_WITHIN)) for nth in range(wish.pictures)]
+        return [order if order and now - made <= RESUMED_WITHIN else None for order, made in found]
+
+    def end(self, order: str, outcome: Outcome) -> None:
+        """Draw the conclusion from what the host was told of an order."""
+        if outcome != "open":
+            self.open = {key: value for key, value in self.open.items() if value[0] != order}
+        if outcome == "failed":
+            self.live.pop(order, None)
+        if outcome == "delivered":
+            self.read.add(order)
+
+
+@dataclass
+class Process:
+    """One server process and its host."""
+
+    client: Client
+    line: Line
+    ending: anyio.Event
+    ended: anyio.Event
+
+
+ANY_SIDE = st.integers(0, 1)
+ANY_TROUBLE = st.sampled_from(sorted(TROUBLES))
+ANY_WISH = st.builds(
+    Wish,
+    st.sampled_from(["generate", "generate", "remix"]),
+    st.sampled_from(["a fox", "a fox", "a hare", "a fox [simulate: failed]"]),
+    st.sampled_from(["flux-2-pro", "flux-2-pro", "flux-2-flex"]),
+    st.integers(1, 2),
+)
+
+
+class Story(RuleBasedStateMachine):
+    """Two owners on one machine, with one data folder and two RunAPIs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        script = Script(looks_until_done=1, plain_pictures=True)
+        self.sides = [Side(base_url, Simulator(script)) for base_url in BASE_URLS]
+        self.processes: list[Process] = []
+        self.lives = 0
+        # An hour ahead: a midnight in the middle of the story must not begin a new day of the budget.
+        self.now = timedelta(hours=1)
+        self.closing = ExitStack()
+        self.home = Path(self.closing.enter_context(tempfile.TemporaryDirectory()))
+        self.source = self.home / "pictures" / "mine.png"
+        self.source.parent.mkdir()
+        Image.new("RGB", (8, 6), "red").save(self.source)
+        self.portal = self.closing.enter_context(start_blocking_portal())
+        self.group = self.closing.enter_context(self.portal.wrap_async_context_manager(_task_group()))
+        self.do(self._start)
+
+    def do(self, what: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        async def bounded() -> None:
+            with anyio.fail_after(20):
+                await what(*arguments)
+
+        self.portal.call(bounded)
+
+    # What may happen.
+
+    @rule(
+        side=ANY_SIDE,
+        wish=ANY_WISH,
+        repeat=st.sampled_from([False, False, False, True]),
+        wait=st.sampled_from([45, 45, 0]),
+        trouble=ANY_TROUBLE,
+    )
+    def order(self, *, side: int, wish: Wish, repeat: bool, wait: int, trouble: str) -> None:
+        self.do(self._order, side, wish, {"repeat": repeat, "wait_seconds": wait}, trouble)
+
+    @rule(side=ANY_SIDE, wish=ANY_WISH)
+    def order_twice_at_once(self, *, side: int, wish: Wish) -> None:
+        self.do(self._order_twice, side, wish)
+
+    @rule(side=ANY_SIDE, wish=ANY_WISH, at=st.sampled_from(sorted(HOLDS)), after=st.booleans(), crash=st.booleans())
+    def interrupt(self, *, side: int, wish: Wish, at: str, after: bool, crash: bool) -> None:
+        """Cancel a call in the middle, or let the process die there."""
+        self.do(self._interrupt, side, wish, at, after, crash)
+
+    @rule(side=ANY_SIDE, nth=st.integers(0, 9), trouble=ANY_TROUBLE)
+    def ask(self, *, side: int, nth: int, trouble: str) -> None:
+        self.do(self._ask, side, nth, trouble)
+
+    @rule(minutes=st.sampled_from([6, 16]))
+    def pass_time(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @rule(crash=st.booleans())
+    def restart(self, *, crash: bool) -> None:
+        self.do(self._restart, crash)
+
+    # What holds at any time, and in the end.
+
+    @invariant()
+    def spending_never_passes_the_cap(self) -> None:
+        for side in self.sides:
+            assert sum(task.cost_cents for task in side.simulator.books.paid_tasks()) <= DAILY_CAP
+
+    @invariant()
+    def nothing_is_paid_that_nobody_wished(self) -> None:
+        for side in self.sides:
+            assert len(side.simulator.books.paid_tasks()) <= len(side.live)
+
+    def teardown(self) -> None:
+        with self.closing:
+            try:
+                self.do(self._settle)
+            finally:
+                self.do(self._stop)
+
+    async def _settle(self) -> None:
+        """Ask for everything that is open; then all sides agree to the cent, and everybody finds their own."""
+        for side, process in zip(self.sides, self.processes, strict=True):
+            for order in self._orders(side):
+                result = await process.client.call_tool("task_status", {"task_id": order.id})
+                [outcome] = _outcomes(result, 1)
+                assert outcome != "open"
+                side.end(order.id, outcome)
+            assert len(side.simulator.books.paid_tasks()) == len(side.live)
+            assert await ledger_of(process.client) == ledger_of_runapi(side.simulator)
+        one, other = [{task.id for task in side.simulator.books.paid_tasks()} for side in self.sides]
+        for process, theirs, foreign in ((self.processes[0], one, other), (self.processes[1], other, one)):
+            listed = {entry["task_id"] for entry in await _recent(process)}
+            assert theirs <= listed
+            assert not foreign & listed
+            for task_id in sorted(foreign)[:1]:
+                assert (await process.client.call_tool("task_status", {"task_id": task_id})).is_error
+
+    # How it happens.
+
+    async def _order(self, nth_side: int, wish: Wish, more: dict[str, Any], trouble: str) -> None:
+        side = self.sides[nth_side]
+        expected = [None] * wish.pictures if more["repeat"] else side.takes_up(wish, now=self.now)
+        side.simulator.faults[:] = TROUBLES[trouble]
+        result = await self._call(nth_side, wish, more)
+        side.simulator.faults.clear()
+        self._learn(side, wish, expected, result)
+
+    async def _order_twice(self, nth_side: int, wish: Wish) -> None:
+        """Both calls are one wish."""
+        side = self.sides[nth_side]
+        expected = side.takes_up(wish, now=self.now)
+        results: list[CallToolResult] = []
+
+        async def call() -> None:
+            results.append(await self._call(nth_side, wish, {}))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            group.start_soon(call)
+        orders = self._learn(side, wish, expected, results[0])
+        for order, outcome in zip(orders, _outcomes(results[1], wish.pictures), strict=bool(orders)):
+            side.end(order, outcome)
+
+    async def _interrupt(self, nth_side: int, wish: Wish, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
+        side, line = self.sides[nth_side], self.processes[nth_side].line
+        expected = side.takes_up(wish, now=self.now)
+        results: list[CallToolResult] = []
+        was_in_the_middle = False
+        line.hold(HOLDS[at], after=after)
+
+        async def call() -> None:
+            results.append(await self._call(nth_side, wish, {}))
+            line.arrived.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await line.arrived.wait()
+            was_in_the_middle = not results
+            if was_in_the_middle:
+                self._learn_orders(side, wish, expected)
+                if crash:
+                    await self._die()
+                group.cancel_scope.cancel()
+        line.open()
+        if not was_in_the_middle:
+            self._learn(side, wish, expected, results[0])
+        elif crash:
+            await self._start()
+
+    async def _ask(self, nth_side: int, nth: int, trouble: str) -> None:
+        side, process = self.sides[nth_side], self.processes[nth_side]
+        if not (entries := await _recent(process)):
+            return
+        task_id = entries[nth % len(entries)]["task_id"]
+        [order] = [each.id for each in self._orders(side) if task_id in {each.id, each.task_id}]
+        side.simulator.faults[:] = TROUBLES[trouble]
+        result = await process.client.call_tool("task_status", {"task_id": task_id})
+        side.simulator.faults.clear()
+        [outcome] = _outcomes(result, 1)
+        side.end(order, outcome)
+
+    async def _call(self, nth_side: int, wish: Wish, more: dict[str, Any]) -> CallToolResult:
+        arguments = {"prompt": wish.prompt, "model": wish.model, "count": wish.pictures, **more}
+        if wish.tool == "remix":
+            arguments |= {"source_image_urls": [str(self.source)], "aspect_ratio": "1:1"}
+        return await self.processes[nth_side].client.call_tool(wish.tool, arguments)
+
+    def _learn(self, side: Side, wish: Wish, expected: Sequence[str | None], result: CallToolResult) -> Sequence[str]:
+        """Compare what a call did with what it should have done, and note what the host knows now."""
+        if "of today's limit" in text_of(result):
+            new = sum(order is None for order in expected) * CENTS[wish.model]
+            assert sum(side.live.values()) + new > DAILY_CAP
+            return []
+        orders = self._learn_orders(side, wish, expected)
+        for order, outcome in zip(orders, _outcomes(result, wish.pictures), strict=True):
+            side.end(order, outcome)
+        return orders
+
+    def _learn_orders(self, side: Side, wish: Wish, expected: Sequence[str | None]) -> Sequence[str]:
+        new = {order.nth: order.id for order in self._orders(side) if order.id not in side.seen}
+        assert sorted(new) == [nth for nth, order in enumerate(expected) if order is None]
+        side.seen |= set(new.values())
+        side.live |= dict.fromkeys(new.values(), CENTS[wish.model])
+        side.open |= {(wish, nth): (order, self.now) for nth, order in new.items()}
+        return [order or new[nth] for nth, order in enumerate(expected)]
+
+    # Processes.
+
+    async def _start(self) -> None:
+        self.processes = [await self.group.start(self._live, side) for side in self.sides]
+
+    async def _live(self, side: Side, *, task_status: TaskStatus[Process]) -> None:
+        environ = {
+            "RUNAPI_API_KEY": KEY,
+            "RUNAPI_BASE_URL": side.base_url,
+            "FLUX2_OUTPUT_DIR": str(self.source.parent),
+            "FLUX2_DAILY_BUDGET": f"{DAILY_CAP / 100}",
+            "FLUX2_RESULT": "structured",
+            "FLUX2_PREVIEW": "off",
+        }
+        line = Line(side.simulator)
+        surroundings = Surroundings(
+            settings=Settings.from_environ(environ),
+            home=self.home,
+            transport=line,
+            history=History(self._data, now=lambda: utcnow() + self.now),
+            pauses=at_once,
+            sleep=no_sleep,
+        )
+        ending, ended = anyio.Event(), anyio.Event()
+        async with Client(build_server(surroundings)) as client:
+            # The first question makes the database.
+            await client.call_tool("recent_tasks", {})
+            task_status.started(Process(client, line, ending, ended))
+            await ending.wait()
+        ended.set()
+
+    async def _restart(self, crash: bool) -> None:  # noqa: FBT001
+        if crash:
+            await self._die()
+        else:
+            await self._stop()
+        await self._start()
+
+    async def _die(self) -> None:
+        """What the disk holds at this instant is all that is left; what the dying do afterwards reaches nobody."""
+        await self._deliveries_are_written_down()
+        before = self._database
+        self.lives += 1
+        self._data.mkdir()
+        with closing(sqlite3.connect(before)) as old, closing(sqlite3.connect(self._database)) as new:
+            old.backup(new)
+        for process in self.processes:
+            process.line.is_cut = True
+            process.line.open()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for process in self.processes:
+            process.ending.set()
+            await process.ended.wait()
+
+    async def _deliveries_are_written_down(self) -> None:
+        """The second is over that a host gets to read a result."""
+        while not all(order.delivered for side in self.sides for order in self._orders(side) if order.id in side.read):  # noqa: ASYNC110 there is no event for it
+            await anyio.sleep(0.005)
+
+    # The disk.
+
+    @property
+    def _data(self) -> Path:
+        return self.home / f"data-{self.lives}"
+
+    @property
+    def _database(self) -> Path:
+        return self._data / "history.sqlite3"
+
+    def _orders(self, side: Side) -> list[Order]:
+        query = "SELECT id, task_id, nth, delivered FROM orders WHERE owner = ? ORDER BY created_at"
+        with closing(sqlite3.connect(self._database)) as database:
+            return [Order(*row) for row in database.execute(query, [side.owner])]
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncGenerator[TaskGroup, None]:
+    async with anyio.create_task_group() as group:
+        yield group
+
+
+async def _recent(process: Process) -> list[dict[str, Any]]:
+    result = await process.client.call_tool("recent_tasks", {"limit": 50})
+    assert result.structured_content is not None
+    return result.structured_content["tasks"]
+
+
+def _outcomes(result: CallToolResult, count: int) -> list[Outcome]:
+    """What the host was told of each picture of a call."""
+    if result.is_error:
+        text = re.sub(r"^Error executing tool \w+: ", "", text_of(result))
+        sentences = re.split(r"^\d\. ", text, flags=re.MULTILINE)[1:] or [text]
+        return [_outcome_of(error) for error in (sentences if len(sentences) == count else sentences * count)]
+    facts = result.structured_content
+    assert facts is not None
+    return [_outcome_in(picture) for picture in facts["pictures"]]
+
+
+def _outcome_in(picture: dict[str, Any]) -> Outcome:
+    if picture["status"] == "failed":
+        return _outcome_of(picture["error"])
+    images = picture.get("images", [])
+    return "delivered" if images and all("width" in image for image in images) else "open"
+
+
+def _outcome_of(error: str) -> Outcome:
+    return "open" if any(words in error for words in MAY_EXIST) else "failed"
+
+
+TestStory = Story.TestCase
+TestStory.settings = settings(
+    max_examples=20, stateful_step_count=15, deadline=None, derandomize=bool(os.environ.get("CI"))
+)
