@@ -31,10 +31,10 @@ Pauses = Callable[[Sequence[float], float], Iterator[float]]
 FEWEST_SAMPLES = 3
 STEP = 0.05
 """Seconds: how finely time is looked at, at first."""
-WORTH_A_LOOK = 0.06
+WORTH_A_LOOK = 0.07
 """Seconds of expected lateness that one more request is worth."""
 SHORTEST_PAUSE = 0.25
-LONG_PAUSE = 1.45
+LONG_PAUSE = 1.0
 LONGEST_PAUSE = 5.0
 WORTH_CHECKING = 0.03
 """The chance of having ended unseen that makes a long pause too long."""
@@ -81,7 +81,7 @@ def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[fl
     One formula: looks are as dense as sqrt(hazard / 2c) per second, where the hazard is the chance that a running task
     ends in the next second, from the `durations` of others like it, and c is the lateness in seconds that one more
     request is worth. A pause p costs a request, and p * hazard * p / 2 seconds of lateness; that sum is least at
-    p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 1.5 s (a fourteenth of the age, for old tasks)
+    p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 1 s (a fourteenth of the age, for old tasks)
     once the task may well have ended in it, and to 5 s in any case.
     """
     timing = Timing(durations)
