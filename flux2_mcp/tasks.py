@@ -31,12 +31,12 @@ Pauses = Callable[[Sequence[float], float], Iterator[float]]
 FEWEST_SAMPLES = 3
 STEP = 0.05
 """Seconds: how finely time is looked at, at first."""
-WORTH_A_LOOK = 0.07
+WORTH_A_LOOK = 0.06
 """Seconds of expected lateness that one more request is worth."""
 SHORTEST_PAUSE = 0.25
 LONG_PAUSE = 1.0
 LONGEST_PAUSE = 5.0
-WORTH_CHECKING = 0.03
+WORTH_CHECKING = 0.04
 """The chance of having ended unseen that makes a long pause too long."""
 
 PASSING = (Throttled, Unavailable, Unreachable, UnreadableAnswer, NotFound)
