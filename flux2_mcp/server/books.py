@@ -86,8 +86,8 @@ async def estimate_cost(
     max_cost_usd: Dollars = None,
     repeat: bool = False,  # noqa: ARG001, FBT001, FBT002
 ) -> Estimate:
-    """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. Without cost_usd,
-    nobody states a price.
+    """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: no
+    price is known.
     """  # noqa: D205 one paragraph, written for a model
     request = Request(
         action="remix_image" if source_image_urls else "text_to_image",
@@ -123,7 +123,7 @@ async def estimate_cost(
 async def recent_tasks(
     studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
 ) -> Entries:
-    """List the pictures that were ordered through this server, newest first; free."""
+    """List the pictures ordered through this server, newest first; free."""
     if (states := STATES.get(status.strip().lower())) is None:
         msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
         raise RequestRefused(msg)

@@ -105,7 +105,7 @@ async def remix(
     max_cost_usd: Dollars = None,
     repeat: bool = False,  # noqa: FBT001, FBT002 arguments arrive by name
 ) -> CallToolResult:
-    """Make a picture out of others: edit, restyle, combine. Costs, other arguments and result are as in generate."""
+    """Make a picture out of others: edit, restyle, combine. Cost, other arguments, result: as in generate."""
     request = Request(
         action="remix_image",
         prompt=prompt,
@@ -134,7 +134,7 @@ async def remix(
 async def task_status(
     ctx: Ctx, studio: TheStudio, task_id: TaskId, wait_seconds: Seconds = DEFAULT_WAIT
 ) -> CallToolResult:
-    """Wait for a picture that was ordered before, here or elsewhere with the same key; free. Returns it as generate."""
+    """Wait for a picture ordered before, here or elsewhere with the same key; free. Returns it as generate."""
     async with progress(ctx, studio) as report:
         pieces = await studio.status(task_id.strip(), wait=wait_seconds, report=report)
         return await _result(ctx, studio, pieces)
