@@ -8,7 +8,7 @@ calls and processes cannot pass a limit together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -68,7 +68,7 @@ class Budget:
             return Quote(each, count, prices.source, prices.as_of)
         try:
             with anyio.fail_after(PATIENCE_FOR_QUOTES):
-                answer = await self.runapi.price_quote(request.action, request.body)
+                answer = await self.runapi.price_quote(request.action, _priced(request))
         except (RunApiError, TimeoutError):
             return Quote(None, count, "unknown", prices.as_of)
         each = answer.reservation_amount_cents
@@ -114,6 +114,12 @@ class Budget:
 def midnight() -> datetime:
     """When the day of a daily budget begins: in UTC, so that it is the same for every process and host."""
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _priced(request: Request) -> dict[str, object]:
+    """The body to ask a price for: nothing of the user's but the prompt leaves this machine for that."""
+    stand_ins = [f"https://example.com/source-{nth}.png" for nth, _ in enumerate(request.source_image_urls, 1)]
+    return replace(request, source_image_urls=tuple(stand_ins), callback_url=None).body
 
 
 _REMEDIES = {

@@ -37,13 +37,13 @@ class Errands:
         self._group = group
         self._under_way: dict[str, _Errand[object]] = {}
 
-    async def run(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, name: str, work: Callable[[], Awaitable[T]], *, matters: bool = True) -> T:
         """Wait for the errand's result. A caller that is cancelled leaves the errand running.
 
         Raises:
             Exception: What the work raised, for every caller.
         """
-        errand = self.start(name, work)
+        errand = self.start(name, work, matters=matters)
         errand.waiters += 1
         try:
             await errand.done.wait()

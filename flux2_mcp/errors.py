@@ -192,14 +192,19 @@ class UnreadableAnswer(RunApiError):
 class OutcomeUnknown(Flux2Error):
     """A create request may or may not have made a task; the order knows how to find out."""
 
-    def __init__(self, message: str, *, order_id: str) -> None:
+    def __init__(self, message: str, *, order_id: str, by_its_call: bool = False) -> None:
+        by_id = (
+            f"Call task_status with task_id='{order_id}': it asks with the same Idempotency-Key "
+            "and so finds that very task. Do not generate again."
+        )
+        again = (
+            "Send the same call again within 15 minutes: it asks with the same Idempotency-Key and so finds that very "
+            "task. The history keeps no requests, so task_status cannot."
+        )
         super().__init__(
             message,
             charge="It is not known whether RunAPI accepted the order; if it did, it is paid once.",
-            remedy=(
-                f"Call task_status with task_id='{order_id}': it asks with the same Idempotency-Key "
-                "and so finds that very task. Do not generate again."
-            ),
+            remedy=again if by_its_call else by_id,
         )
         self.order_id = order_id
 
@@ -235,7 +240,10 @@ class NoImages(TaskFailed):
             message,
             task_id=task_id,
             charge=cost,
-            remedy=f"Ask RunAPI's support about task {task_id}, or look once more with task_status.",
+            remedy=(
+                f"Look once more with task_status and task_id='{task_id}'; if it stays so, ask RunAPI's support. "
+                "Do not generate again."
+            ),
         )
 
 

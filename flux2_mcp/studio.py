@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+import logging
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -39,6 +40,8 @@ from flux2_mcp.errors import (
     RunApiError,
     SourceRefused,
     TaskFailed,
+    TaskOutOfSight,
+    Unreachable,
 )
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.images import Picture
@@ -48,6 +51,8 @@ from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roo
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_WAIT = 45.0
 """Seconds; several hosts give up on a call after 60."""
 LONGEST_WAIT = 600.0
@@ -55,12 +60,20 @@ MOST_PICTURES = 8
 LEAST_PATIENCE = 3.0
 """Seconds that a create request, and the one look of `status`, get even when the caller wants to wait less."""
 RESUME_WITHIN = timedelta(minutes=15)
+PATIENCE_FOR_PRICES = 1.0
+"""Seconds that a call waits for RunAPI's price list before it goes by the last one known."""
 PATIENCE_FOR_BALANCE = 4.0
 """Seconds."""
 TIME_TO_READ = 1.0
 """Seconds that a host gets to read a result."""
 URLS_LAST = timedelta(days=7)
 """RunAPI keeps generated files for seven days."""
+
+
+REPLAY_WITHIN = timedelta(hours=24)
+"""How long a create request is sent again with its key; nobody says how long RunAPI remembers keys."""
+IN_DOUBT = (OutcomeUnknown, TaskOutOfSight, NoImages)
+"""After these there may still be a picture."""
 
 
 @dataclass
@@ -74,7 +87,8 @@ class Shot:
     """Why it could not be fetched or saved. It was paid for all the same."""
 
 
-Compose = Callable[[], Awaitable[Mapping[str, object]]]
+Compose = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
+"""From the addresses of uploads that were made for an order before to the JSON to order it with."""
 
 
 @dataclass
@@ -95,6 +109,8 @@ class Piece:
     trouble: RunApiError | None = None
     """Why the last look saw nothing; the task goes on."""
     error: Flux2Error | None = None
+    is_withdrawn: bool = False
+    """Whether its call was cancelled: then it is not ordered any more."""
 
     @property
     def id(self) -> str:
@@ -117,9 +133,14 @@ class Piece:
         return self.is_made and all(shot.picture for shot in self.shots)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether there will be no picture."""
+        return self.error is not None and not isinstance(self.error, IN_DOUBT)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen at RunAPI."""
-        return self.is_made or self.error is not None
+        return self.is_made or self.is_lost
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,20 @@ class Patience:
         """Patience of so many seconds from now."""
         now = anyio.current_time()
         return cls(now + seconds, now + max(seconds, LEAST_PATIENCE))
+
+    @contextmanager
+    def for_once(self) -> Generator[None]:
+        """Give what has to be asked before anything is ordered its time, and no more.
+
+        Raises:
+            Unreachable: It took longer.
+        """
+        try:
+            with anyio.fail_after(max(0.0, self.at_least - anyio.current_time())):
+                yield
+        except TimeoutError as error:
+            msg = "The answer did not come in time."
+            raise Unreachable(msg, charge="Nothing was ordered.") from error
 
     def with_(self, piece: Piece) -> float:
         """Until when to wait for this piece."""
@@ -171,9 +206,10 @@ class Deliveries:
         self._sleep = sleep
         self._handed_over: set[tuple[str, str]] = set()
 
-    def note(self, owner: str, pieces: Iterable[Piece]) -> None:
-        """These pieces' results go to the host now; without its picture, a result is none yet."""
-        self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.has_pictures}
+    def note(self, owner: str, pieces: Sequence[Piece]) -> None:
+        """The results of one call go to the host now; as long as a picture of it is to come, they are none yet."""
+        if all(piece.has_pictures or piece.is_lost for piece in pieces):
+            self._handed_over |= {(owner, piece.order.id) for piece in pieces if piece.has_pictures}
         self._errands.start("deliveries", self._write_down_soon, matters=False)
 
     async def write_down(self) -> None:
@@ -183,8 +219,9 @@ class Deliveries:
             await self._history.delivered(*(id for each, id in handed_over if each == owner), owner=owner)
 
     async def _write_down_soon(self) -> None:
-        await self._sleep(TIME_TO_READ)
-        await self.write_down()
+        while self._handed_over:
+            await self._sleep(TIME_TO_READ)
+            await self.write_down()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,13 +263,13 @@ class Studio:
         """
         patience = Patience.of(wait)  # from here on: the host's clock runs while prices and sources are read
         request = self.catalogue.check(request)
-        quote = await self.budget.quote(request, count)
+        quote = await self.quote(request, count)
         self.budget.check(quote, most_usd=max_cost_usd)
         await anyio.to_thread.run_sync(self.places.destination, save_to)
         await self.deliveries.write_down()
-        self.errands.start("prices", self.budget.prices.current, matters=False)
         sources = await self._sources(client_roots)
-        opened = await sources.opened(request.source_image_urls)
+        with patience.for_once():
+            opened = await sources.opened(request.source_image_urls)
         orders = await self.history.open_orders(
             self._intents(request, opened, quote, save_to),
             owner=self.owner,
@@ -247,8 +284,8 @@ class Studio:
                 piece.stage = words
             report(pieces)
 
-        async def compose() -> Mapping[str, object]:
-            urls = await sources.lent(opened, report=uploading)
+        async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
+            urls = uploaded or await sources.lent(opened, report=uploading)
             return replace(request, source_image_urls=tuple(urls)).body
 
         for order, resumed in orders:
@@ -259,9 +296,7 @@ class Studio:
         await self._bring_all(pieces, patience, report)
         return pieces
 
-    async def status(
-        self, task_id: str, *, action: Action | None = None, wait: float = DEFAULT_WAIT, report: Report = _unheard
-    ) -> list[Piece]:
+    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = _unheard) -> list[Piece]:
         """Look at a task at least once, and wait for it for at most `wait` seconds.
 
         Raises:
@@ -270,7 +305,8 @@ class Studio:
         """
         patience = Patience.of(wait)
         order = await self.history.find(self.owner, task_id)
-        piece = Piece(order, resumed=True) if order else await self._adopted(task_id, action)
+        with patience.for_once():
+            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
         await self._bring_all([piece], patience, report)
         return [piece]
 
@@ -310,6 +346,12 @@ class Studio:
             )
             for nth in range(quote.count)
         ]
+
+    async def quote(self, request: Request, count: int) -> Quote:
+        """What this checked request would cost, by current prices if RunAPI tells them within a second."""
+        with anyio.move_on_after(PATIENCE_FOR_PRICES):
+            await self.errands.run("prices", self.budget.prices.current, matters=False)
+        return await self.budget.quote(request, count)
 
     async def estimate(self, request: Request, *, count: int = 1) -> Quote:
         """What this would cost. Creates nothing.
@@ -357,7 +399,8 @@ class Studio:
             RunApiError: RunAPI could not be asked.
         """
         order = await self.history.find(self.owner, task_id)
-        piece = Piece(order, resumed=True) if order else await self._adopted(task_id, None)
+        with Patience.of(0).for_once():
+            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
         if piece.order.task_id is None and not piece.order.is_over:
             # Asking what became of it could order it: that is for calls that may spend.
             return piece
@@ -393,10 +436,10 @@ class Studio:
         """Note that the results of these pieces go to the host now."""
         self.deliveries.note(self.owner, pieces)
 
-    async def _adopted(self, task_id: str, action: Action | None) -> Piece:
+    async def _adopted(self, task_id: str) -> Piece:
         """A task that was made elsewhere with this key."""
         try:
-            task = await self.runapi.find(task_id, action=action)
+            task = await self.runapi.find(task_id)
         except NotFound as error:
             msg = f"Neither this server nor RunAPI knows a task {task_id[:140]!r} for this key."
             remedy = "Check the id; every result carries its own. RunAPI shows tasks only to the key that made them."
@@ -414,6 +457,14 @@ class Studio:
                 await self._bring(piece, patience, lambda: report(pieces))
             except Flux2Error as error:
                 piece.error = error
+            except anyio.get_cancelled_exc_class():
+                piece.is_withdrawn = True
+                raise
+            except Exception as crash:
+                # A mistake of ours with one picture must not lose the others, which are paid for.
+                logger.exception("Order %s", piece.order.id)
+                msg = f"Something went wrong in this server ({type(crash).__name__})."
+                piece.error = TaskOutOfSight(msg, task_id=piece.id)
             report(pieces)
 
         report(pieces)
@@ -435,7 +486,7 @@ class Studio:
             TaskFailed: It failed, now or earlier.
         """
         if piece.order.state == "failed":
-            raise TaskFailed(piece.order.error or "The task failed.", task_id=piece.id)
+            raise _failure_of(piece.order)
         if piece.order.state != "completed":
             with anyio.CancelScope(deadline=patience.at_least):
                 piece.task = piece.task or await self._placed(piece)
@@ -448,49 +499,62 @@ class Studio:
     async def _placed(self, piece: Piece) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
         order = piece.order
-        if order.task_id is not None:
-            return _task_of(order, order.task_id)
-        place = partial(self._place, order, piece.compose, again=piece.resumed)
-        piece.order, task = await self.errands.run(f"place {order.id}", place)
-        return task
+        while order.task_id is None:
+            with suppress(_Withdrawn):
+                piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, piece))
+                return task
+        return _task_of(order, order.task_id)
 
-    async def _place(self, order: Order, compose: Compose | None, *, again: bool) -> tuple[Order, Task]:
+    async def _place(self, piece: Piece) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
+        # Another call or process may be further on than this one has seen.
+        order = await self.history.find(self.owner, piece.order.id) or piece.order
+        if order.task_id is not None:
+            return order, _task_of(order, order.task_id)
+        doubted = order.state == "unknown"
         try:
-            order, body = await self._prepared(order, compose)
+            order, body = await self._prepared(order, piece)
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
             # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
-            in_doubt = error.in_doubt or isinstance(error, KeyReused)
-            if in_doubt or (again and not isinstance(error, RequestRejected)):
+            again = piece.resumed and (doubted or not isinstance(error, RequestRejected))
+            if error.in_doubt or isinstance(error, KeyReused) or again:
                 order = await self.history.unknown(order, error=error.message)
                 if order.task_id is None:
-                    raise OutcomeUnknown(error.message, order_id=order.id) from error
+                    by_its_call = not self.history.keeps_words
+                    raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
             else:
                 order = await self.history.finished(order, state="failed", error=error.message)
                 if order.task_id is None:
                     raise
             # Another process was luckier with the same order.
             return order, _task_of(order, order.task_id)
-        except SourceRefused as error:
+        except (SourceRefused, _Withdrawn) as error:
             await self.history.finished(order, state="failed", error=error.message)
             raise
         return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
-    async def _prepared(self, order: Order, compose: Compose | None) -> tuple[Order, Mapping[str, object]]:
+    async def _prepared(self, order: Order, piece: Piece) -> tuple[Order, Mapping[str, object]]:
         """The order with the exact body that its Idempotency-Key stands for."""
-        if order.request is not None:
+        if piece.resumed and datetime.now(UTC) - order.created_at > REPLAY_WITHIN:
+            msg = "What became of this order was never learnt, and it is too old to ask again safely."
+            raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
+        if order.request is not None and "prompt" in order.request:
             return order, order.request
-        if compose is None:
+        if piece.compose is None:
             raise _only_by_its_call(kept=self.history.keeps_words)
-        body = await compose()
+        uploaded = cast("Sequence[str]", order.request["source_image_urls"]) if order.request else ()
+        body = await piece.compose(uploaded)
+        if piece.is_withdrawn:
+            msg = "The call was cancelled before it was sent."
+            raise _Withdrawn(msg)
         order = await self.history.prepared(order, request=body)
-        return order, order.request or body
+        return order, order.request if order.request and "prompt" in order.request else body
 
     async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
@@ -520,28 +584,25 @@ class Studio:
         Raises:
             TaskFailed: It failed.
         """
+        if task.is_over and not task.images and task.status != "failed":
+            # Not written down as an end: the picture may yet be shown.
+            msg = "RunAPI says the task is completed, but it shows no image."
+            raise NoImages(msg, task_id=task.id, cost_cents=task.cost_cents)
         if task.status == "failed":
-            failure = TaskFailed(
-                f"RunAPI could not make the picture: {task.error or 'no reason given'}.", task_id=task.id
-            )
-        elif not task.images:
-            failure = NoImages(
-                "RunAPI says the task is completed, but it has no image.", task_id=task.id, cost_cents=task.cost_cents
-            )
-        else:
+            reason = task.error.rstrip(".") or "no reason given"
+            words = f"RunAPI could not make the picture: {reason}."
             piece.order = await self.history.finished(
-                piece.order,
-                state="completed",
-                urls=task.images,
-                # Nobody says when a task of others was finished.
-                urls_expire_at=None if piece.order.made_elsewhere else datetime.now(UTC) + URLS_LAST,
-                settled_cents=task.cost_cents,
+                piece.order, state="failed", settled_cents=task.cost_cents, error=words
             )
-            return
+            raise _failure_of(piece.order, words)
         piece.order = await self.history.finished(
-            piece.order, state="failed", settled_cents=task.cost_cents, error=failure.message
+            piece.order,
+            state="completed",
+            urls=task.images,
+            # Nobody says when a task of others was finished.
+            urls_expire_at=None if piece.order.made_elsewhere else datetime.now(UTC) + URLS_LAST,
+            settled_cents=task.cost_cents,
         )
-        raise failure
 
     async def _collected(self, order: Order) -> list[Shot]:
         """The pictures of a completed order: from disk where they were saved, else fetched and saved now."""
@@ -564,11 +625,27 @@ class Studio:
                 shot.picture, shot.path = picture, saved
                 return
             shot.picture = await self.fetcher.fetch(shot.url)
+            # A repeated call may have said meanwhile that it shall lie elsewhere.
+            order = await self.history.find(self.owner, order.id) or order
             if there := await anyio.to_thread.run_sync(self.places.destination, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
                 shot.path = await images.save(shot.picture, folder=there.folder, name=name)
         except (PictureUnavailable, PictureNotSaved, RequestRefused) as error:
             shot.trouble = error
+
+
+class _Withdrawn(Flux2Error):
+    """The call that wanted it was cancelled before anything was sent."""
+
+
+def _failure_of(order: Order, words: str = "") -> TaskFailed:
+    """Why there is no picture, and what RunAPI says that it cost."""
+    charge = None
+    if order.settled_cents:
+        charge = f"RunAPI states a cost of ${order.settled_cents / 100:.2f}."
+    elif order.task_id is None:
+        charge = "Nothing was charged."
+    return TaskFailed(words or order.error or "The task failed.", task_id=order.task_id or order.id, charge=charge)
 
 
 def _age(order: Order) -> float:

@@ -120,7 +120,12 @@ class History:
         )
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> Order:
-        """Note the exact body to send, unless one was noted before: then that one is given."""
+        """Note the exact body to send, unless one was noted before: then that one is given.
+
+        In private mode that is only where its sources were uploaded to.
+        """
+        if not self.keeps_words:
+            request = {"source_image_urls": request.get("source_image_urls", [])}
         return await self._write(lambda store: store.change(order, partial(prepare, request=request)))
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:

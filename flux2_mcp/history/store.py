@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,9 +90,15 @@ class Store:
             return _order(row)
 
     def deliver(self, owner: str, ids: Sequence[str]) -> None:
+        """Deliver these, unless others of the same call are still to come: a repeated call is to find all of them."""
         with writing(self.engine) as connection:
             mine = and_(orders.c.owner == owner, orders.c.id.in_(ids))
-            connection.execute(update(orders).where(mine).values(delivered=True, claim=None))
+            wishes = select(orders.c.wish).where(mine, orders.c.claim.is_not(None))
+            claimed = and_(orders.c.owner == owner, orders.c.claim.is_not(None), orders.c.wish.in_(wishes))
+            to_come = select(orders.c.wish).where(claimed, orders.c.state.in_(UNFINISHED))
+            awaited = set(connection.scalars(to_come))
+            whole = and_(or_(mine, claimed), orders.c.wish.not_in(awaited))
+            connection.execute(update(orders).where(whole).values(delivered=True, claim=None))
 
     def find(self, owner: str, id: str) -> Order | None:
         with reading(self.engine) as connection:
@@ -175,7 +181,7 @@ class Store:
                 connection.execute(_insert(connection, row).on_conflict_do_nothing())
 
     def _row(self, order: Order) -> dict[str, Any]:
-        kept = order if self._keeps_words else replace(order, request=None, prompt="", error=None)
+        kept = order if self._keeps_words else replace(order, request=_uploads(order), prompt="", error=None)
         row = {name: getattr(kept, name) for name in ORDER_FIELDS}
         return row | {
             "claim": _claim(order),
@@ -253,6 +259,11 @@ def _refuse_over(cap: DailyCap, *, spent: int, new: Sequence[Order]) -> None:
         f"${cap.cents / 100:.2f} is already spent or reserved."
     )
     raise OverLimit(message, remedy="Wait until tomorrow, or ask the user to raise the daily limit.")
+
+
+def _uploads(order: Order) -> Mapping[str, object] | None:
+    """Where RunAPI keeps the sources that were uploaded for this order: the same key must come with the same body."""
+    return order.request if order.request and set(order.request) == {"source_image_urls"} else None
 
 
 def _cursor(order: Order) -> str:

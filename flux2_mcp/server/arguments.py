@@ -11,6 +11,8 @@ from pydantic import Field
 from flux2_mcp.server.wiring import Wiring, current_studio, visiting_studio
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
 
+DEAREST = 10_000
+"""US dollars."""
 DEFAULT_EDGE = 1024
 """Pixels: enough to judge a picture by, and small enough for every host."""
 
@@ -28,7 +30,7 @@ Safety = Annotated[bool | None, Field(description="RunAPI's content check; not f
 Callback = Annotated[Text, Field(description="URL that RunAPI shall notify too.")]
 SaveTo = Annotated[Text, Field(description="Folder or file, instead of the usual folder.")]
 Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Then its id is handed back; 0: at once.")]
-MostCost = Annotated[float | None, Field(ge=0, description="Refuse a dearer call.")]
+MostCost = Annotated[float | None, Field(ge=0, le=DEAREST, description="Refuse a dearer call.")]
 Repeat = Annotated[bool, Field(description="Order anew, even if the same request still runs.")]
 
 Sources = Annotated[
@@ -47,7 +49,7 @@ Edge = Annotated[int, Field(ge=64, le=2048, description="Longest edge in pixels.
 # What needs no explanation, because generate explains it.
 Number = Annotated[int, Field(ge=1, le=MOST_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT)]
-Dollars = Annotated[float | None, Field(ge=0)]
+Dollars = Annotated[float | None, Field(ge=0, le=DEAREST)]
 
 TheStudio = Annotated[Studio, Resolve(current_studio)]
 """With a key: for what costs money or reads the account."""

@@ -81,7 +81,7 @@ async def _consent(
     if limit is None:
         return Consent()
     request = studio.catalogue.check(request)
-    quote = await studio.budget.quote(request, count)
+    quote = await studio.quote(request, count)
     studio.budget.check(quote, most_usd=most_usd)
     if quote.total is not None and quote.total <= limit:
         return Consent()
