@@ -91,11 +91,11 @@ def dollars(cents: int | None) -> str:
 
 def _summary(pieces: Sequence[Piece]) -> str:
     made = sum(piece.is_made for piece in pieces)
-    failed = sum(piece.error is not None for piece in pieces)
+    failed = sum(piece.is_lost for piece in pieces)
     going = len(pieces) - made - failed
     parts = [f"{made} of {len(pieces)} pictures are made"]
-    parts += [f"{going} still being made"] if going else []
-    parts += [f"{failed} without a picture so far"] if failed else []
+    parts += [f"{going} still to come"] if going else []
+    parts += [f"{failed} failed"] if failed else []
     total = sum(piece.order.settled_cents or 0 for piece in pieces)
     return f"{', '.join(parts)}; charged {dollars(total)} in all."
 
@@ -166,13 +166,13 @@ def _next_step(pieces: Sequence[Piece]) -> str:
     if not going:
         return ""
     calls = " and ".join(f"task_status with task_id='{task_id}'" for task_id in going)
-    return f"Call {calls} in a minute; do not generate again: it is already being made and is paid for once."
+    return f"Call {calls} in a minute; do not generate again: it is already ordered and is paid for once."
 
 
 def _about_container(pieces: Sequence[Piece]) -> str:
     if not any(shot.path for piece in pieces for shot in piece.shots):
         return ""
-    return "The file is inside this server's container; the person sees it only through a mounted folder."
+    return "Files are inside this server's container; the person sees them only through a mounted folder."
 
 
 def _about_seeing(shown: int) -> str:
@@ -191,7 +191,7 @@ def _failures(pieces: Sequence[Piece]) -> str:
 
 def _facts_of_piece(piece: Piece) -> Facts:
     order = piece.order
-    status = "failed" if piece.error else "completed" if piece.is_made else "running"
+    status = "completed" if piece.is_made else "failed" if piece.is_lost else "unknown" if piece.error else "running"
     return _without_nothing(
         {
             "task_id": piece.id,
@@ -216,9 +216,15 @@ def _facts_of_shot(piece: Piece, shot: Shot) -> Facts:
             "width": shot.picture.width if shot.picture else None,
             "height": shot.picture.height if shot.picture else None,
             "media_type": shot.picture.media_type if shot.picture else None,
-            "note": _trouble(piece.id, shot.picture, shot.trouble) if shot.trouble else None,
+            "note": _note(piece, shot),
         }
     )
+
+
+def _note(piece: Piece, shot: Shot) -> str | None:
+    if shot.trouble:
+        return _trouble(piece.id, shot.picture, shot.trouble)
+    return None if shot.picture or shot.path else f"Not fetched yet: task_status with task_id='{piece.id}' does; free."
 
 
 def _without_nothing(facts: Facts) -> Facts:
