@@ -1,0 +1,193 @@
+"""Late, odd and lost answers: what is in doubt stays in doubt, and nothing is ordered that nobody waits for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from PIL import Image
+
+from flux2_mcp.simulator import Script, Simulator
+from tests.wires import Gate, TimesOut, Wire, creates, fetches, looks
+from tests.world import every, text_of, world
+
+QUICK = Script(looks_until_done=2, plain_pictures=True)
+FOX = {"prompt": "a fox"}
+THREE = {"prompt": "a fox", "count": 3, "wait_seconds": 1}
+
+
+def picture(folder: Path) -> str:
+    path = folder / "source.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    return str(path)
+
+
+class OneIsSlow(Wire):
+    """The first task that is looked at runs for ever, until it may go on."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.slow = ""
+        self.may_go_on = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        task_id = request.url.path.rpartition("/")[2]
+        if looks(request) and not self.may_go_on:
+            self.slow = self.slow or task_id
+            if task_id == self.slow:
+                return httpx.Response(200, json={"id": task_id, "status": "processing"}, request=request)
+        return await super().handle_async_request(request)
+
+
+class RefusesTheReplay(TimesOut):
+    """Loses the answers to a create request, and then refuses to hear of it once."""
+
+    def __init__(self, simulator: Simulator, status: int) -> None:
+        super().__init__(simulator, creates, times=3)
+        self._refusal = status
+        self._sent = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._sent += creates(request)
+        if creates(request) and self._sent == 4:
+            return httpx.Response(self._refusal, json={"error": "a rule of some gateway"}, request=request)
+        return await super().handle_async_request(request)
+
+
+class Quotes(Wire):
+    """Keeps what it is asked for a price with."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.asked: list[bytes] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if "price_quotes" in request.url.path:
+            self.asked.append(request.content)
+        return await super().handle_async_request(request)
+
+
+async def test_the_first_call_of_a_process_is_held_to_todays_prices(tmp_path: Path) -> None:
+    """Hosts start a process for every session, so the first call is the usual one."""
+    dear = Script(looks_until_done=2, prices={"flux-2-pro-text-to-image": {"1k": 500}})
+    here = world(tmp_path, dear)
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+
+    assert result.is_error
+    assert "$5.00, more than the $1.00" in text_of(result)
+    assert here.creates == []
+
+
+async def test_a_repeated_call_finds_all_its_pictures_as_long_as_one_is_to_come(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK, pauses=every(0.05))
+    here.transport = slow = OneIsSlow(here.simulator)
+    async with here.client() as client:
+        first = await client.call_tool("generate", THREE)
+        again = await client.call_tool("generate", THREE)
+        slow.may_go_on = True
+        whole = await client.call_tool("generate", THREE)
+
+    assert "2 of 3 pictures are made, 1 still to come" in text_of(first)
+    assert "2 of 3 pictures are made, 1 still to come" in text_of(again)
+    assert "3 of 3 pictures are made" in text_of(whole)
+    assert len(here.paid) == len(here.creates) == 3
+
+
+@pytest.mark.parametrize("status", [400, 402, 413, 422])
+async def test_no_refusal_of_a_replay_says_what_became_of_the_first_try(tmp_path: Path, status: int) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = RefusesTheReplay(here.simulator, status)
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        refused = await client.call_tool("task_status", {"task_id": order.id})
+        found = await client.call_tool("task_status", {"task_id": order.id})
+
+    assert "It is not known whether RunAPI accepted the order" in text_of(refused)
+    assert "made the picture" in text_of(found)
+    assert len(here.paid) == 1
+
+
+async def test_a_task_that_is_completed_without_a_picture_is_looked_at_again(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    async with here.client() as client:
+        nothing = await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
+        seen = len(here.looks)
+        again = await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
+
+    assert "Do not generate again" in text_of(nothing)
+    assert "$0.05" in text_of(nothing)
+    assert again.is_error
+    assert len(here.looks) > seen
+    assert len(here.creates) == 1
+
+
+async def test_a_foreign_task_is_not_waited_for_longer_than_was_asked(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = Gate(here.simulator, looks)
+    async with here.client() as client:
+        with anyio.fail_after(3.5):
+            result = await client.call_tool("task_status", {"task_id": "made-elsewhere", "wait_seconds": 1})
+
+    assert "did not come in time" in text_of(result)
+
+
+async def test_the_price_is_asked_for_without_the_persons_files(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = quotes = Quotes(here.simulator)
+    source = picture(tmp_path)
+    async with here.client() as client:
+        wish = {"prompt": "a fox", "model": "flux-2-max", "aspect_ratio": "1:1", "source_image_urls": [source]}
+        await client.call_tool("remix", wish)
+
+    assert quotes.asked
+    assert source.encode() not in b"".join(quotes.asked)
+    assert b"callback_url" not in b"".join(quotes.asked)
+
+
+async def test_a_call_that_is_cancelled_while_it_uploads_orders_nothing(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = gate = Gate(here.simulator, lambda request: request.url.path.endswith("/files/prepare"))
+    async with here.client() as client:
+        async with anyio.create_task_group() as group:
+            wish = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
+            group.start_soon(client.call_tool, "remix", wish)
+            await gate.holds_one()
+            group.cancel_scope.cancel()
+        gate.open()
+        await client.call_tool("recent_tasks", {})
+        await anyio.sleep(0.2)
+
+    assert here.creates == []
+
+
+async def test_in_private_mode_a_lost_remix_is_found_after_a_restart(tmp_path: Path) -> None:
+    """The same key must come with the same addresses, though nothing else of the request is kept."""
+    here = world(tmp_path, QUICK, environ={"FLUX2_HISTORY": "private"})
+    here.transport = TimesOut(here.simulator, creates, times=3)
+    wish = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
+    async with here.client() as client:
+        lost = await client.call_tool("remix", wish)
+    async with here.client() as client:
+        found = await client.call_tool("remix", wish)
+
+    assert "Send the same call again" in text_of(lost)
+    assert "made the picture" in text_of(found)
+    assert len(here.paid) == 1
+
+
+async def test_a_repeated_call_says_where_a_picture_goes_that_is_being_fetched(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = gate = Gate(here.simulator, fetches)
+    elsewhere = tmp_path / "elsewhere"
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 1})
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "generate", {**FOX, "save_to": f"{elsewhere}/"})
+            await anyio.sleep(0.3)
+            gate.open()
+
+    assert len(list(elsewhere.iterdir())) == 1
