@@ -11,6 +11,7 @@ from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit, RequestRefused
 from flux2_mcp.history import Order, State
 from flux2_mcp.server.arguments import AnyStudio, Dollars, Number, Seconds, Text
+from flux2_mcp.server.calls import sendable
 from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
 Limit = Annotated[int, Field(ge=1, le=50)]
@@ -157,10 +158,10 @@ def _entry(order: Order) -> Entry:
         prompt=order.prompt,
         asked_at=order.created_at,
         cost_usd=_dollars(order.settled_cents),
-        files=[path for path in order.paths if path],
+        files=[sendable(path) for path in order.paths if path],
         urls=list(order.urls),
         urls_expire_at=order.urls_expire_at,
-        error=order.error,
+        error=sendable(order.error),
     )
 
 

@@ -31,7 +31,7 @@ from mcp_types import (
     TextContent,
     ToolAnnotations,
 )
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl, BaseModel, ValidationError
 
 from flux2_mcp.errors import Flux2Error, NoSuchTask
 from flux2_mcp.images import media_type_of
@@ -66,7 +66,7 @@ class CarefulTool(Tool):
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
             result: Any = await super().run(given, context, convert_result)
-            return _as_promised(result) if self.output_schema and convert_result else result
+            return sendable(_as_promised(result) if self.output_schema and convert_result else result)
         except UnexpectedToolError as crash:
             if isinstance(foreseen := crash.__cause__, Flux2Error):
                 raise self._failure(str(foreseen)) from foreseen
@@ -78,7 +78,7 @@ class CarefulTool(Tool):
 
     def _failure(self, words: str) -> ToolError:
         """The beginning is the SDK's own; hosts know it."""
-        return ToolError(f"Error executing tool {self.name}: {words}")
+        return ToolError(sendable(f"Error executing tool {self.name}: {words}"))
 
     def _unknown_arguments(self, arguments: Mapping[str, object]) -> str:
         known: Mapping[str, object] = self.parameters["properties"]
@@ -131,8 +131,8 @@ def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
     while cause and not isinstance(cause, Flux2Error):
         cause = cause.__cause__
     if isinstance(cause, NoSuchTask):
-        return ResourceNotFoundError(str(cause))
-    return ResourceError(str(cause)) if cause else crash
+        return ResourceNotFoundError(sendable(str(cause)))
+    return ResourceError(sendable(str(cause))) if cause else crash
 
 
 def _media_type(contents: ReadResourceContents) -> str | None:
@@ -184,6 +184,17 @@ def _known(value: object) -> object:
     if isinstance(value, dict):
         return {name: _known(each) for name, each in cast("Json", value).items() if each is not None}
     return [_known(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
+
+
+def sendable(value: Any) -> Any:  # noqa: ANN401 whatever a result may hold
+    """The same with texts that can be written as UTF-8: the name of a file may be any bytes, a wire ends at them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="replace").decode()
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: sendable(each) for name, each in value})
+    if isinstance(value, dict):
+        return {name: sendable(each) for name, each in cast("Json", value).items()}
+    return [sendable(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def _unindented(text: str) -> str:

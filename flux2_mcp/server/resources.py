@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -19,11 +20,13 @@ from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.errors import NoSuchTask
 from flux2_mcp.runapi.models import Action
 from flux2_mcp.server import books, prompts
+from flux2_mcp.server.calls import sendable
 from flux2_mcp.server.wiring import Wiring, current_studio
 from flux2_mcp.server.wording import facts_of
 
 MOST_COMPLETIONS = 100
 """The protocol's own limit."""
+INDEX = re.compile(r"[0-9]{1,40}")
 ACTIONS: dict[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
 
 
@@ -98,7 +101,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     )
     async def task(task_id: str, ctx: Context[Wiring]) -> str:
         studio = await current_studio(ctx)
-        return json.dumps(facts_of([await studio.peek(task_id)]), indent=1)
+        return json.dumps(sendable(facts_of([await studio.peek(task_id)])), indent=1)
 
     @server.resource(
         "flux2://tasks/{task_id}/images/{index}",
@@ -127,11 +130,10 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
 
 def _number(index: str) -> int:
     # Declared as a number, the SDK would take anything else for a crash of ours.
-    try:
-        return int(index)
-    except ValueError:
+    if not INDEX.fullmatch(index):
         msg = f"{index[:40]!r} is not the number of a picture. Pictures are counted from 0."
-        raise NoSuchTask(msg) from None
+        raise NoSuchTask(msg)
+    return int(index)
 
 
 def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:

@@ -185,7 +185,13 @@ async def _result(ctx: Ctx, studio: Studio, pieces: Sequence[Piece]) -> CallTool
     edge = DEFAULT_EDGE if settings.preview == "auto" else settings.preview
     shown = [] if edge == "off" else await previews(pictures, edge=edge)
     structured = wants_structure(ctx, settings.result)
-    result = result_of(pieces, shown, structured=structured, in_container=studio.places.in_container)
+    result = result_of(
+        pieces,
+        shown,
+        structured=structured,
+        in_container=studio.places.in_container,
+        warning=studio.history.degraded,
+    )
     if not await _is_gone(ctx):
         studio.hand_over(pieces)
     return result

@@ -225,7 +225,7 @@ def data_folder(settings: Settings, *, home: Path) -> Path:
     """Where the history lies."""
     if given := settings.data_dir:
         # A relative folder is taken from the home directory: hosts start servers anywhere.
-        return home / Path(given).expanduser()
+        return home / credentials.expanded(given, home)
     from platformdirs import user_data_path
 
     return user_data_path("flux2-mcp", appauthor=False)

@@ -23,7 +23,12 @@ def title_of(order: Order) -> str:
 
 
 def result_of(
-    pieces: Sequence[Piece], previews: Sequence[Preview], *, structured: bool, in_container: bool = False
+    pieces: Sequence[Piece],
+    previews: Sequence[Preview],
+    *,
+    structured: bool,
+    in_container: bool = False,
+    warning: str = "",
 ) -> CallToolResult:
     """One call's result: words first, then the previews, then links to the originals.
 
@@ -34,7 +39,9 @@ def result_of(
     """
     if all(piece.error for piece in pieces):
         raise ToolError(_failures(pieces))
-    blocks: list[ContentBlock] = [TextContent(text=text_of(pieces, shown=len(previews), in_container=in_container))]
+    blocks: list[ContentBlock] = [
+        TextContent(text=text_of(pieces, shown=len(previews), in_container=in_container, warning=warning))
+    ]
     blocks += [_block(preview) for preview in previews]
     blocks += [_link(piece, nth, shot) for piece in pieces for nth, shot in enumerate(piece.shots)]
     carries = structured or not previews
@@ -57,8 +64,8 @@ def picture_result(task_id: str, index: int, picture: Picture, preview: Preview)
     return CallToolResult(content=[TextContent(text=text), _block(preview), original])
 
 
-def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False) -> str:
-    """What happened, what it cost, where everything is, and the next step."""
+def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False, warning: str = "") -> str:
+    """What happened, what it cost, where everything is, what the person should know, and the next step."""
     if len(pieces) == 1:
         lines = _lines(pieces[0])
     else:
@@ -67,6 +74,7 @@ def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False) 
             first, *rest = _lines(piece)
             lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
     lines.append(_about_container(pieces) if in_container else "")
+    lines.append(warning)
     lines.append(_next_step(pieces) or _about_seeing(shown))
     return "\n".join(line for line in lines if line)
 

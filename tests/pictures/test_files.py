@@ -65,6 +65,15 @@ async def test_nothing_is_ever_written_to_the_working_directory(
     assert len(files_below(home / (setting or "Pictures"))) == 4
 
 
+async def test_an_unknown_persons_home_is_a_folder_like_any_other(tmp_path: Path) -> None:
+    """No shell stands between a host's configuration and us."""
+    here = world(tmp_path, QUICK, environ={"FLUX2_DATA_DIR": "~nobody-knows-them/data"})
+    result = await made(here)
+
+    assert not result.is_error
+    assert (tmp_path / "~nobody-knows-them/data/history.sqlite3").exists()
+
+
 async def test_started_in_the_root_directory_it_works_as_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,3 +347,13 @@ async def test_a_repeated_call_may_say_where_the_picture_goes(tmp_path: Path) ->
     [saved] = (tmp_path / "album").iterdir()
     assert str(saved) in text_of(result)
     assert len(here.simulator.books.paid_tasks()) == 1
+
+
+async def test_a_history_that_cannot_be_kept_is_said_in_the_result(tmp_path: Path) -> None:
+    """Picture and cost are there, but the promises that stand on the history are not."""
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), environ={"FLUX2_DATA_DIR": "/dev/null/x"})
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert not result.is_error
+    assert "history" in text_of(result)
