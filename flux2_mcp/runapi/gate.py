@@ -6,6 +6,7 @@ after a 429 spaces requests out at the pace that was admitted before it. Without
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,8 @@ CLOSED_AT_LEAST = 0.5
 """Seconds to send nothing after a 429, whatever it says."""
 FORGIVEN_AFTER = 10.0
 """Seconds without a 429 after which the pace is raised by a tenth, and then every second."""
+FASTEST = 200.0
+"""Requests per second; a pace that was raised beyond it is none any more, about a minute after the last 429."""
 
 
 class Gate:
@@ -51,7 +54,8 @@ class Gate:
 
     @property
     def is_closed(self) -> bool:
-        """Whether RunAPI asked to slow down a moment ago."""
+        """Whether RunAPI asked to slow down, and requests still keep to a pace because of that."""
+        self._forgive(self._clock())
         return self._pace is not None
 
     async def turn(self) -> None:
@@ -81,19 +85,24 @@ class Gate:
     def _wait(self) -> float:
         """Seconds until the next request may be sent; takes the place in the pace, if there is one."""
         now = self._clock()
+        self._forgive(now)
         if self._pace is None:
             self._allowed += REFILL * (now - self._refilled_at)
             self._refilled_at = now
             return max(0.0, (1 - self._allowed) / REFILL)
-        self._forgive(now)
         turn = max(now, self._next)
         self._next = turn + 1 / self._pace
         return turn - now
 
     def _forgive(self, now: float) -> None:
-        while self._pace is not None and now - self._raised_at >= FORGIVEN_AFTER:
-            self._raised_at += 1.0
-            self._pace *= 1.1
+        raises = math.floor(now - self._raised_at - FORGIVEN_AFTER) + 1
+        if self._pace is None or raises <= 0:
+            return
+        self._raised_at += raises
+        # Bounded, because after a long silence the power would be too large for a float.
+        self._pace *= 1.1 ** min(raises, 100)
+        if self._pace > FASTEST:
+            self._pace, self._refilled_at = None, now
 
 
 class GatedTransport(httpx.AsyncBaseTransport):

@@ -110,3 +110,31 @@ async def test_a_server_that_hangs_does_not_hold_up_the_others_for_good() -> Non
         group.cancel_scope.cancel()
 
     assert 0.9 <= clock.now <= 3
+
+
+async def test_a_refusal_is_forgiven_after_a_while() -> None:
+    """However slow the pace was, and however long nobody asked."""
+    clock = Clock()
+    gate = Gate(sleep=clock.sleep, clock=clock)
+    gate.passed()
+    gate.refused(None)
+
+    assert gate.is_closed
+    clock.now = 20
+    assert gate.is_closed
+    clock.now = 120
+    assert not gate.is_closed
+    clock.now = 1e9
+    await gate.turn()
+    assert clock.now == 1e9
+
+
+async def test_a_year_of_silence_costs_no_time() -> None:
+    clock = Clock()
+    gate = Gate(sleep=clock.sleep, clock=clock)
+    gate.refused(None)
+    clock.now = 3e7
+
+    with anyio.fail_after(1):
+        await gate.turn()
+    assert not gate.is_closed
