@@ -204,10 +204,12 @@ def _address(text: str, *, base: httpx.URL | None = None) -> httpx.URL:
 
     try:
         url = httpx.URL(text) if base is None else base.join(text)
+        # Some names that cannot be one are only noticed when they are decoded.
+        host = url.host
     except (httpx.InvalidURL, ValueError) as error:
         msg = "The picture's address is not a usable address."
         raise PictureUnavailable(msg) from error
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or (url.port or 1) > 65535:
+    if url.scheme not in {"http", "https"} or not host or url.userinfo or (url.port or 1) > 65535:
         msg = "The picture's address is not a plain https address."
         raise PictureUnavailable(msg)
     return url

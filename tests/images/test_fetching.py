@@ -174,6 +174,14 @@ async def test_no_key_and_no_cookie_is_ever_sent() -> None:
     assert {"host", "accept", "accept-encoding", "user-agent"} == sent
 
 
+@pytest.mark.parametrize("url", ["https://xn--.test/", "https://xn--a.example/1.png"])
+async def test_a_name_that_cannot_be_one_is_refused(url: str) -> None:
+    network = Answers()
+
+    assert "not a usable address" in await refusal(fetcher(network), url)
+    assert network.requests == []
+
+
 @pytest.mark.parametrize("url", ["https://user:secret@cdn.example/1.png", "https://user@cdn.example/1.png"])
 async def test_an_address_with_credentials_is_refused(url: str) -> None:
     network = Answers()
