@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -120,14 +121,26 @@ def in_container(root: Path = Path("/")) -> bool:
 
 
 def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
-    if target.is_dir() or says_folder:
+    mode = _mode_at(target)
+    if (mode and stat.S_ISDIR(mode)) or says_folder:
         return Destination(target)
     if target.suffix.lower() in _PICTURE_ENDINGS:
         return Destination(target.parent, target.stem)
-    if target.exists():
+    if mode:
         msg = f"save_to leads to {target}, which is a file, and files are never overwritten. Give a folder."
         raise RequestRefused(msg)
     return Destination(target)
+
+
+def _mode_at(path: Path) -> int | None:
+    """What is there; None for nothing."""
+    # Not is_dir(): for a name that is too long, the Python decides whether that raises.
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _nowhere(path) from error
 
 
 def _absolute(text: str, *, below: Path, home: Path | None) -> Path:
@@ -141,8 +154,11 @@ def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:
-        msg = f"{path} cannot be followed to a place on the disk."
-        raise RequestRefused(msg) from error
+        raise _nowhere(path) from error
+
+
+def _nowhere(path: Path) -> RequestRefused:
+    return RequestRefused(f"{path} cannot be followed to a place on the disk.")
 
 
 def _is_foreign(text: str, *, windows: bool = WINDOWS) -> bool:

@@ -119,6 +119,12 @@ def test_a_loop_of_symlinks_is_refused(home: Path) -> None:
         destination("~/a/x.png", home)
 
 
+@pytest.mark.parametrize("save_to", ["x" * 300, "x" * 300 + ".png", "x" * 300 + "/fox.png"])
+def test_a_name_that_is_too_long_for_the_disk_is_refused(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="cannot be followed to a place on the disk"):
+        destination(save_to, home)
+
+
 def test_the_default_folder_needs_no_root(home: Path) -> None:
     assert resolve_save_to("x.png", roots=[], default=home) == Destination(home, "x")
 
