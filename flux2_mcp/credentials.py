@@ -26,6 +26,11 @@ ADDRESSES = ("base_url", "baseUrl")
 OURS = (*KEYS, "created_at")
 PREFIXES = ("runapi_", "sk-")
 HIDDEN = "•" * 8
+# Not `flux2-mcp login`: the variable wins over what that saves.
+UNSET = (
+    "Set the variable where the host is started, or take the line out of the host's config; then the key that "
+    "`flux2-mcp login` saved is used. Keys are made at https://runapi.ai/api_keys."
+)
 
 
 @dataclass(frozen=True)
@@ -46,29 +51,36 @@ def credentials(settings: Settings, *, home: Path) -> Credentials:
         NoApiKey: There is none, or only an unexpanded placeholder.
         UnusableApiKey: What is there cannot be a key.
     """
-    saved = _saved(config_file(settings, home=home))
-    base_url = settings.base_url or _text(saved, *ADDRESSES) or DEFAULT_BASE_URL
     if settings.api_key is not None:
-        return Credentials(checked_key(settings.api_key.get_secret_value(), "RUNAPI_API_KEY"), base_url)
-    key = _text(saved, *KEYS)
-    if not key:
+        key = checked_key(settings.api_key.get_secret_value(), "RUNAPI_API_KEY")
+        return Credentials(key, settings.base_url or DEFAULT_BASE_URL)
+    saved = saved_credentials(settings, home=home)
+    if saved is None:
         raise NoApiKey
-    return Credentials(checked_key(key, "The saved RunAPI key"), base_url)
+    return Credentials(checked_key(saved.key, "The saved RunAPI key"), settings.base_url or saved.base_url)
 
 
 def base_url(settings: Settings, *, home: Path) -> str:
     """The RunAPI to ask for what needs no key. Reads a file: call it in a worker thread."""
     if settings.base_url:
         return settings.base_url
+    # The saved address is for the saved key: another one, from the environment, must never go there.
+    saved = saved_credentials(settings, home=home) if settings.api_key is None else None
+    return saved.base_url if saved else DEFAULT_BASE_URL
+
+
+def saved_credentials(settings: Settings, *, home: Path) -> Credentials | None:
+    """The key in the file, unchecked, and the address beside it; None when there is no key."""
     saved = _saved(config_file(settings, home=home))
-    return _text(saved, *ADDRESSES) or DEFAULT_BASE_URL
+    key = _text(saved, *KEYS)
+    return Credentials(key, _text(saved, *ADDRESSES) or DEFAULT_BASE_URL) if key else None
 
 
 def config_file(settings: Settings, *, home: Path) -> Path:
     """The file that RunAPI's own tools keep their key in."""
     if settings.runapi_config_dir:
-        return _expanded(settings.runapi_config_dir, home) / "config.json"
-    parent = _expanded(settings.xdg_config_home, home) if settings.xdg_config_home else home / ".config"
+        return expanded(settings.runapi_config_dir, home) / "config.json"
+    parent = expanded(settings.xdg_config_home, home) if settings.xdg_config_home else home / ".config"
     return parent / "runapi" / "config.json"
 
 
@@ -81,7 +93,7 @@ def checked_key(key: str, source: str) -> str:
     """
     if PLACEHOLDER.fullmatch(key):
         msg = f"{source} is an unexpanded placeholder: the host did not put the key in its place."
-        raise NoApiKey(msg)
+        raise NoApiKey(msg, remedy=UNSET)
     if not key.isascii():
         msg = f"{source} contains a letter outside ASCII, so it cannot be a RunAPI key."
         raise UnusableApiKey(msg)
@@ -94,7 +106,7 @@ def checked_key(key: str, source: str) -> str:
     return key
 
 
-def _expanded(folder: str, home: Path) -> Path:
+def expanded(folder: str, home: Path) -> Path:
     """A leading ~ is this home: no shell stands between a host's configuration and us."""
     parts = Path(folder).parts
     return home.joinpath(*parts[1:]) if parts[:1] == ("~",) else Path(folder)
@@ -103,6 +115,13 @@ def _expanded(folder: str, home: Path) -> Path:
 def source(settings: Settings, *, home: Path) -> str:
     """Where a key would come from, in words."""
     return "RUNAPI_API_KEY" if settings.api_key is not None else str(config_file(settings, home=home))
+
+
+def source_of_address(settings: Settings, *, home: Path) -> str:
+    """Where the address comes from, in words; empty for RunAPI's own. Reads a file."""
+    if base_url(settings, home=home) == DEFAULT_BASE_URL:
+        return ""
+    return "RUNAPI_BASE_URL" if settings.base_url else str(config_file(settings, home=home))
 
 
 def masked(key: str) -> str:
@@ -151,7 +170,7 @@ def save_key(key: str, settings: Settings, *, home: Path, base_url: str, now: da
 
 
 def forget_key(settings: Settings, *, home: Path) -> Path | None:
-    """Remove the saved key and nothing else; None when there was none.
+    """Remove the saved key and the address that it is for, and nothing else; None when there was no key.
 
     Raises:
         BadSetting: The file is not one that can be changed.
@@ -160,7 +179,7 @@ def forget_key(settings: Settings, *, home: Path) -> Path | None:
     saved = _saved(path)
     if saved.keys().isdisjoint(KEYS):
         return None
-    _replace(path, {name: value for name, value in saved.items() if name not in OURS})
+    _replace(path, {name: value for name, value in saved.items() if name not in {*OURS, *ADDRESSES}})
     return path
 
 
