@@ -20,13 +20,15 @@ import anyio
 from pydantic import BaseModel, ConfigDict
 
 from flux2_mcp.errors import RequestRefused, RunApiError
-from flux2_mcp.runapi.models import Action, PriceSchedules
+from flux2_mcp.runapi.models import Action, PriceSchedules, is_amount
 
 logger = logging.getLogger(__name__)
 
 TierName = Literal["pro", "flex", "max"]
 FRESH_FOR = 3600.0
 """Seconds between two looks at RunAPI's price list."""
+AGAIN_AFTER = 60.0
+"""Seconds until the next look, when RunAPI named no price of ours."""
 PATIENCE_FOR_PRICES = 4.0
 """Seconds that somebody may wait for current prices before the known ones do."""
 
@@ -172,7 +174,9 @@ class Catalogue:
             overrides: Mapping[str, int] = config.overrides if config and config.key == "output_resolution" else {}
             resolutions = self.tier_of(schedule.model).resolutions
             known = {each: overrides.get(each, schedule.unit_price_cents) for each in resolutions}
-            cents[schedule.model] = {each: price for each, price in known.items() if price is not None}
+            cents[schedule.model] = {
+                each: price for each, price in known.items() if price is not None and is_amount(price)
+            }
         return Prices(as_of=schedules.as_of, source="RunAPI", cents=cents)
 
     def _tier_name(self, request: Request) -> TierName:
@@ -238,7 +242,8 @@ class PriceList:
         self._clock = clock
         self._prices = known.built_in_prices()
         self._etag: str | None = None
-        self._asked_at: float | None = None
+        self._named_at: float | None = None
+        self._ask_again_at: float | None = None
         self._lock = anyio.Lock()
 
     @property
@@ -246,26 +251,34 @@ class PriceList:
         """The prices as far as they are known without asking."""
         return self._prices
 
+    @property
+    def is_current(self) -> bool:
+        """Whether RunAPI has named or confirmed these prices within the last hour."""
+        return self._named_at is not None and self._clock() - self._named_at < FRESH_FOR
+
     async def current(self) -> Prices:
         """The prices to reckon with now. Never fails: prices of a known date are better than none."""
         async with self._lock:
-            if self._asked_at is None or self._clock() - self._asked_at >= FRESH_FOR:
-                self._asked_at = self._clock()
-                await self._refresh()
+            if self._ask_again_at is None or self._clock() >= self._ask_again_at:
+                # Only after the answer: who is cancelled meanwhile leaves the question to the next.
+                self._ask_again_at = self._clock() + (FRESH_FOR if await self._refresh() else AGAIN_AFTER)
         return self._prices
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> bool:
+        """Ask RunAPI; whether it named prices of ours, or confirmed those that are known."""
         try:
             with anyio.fail_after(self._patience):
                 schedules = await self._fetch(self._etag)
         except (RunApiError, TimeoutError) as error:
             logger.info("Prices stay those of %s: %s", self._prices.as_of, type(error).__name__)
-            return
-        if schedules is None:
-            return
-        prices = self._catalogue.prices_from(schedules)
-        if prices.cents:
+            return False
+        if schedules is not None:
+            prices = self._catalogue.prices_from(schedules)
+            if not prices.cents:
+                return False
             self._prices, self._etag = prices, schedules.etag
+        self._named_at = self._clock()
+        return True
 
 
 def _slug(tier: TierName, action: Action) -> str:

@@ -10,16 +10,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 Action = Literal["text_to_image", "remix_image"]
 DialectName = Literal["sdk", "v1"]
 Status = Literal["pending", "processing", "completed", "failed"]
 Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 
+MOST_CENTS = 10**9
+"""What RunAPI can mean by a price; a larger number is a mistake, and too much for a database."""
+MOST_IMAGES = 8
+LONGEST_URL = 4000
+"""Characters."""
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _WORDS: Mapping[str, Status] = {
@@ -122,12 +127,16 @@ class PriceSchedules(Wire):
     etag: str | None = None
 
 
+def _amount_or_nothing(cents: int | None) -> int | None:
+    return cents if cents is not None and is_amount(cents) else None
+
+
 class PriceQuote(Wire):
     """What one request would cost; asking creates no task."""
 
     pricing_status: str = ""
     currency: str = "USD"
-    reservation_amount_cents: int | None = None
+    reservation_amount_cents: Annotated[int | None, AfterValidator(_amount_or_nothing)] = None
     estimate_basis: str | None = None
     as_of: str = ""
 
@@ -148,6 +157,11 @@ class UploadTicket(Wire):
     signed_id: str
     upload_url: str
     headers: Mapping[str, str] = {}
+
+
+def is_amount(cents: int | Decimal) -> bool:
+    """Whether this can be a price: a negative one would pass every limit."""
+    return 0 <= cents <= MOST_CENTS
 
 
 def is_task_id(text: object) -> bool:
@@ -230,8 +244,8 @@ def _images_in(layers: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         if isinstance(found, Sequence) and not isinstance(found, str):
             entries = cast("Sequence[object]", found)
             shown = [entry if isinstance(entry, str) else _mapping(entry).get("url") for entry in entries]
-            if urls := tuple(url for url in shown if isinstance(url, str) and url):
-                return urls
+            if urls := tuple(url for url in shown if isinstance(url, str) and 0 < len(url) <= LONGEST_URL):
+                return urls[:MOST_IMAGES]
     return ()
 
 
@@ -260,6 +274,6 @@ def _cents(amount: object, cents_each: int | Decimal) -> int | None:
         return None
     try:
         exact = Decimal(str(amount)) * cents_each
-        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)) if exact >= 0 else None
-    except InvalidOperation:
+        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP)) if is_amount(exact) else None
+    except ArithmeticError:
         return None

@@ -57,6 +57,13 @@ def test_a_finished_task_is_recognised_in_every_shape(body: object) -> None:
     assert (task.id, task.status, task.images) == ("t-1", "completed", (URL,))
 
 
+def test_no_more_addresses_are_read_than_a_task_can_have() -> None:
+    images = [URL + "?" + "a" * 4000, *(f"{URL}?{n}" for n in range(100))]
+    task = read({"id": "t-1", "status": "completed", "images": images})
+
+    assert task.images == tuple(f"{URL}?{n}" for n in range(8))
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -154,6 +161,10 @@ def test_a_body_without_a_usable_id_is_no_task(body: object) -> None:
         ({"usage": {"cost": float("nan")}}, None),
         ({"usage": {"cost": float("inf")}}, None),
         ({"usage": {"cost": 1e300}}, None),
+        ({"usage": {"cost": 1e17}}, None),
+        ({"usage": {"cost": "9e999999"}}, None),
+        ({"cost_cents": 10**9}, 10**9),
+        ({"cost_cents": 10**9 + 1}, None),
         ({}, None),
     ],
 )

@@ -87,6 +87,14 @@ async def test_a_price_that_nobody_published_stays_unknown() -> None:
     assert quote.pricing_status == "unavailable"
 
 
+@pytest.mark.parametrize("cents", [-1, 10**9 + 1, 10**30])
+async def test_a_quote_that_nobody_can_mean_states_nothing(cents: int) -> None:
+    """A negative price would pass every limit."""
+    line = Answers(says(200, {"price_quote": {**QUOTE["price_quote"], "reservation_amount_cents": cents}}))
+
+    assert (await runapi(line).price_quote("text_to_image", FOX)).reservation_amount_cents is None
+
+
 async def test_a_quote_asks_for_the_parameters_apart_from_the_model() -> None:
     line = Answers(says(200, QUOTE))
     await runapi(line).price_quote("text_to_image", FOX)

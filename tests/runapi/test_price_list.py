@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from flux2_mcp.catalogue import FRESH_FOR, PATIENCE_FOR_PRICES, PriceList, Request, catalogue
+from flux2_mcp.catalogue import AGAIN_AFTER, FRESH_FOR, PATIENCE_FOR_PRICES, PriceList, Request, catalogue
 from flux2_mcp.errors import RunApiError, Throttled, Unavailable, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.models import PriceSchedules
 from flux2_mcp.simulator import Script
@@ -120,6 +120,41 @@ async def test_a_failure_keeps_what_is_known_and_is_not_repeated_at_once(kind: t
     assert (await prices.current()).of(FOX) == 6
 
 
+async def test_a_failure_is_repeated_after_a_minute() -> None:
+    wall = Wall()
+    shop = Shop(Unavailable("No"), listed(6))
+    prices = price_list(shop, wall)
+    await prices.current()
+    wall.now = AGAIN_AFTER - 1
+    await prices.current()
+
+    assert len(shop.etags) == 1
+    wall.now = AGAIN_AFTER
+    assert (await prices.current()).of(FOX) == 6
+
+
+async def test_a_question_that_was_cut_short_is_asked_again() -> None:
+    shop = Shop(listed(6))
+    prices = price_list(shop)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await prices.current()
+
+    assert (await prices.current()).of(FOX) == 6
+
+
+async def test_prices_are_current_for_an_hour_after_runapi_named_or_confirmed_them() -> None:
+    wall = Wall()
+    prices = price_list(Shop(Unavailable("No"), listed(6), None), wall)
+    seen = [prices.is_current]
+    for wall.now in (0.0, AGAIN_AFTER, FRESH_FOR + AGAIN_AFTER):
+        before = prices.is_current
+        await prices.current()
+        seen += [before, prices.is_current]
+
+    assert seen == [False, False, False, False, True, False, True]
+
+
 async def test_a_silent_runapi_is_not_waited_for_long() -> None:
     async def silence(_: str | None) -> PriceSchedules | None:
         await anyio.sleep_forever()
@@ -153,6 +188,8 @@ async def test_a_schedule_that_says_nothing_about_our_models_changes_nothing(mor
         ({"billing_config": {"key": "output_resolution", "overrides": {"1k": 6}}}, 6),
         ({"billing_config": {"key": "duration", "overrides": {"2k": 99}}}, 6),
         ({"billing_config": []}, 6),
+        ({"billing_config": {"key": "output_resolution", "overrides": {"1k": 6, "2k": -9}}}, None),
+        ({"billing_config": {"key": "output_resolution", "overrides": {"1k": 6, "2k": 10**9 + 1}}}, None),
         ({"unit_price_cents": None, "billing_config": {"key": "output_resolution", "overrides": {"1k": 5}}}, None),
     ],
     ids=str,
