@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.gate import Gate, GatedTransport
+from flux2_mcp.runapi.lines import one_line
 from flux2_mcp.runapi.models import (
     Action,
     Balance,
@@ -42,6 +43,8 @@ TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
+LONGEST_WORD = 60
+"""Characters of RunAPI's word for the state of a task."""
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)
 """Errors that come from the route itself; others may come from a gateway that has not looked at the path."""
 
@@ -138,9 +141,9 @@ class RunAPI:
         """
         if not is_task_id(task.id):
             msg = "A task id has 1 to 128 letters, digits, '-' or '_'."
-            raise NotFound(msg, charge="")
+            raise NotFound(msg, charge="", remedy="")
         routes = self.connection.routes
-        not_found = NotFound("RunAPI shows no such task.", charge="")
+        not_found = NotFound("RunAPI shows no such task.", charge="", remedy="")
         for path in routes.look_paths(task):
             try:
                 response = await self._send(self._request("GET", path, waits=waits))
@@ -250,8 +253,14 @@ class RunAPI:
         if task is None:
             msg = f"RunAPI's answer names no task (HTTP {response.status_code})."
             raise self._unreadable(msg, response)
-        words = {"word": self._mask(task.word), "error": self._mask(task.error)}
-        return task.model_copy(update={**words, "retry_after": retry_after(response.headers)})
+        said = {
+            # Masked first: a cut through the middle of a key would hide it from the mask.
+            "word": one_line(self._mask(task.word), most=LONGEST_WORD),
+            "error": one_line(self._mask(task.error)),
+            "images": tuple(map(self._harmless, task.images)),
+            "retry_after": retry_after(response.headers),
+        }
+        return task.model_copy(update=said)
 
     def _unreadable(self, message: str, response: httpx.Response) -> UnreadableAnswer:
         # A success that cannot be read is still a success: the task exists.
@@ -274,13 +283,17 @@ class RunAPI:
         return path if PATH.fullmatch(path) else None
 
     def _mask(self, text: str) -> str:
-        text = text.replace(self._key, "[key]") if self._key else text
-        return re.sub(r"(Bearer\s+|\brunapi_|\bsk-)[A-Za-z0-9._~+/-]{6,}=*", r"\1[hidden]", text)
+        return re.sub(r"(Bearer\s+|\brunapi_|\bsk-)[A-Za-z0-9._~+/-]{6,}=*", r"\1[hidden]", self._harmless(text))
+
+    def _harmless(self, text: str) -> str:
+        """The same text without the key, and without halves of surrogate pairs: no wire to a host can carry them."""
+        text = text.encode("utf-8", errors="replace").decode()
+        return text.replace(self._key, "[key]") if self._key else text
 
     def _masked(self, value: object) -> object:
-        """The same JSON without the key, wherever RunAPI may have echoed it."""
+        """The same JSON in harmless texts, wherever RunAPI may have echoed the key."""
         if isinstance(value, str):
-            return value.replace(self._key, "[key]") if self._key else value
+            return self._harmless(value)
         if isinstance(value, list):
             return [self._masked(each) for each in cast("list[object]", value)]
         if isinstance(value, dict):

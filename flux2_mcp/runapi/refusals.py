@@ -25,11 +25,10 @@ from flux2_mcp.errors import (
     Throttled,
     Unavailable,
 )
+from flux2_mcp.runapi.lines import one_line
 from flux2_mcp.runapi.models import message_in
 from flux2_mcp.runapi.patience import retry_after
 
-LONGEST_MESSAGE = 400
-"""Characters of RunAPI's own words that are passed on."""
 LONGEST_PAGE = 20_000
 """Characters or bytes in which those words are looked for; a page may be of any size."""
 
@@ -57,11 +56,11 @@ def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunAp
     code = cast("Mapping[str, object]", error).get("code") if isinstance(error, Mapping) else body.get("code")
     request_id = response.headers.get("x-request-id")
     return kind(
-        f"RunAPI said: {_sentence(mask(_words_of(response, body)))} (HTTP {response.status_code}).",
+        f"RunAPI said: {one_line(mask(_words_of(response, body)))} (HTTP {response.status_code}).",
         status=response.status_code,
         # Masked first: a cut through the middle of a key would hide it from the mask.
-        code=_sentence(mask(code)) if isinstance(code, str) else None,
-        request_id=_sentence(mask(request_id)) if request_id else None,
+        code=one_line(mask(code)) if isinstance(code, str) else None,
+        request_id=one_line(mask(request_id)) if request_id else None,
         retry_after=retry_after(response.headers),
     )
 
@@ -122,9 +121,3 @@ def _default_words(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "no reason given"
-
-
-def _sentence(text: str) -> str:
-    """One printable line of bounded length, without a full stop of its own."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split()).rstrip(".")
-    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

@@ -83,6 +83,28 @@ async def test_other_peoples_secrets_are_hidden_as_well(secret: str) -> None:
     assert "[hidden]!" in str(caught.value)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["plain", "stored"])
+async def test_half_letters_are_in_no_task(inside: bool) -> None:  # noqa: FBT001
+    """JSON can spell one half of a surrogate pair, and no wire to a host can carry that."""
+    failed = {"status": "bad \ud800", "error": "bad \ud800 prompt", "images": ["https://file.runapi.ai/\ud800.png"]}
+    shown = {"response": {"status": 422, "body": json.dumps(failed)}} if inside else failed
+    line = Answers(says(200, content=json.dumps({"id": "t-1", **shown}).encode()))
+    task = await runapi(line).look(Task(id="t-1", status="processing"))
+
+    assert (task.word, task.error, task.images) == ("bad ?", "bad ? prompt", ("https://file.runapi.ai/?.png",))
+
+
+async def test_what_runapi_says_about_a_task_is_one_short_line() -> None:
+    """Whatever it says goes to a terminal and into a model's context."""
+    failed = {"status": "w" * 300_000, "error": "\x1b[31m" + "no\n" * 5000}
+    task = await runapi(Answers(says(200, {"id": "t-1", **failed}))).look(Task(id="t-1", status="processing"))
+
+    assert len(task.word) == 60
+    assert len(task.error) == 400
+    assert task.error.startswith("[31mno no no")
+    assert task.error.isprintable()
+
+
 async def test_a_broken_connection_says_nothing_about_the_request() -> None:
     with pytest.raises(Flux2Error) as caught:
         await runapi(Answers(breaks(httpx.ReadError))).balance()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from flux2_mcp import errors
 from flux2_mcp.errors import RunApiError
-from flux2_mcp.runapi.refusals import LONGEST_MESSAGE, error_from
+from flux2_mcp.runapi.lines import LONGEST_LINE
+from flux2_mcp.runapi.refusals import error_from
 from tests.runapi.network import KEY, Answers, runapi, says
 
 GATEWAY_PAGE = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>secret guts</body></html>"
@@ -127,7 +128,7 @@ async def test_a_false_charset_breaks_nothing(charset: str) -> None:
 async def test_ten_megabytes_become_one_short_line(content: bytes) -> None:
     error = await refusal(400, content=content)
 
-    assert len(error.message) < LONGEST_MESSAGE + 60
+    assert len(error.message) < LONGEST_LINE + 60
 
 
 @pytest.mark.parametrize(
