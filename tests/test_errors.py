@@ -110,6 +110,37 @@ async def test_a_failed_task_is_not_charged_and_keeps_its_id(tmp_path: Path, era
     assert not here.paid
 
 
+async def test_half_letters_in_a_reason_reach_no_host(tmp_path: Path, era: ConnectMode) -> None:
+    """JSON can spell one half of a surrogate pair; written to a host, it would end the server."""
+    fault = Fault(on="look", body=r'{"id": "x", "status": "failed", "error": "bad \ud800 prompt"}', times=99)
+    here = quick_world(tmp_path, fault, mode=era)
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+
+    assert "bad ? prompt" in result.model_dump_json()
+
+
+@pytest.mark.parametrize("save", ["on", "off"])
+async def test_a_folder_whose_name_is_no_text_is_no_trouble(tmp_path: Path, save: str) -> None:
+    """On Linux a name is any bytes; Python keeps those that are no UTF-8 as halves of surrogate pairs."""
+    here = quick_world(tmp_path)
+    here.environ |= {"FLUX2_OUTPUT_DIR": f"{tmp_path}/caf\udce9", "FLUX2_SAVE": save}
+    async with here.client() as client:
+        made = await client.call_tool("generate", FOX)
+        refused = await client.call_tool("generate", {**FOX, "save_to": "/etc"})
+        recent = await client.call_tool("recent_tasks", {})
+        tasks = await client.read_resource("flux2://tasks")
+        task = await client.read_resource(f"flux2://tasks/{here.paid[0].id}")
+
+    assert not made.is_error
+    assert made.model_dump_json()
+    assert not recent.is_error
+    assert recent.model_dump_json()
+    assert tasks.model_dump_json()
+    assert task.model_dump_json()
+    assert "outside the folders" in refused.model_dump_json()
+
+
 async def test_a_task_that_failed_says_the_same_the_next_time(tmp_path: Path) -> None:
     here = quick_world(tmp_path)
     async with here.client() as client:
@@ -149,7 +180,13 @@ async def test_what_runapi_says_about_a_field_reaches_the_caller(
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(401, "RUNAPI_API_KEY"), (403, "RUNAPI_API_KEY"), (402, "Add credits"), (429, "Wait a minute"), (413, "Change")],
+    [
+        (401, "RUNAPI_API_KEY"),
+        (403, "RUNAPI_API_KEY"),
+        (402, "Add credits"),
+        (429, "Wait a minute"),
+        (413, "Change"),
+    ],
 )
 async def test_a_refused_order_says_that_nothing_was_charged_and_what_to_do(
     tmp_path: Path, status: int, remedy: str
