@@ -79,8 +79,8 @@ class NoApiKey(Flux2Error):
         "configuration. `flux2-mcp demo` works without one."
     )
 
-    def __init__(self, message: str = "There is no RunAPI key yet.") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "There is no RunAPI key yet.", *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 class UnusableApiKey(Flux2Error):
@@ -161,6 +161,8 @@ class OutOfCredits(RunApiError):
 
 class NotFound(RunApiError):
     """404 or 405: there is nothing at that address for this key."""
+
+    remedy = "Check RUNAPI_BASE_URL and RUNAPI_DIALECT."
 
 
 class KeyReused(RunApiError):

@@ -184,6 +184,7 @@ async def test_what_runapi_says_about_a_field_reaches_the_caller(
         (401, "RUNAPI_API_KEY"),
         (403, "RUNAPI_API_KEY"),
         (402, "Add credits"),
+        (404, "RUNAPI_BASE_URL and RUNAPI_DIALECT"),
         (429, "Wait a minute"),
         (413, "Change"),
     ],
