@@ -100,7 +100,7 @@ async def test_an_original_that_is_nowhere_any_more_is_said_to_be(tmp_path: Path
     assert "answered with HTTP status 404; the link may have expired." in str(error)
 
 
-@pytest.mark.parametrize("address", ["{}/images/1", "{}/images/-1", "{}/images/99999999999999999999"])
+@pytest.mark.parametrize("address", ["{}/images/1", "{}/images/99999999999999999999"])
 async def test_a_picture_that_a_task_does_not_have_is_told_as_such(tmp_path: Path, address: str) -> None:
     here = world(tmp_path, QUICK)
     async with here.client() as client:
@@ -112,7 +112,7 @@ async def test_a_picture_that_a_task_does_not_have_is_told_as_such(tmp_path: Pat
     assert f"Task {task_id} has 1 picture(s), counted from 0." in error.error.message
 
 
-@pytest.mark.parametrize("index", ["abc", "0.5", "%20", "0x1"])
+@pytest.mark.parametrize("index", ["abc", "0.5", "%20", "0x1", "-1", "+0", "0_0", "%D9%A0"])
 async def test_an_index_that_is_no_number_is_told_as_such(tmp_path: Path, index: str) -> None:
     here = world(tmp_path, QUICK)
     async with here.client() as client:
@@ -121,6 +121,15 @@ async def test_an_index_that_is_no_number_is_told_as_such(tmp_path: Path, index:
 
     assert error.error.code == INVALID_PARAMS
     assert "counted from 0" in error.error.message
+
+
+async def test_no_id_at_all_is_told_as_such(tmp_path: Path, era: ConnectMode) -> None:
+    here = world(tmp_path, QUICK, mode=era)
+    async with here.client() as client:
+        error = await refusal(client, TASK.format(task_id=""))
+
+    assert error.error.code == INVALID_PARAMS
+    assert here.simulator.requests == []
 
 
 @pytest.mark.parametrize("uri", [TASK, PICTURE])
