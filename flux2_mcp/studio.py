@@ -263,13 +263,13 @@ class Studio:
         """
         patience = Patience.of(wait)  # from here on: the host's clock runs while prices and sources are read
         request = self.catalogue.check(request)
-        quote = await self.quote(request, count)
-        self.budget.check(quote, most_usd=max_cost_usd)
         await anyio.to_thread.run_sync(self.places.destination, save_to)
-        await self.deliveries.write_down()
         sources = await self._sources(client_roots)
         with patience.for_once():
             opened = await sources.opened(request.source_image_urls)
+        quote = await self.quote(request, count)
+        self.budget.check(quote, most_usd=max_cost_usd)
+        await self.deliveries.write_down()
         orders = await self.history.open_orders(
             self._intents(request, opened, quote, save_to),
             owner=self.owner,
