@@ -19,6 +19,7 @@ from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected,
 from flux2_mcp.runapi.gate import Gate, GatedTransport
 from flux2_mcp.runapi.lines import one_line
 from flux2_mcp.runapi.models import (
+    LONGEST_WORD,
     Action,
     Balance,
     PriceQuote,
@@ -43,8 +44,6 @@ TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
-LONGEST_WORD = 60
-"""Characters of RunAPI's word for the state of a task."""
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)
 """Errors that come from the route itself; others may come from a gateway that has not looked at the path."""
 

@@ -15,6 +15,8 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from flux2_mcp.runapi.lines import one_line
+
 Action = Literal["text_to_image", "remix_image"]
 DialectName = Literal["sdk", "v1"]
 Status = Literal["pending", "processing", "completed", "failed"]
@@ -25,6 +27,8 @@ MOST_CENTS = 10**9
 MOST_IMAGES = 8
 LONGEST_URL = 4000
 """Characters."""
+LONGEST_WORD = 60
+"""Characters of a state, or of a day."""
 TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 _WORDS: Mapping[str, Status] = {
@@ -44,6 +48,13 @@ _WORDS: Mapping[str, Status] = {
     "generate_failed": "failed",
     "create_task_failed": "failed",
 }
+
+
+def _short_line(text: str) -> str:
+    return one_line(text, most=LONGEST_WORD)
+
+
+ShortLine = Annotated[str, AfterValidator(_short_line)]
 
 
 class Wire(BaseModel):
@@ -122,7 +133,7 @@ class PriceSchedule(Wire):
 class PriceSchedules(Wire):
     """All schedules that a filter matched, and the tag that recognises them unchanged."""
 
-    as_of: str = ""
+    as_of: ShortLine = ""
     price_schedules: tuple[PriceSchedule, ...] = ()
     etag: str | None = None
 
@@ -138,7 +149,7 @@ class PriceQuote(Wire):
     currency: str = "USD"
     reservation_amount_cents: Annotated[int | None, AfterValidator(_amount_or_nothing)] = None
     estimate_basis: str | None = None
-    as_of: str = ""
+    as_of: ShortLine = ""
 
 
 class TemporaryFile(Wire):

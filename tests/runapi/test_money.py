@@ -33,6 +33,18 @@ async def test_a_wrong_key_is_said_to_be_wrong() -> None:
         await api.balance()
 
 
+async def test_the_day_of_a_price_is_one_short_line() -> None:
+    """It stands in results beside the price."""
+    day = "2026-12-01\n" * 1000
+    quote = await runapi(Answers(says(200, {"price_quote": {"as_of": day}}))).price_quote("text_to_image", FOX)
+    prices = await runapi(Answers(says(200, {"as_of": day}))).price_schedules()
+
+    assert prices is not None
+    assert quote.as_of == prices.as_of
+    assert quote.as_of.startswith("2026-12-01 2026-12-01")
+    assert len(quote.as_of) == 60
+
+
 async def test_prices_are_recognised_unchanged() -> None:
     simulator, api = simulated()
     prices = await api.price_schedules()
