@@ -20,6 +20,7 @@ from flux2_mcp.settings import PLACEHOLDER, Settings
 
 DEFAULT_BASE_URL = "https://runapi.ai"
 LONGEST_KEY = 512
+VARIABLE = "RUNAPI_API_KEY"
 
 KEYS = ("api_key", "apiKey")
 ADDRESSES = ("base_url", "baseUrl")
@@ -52,7 +53,7 @@ def credentials(settings: Settings, *, home: Path) -> Credentials:
         UnusableApiKey: What is there cannot be a key.
     """
     if settings.api_key is not None:
-        key = checked_key(settings.api_key.get_secret_value(), "RUNAPI_API_KEY")
+        key = checked_key(settings.api_key.get_secret_value(), VARIABLE)
         return Credentials(key, settings.base_url or DEFAULT_BASE_URL)
     saved = saved_credentials(settings, home=home)
     if saved is None:
@@ -93,7 +94,7 @@ def checked_key(key: str, source: str) -> str:
     """
     if PLACEHOLDER.fullmatch(key):
         msg = f"{source} is an unexpanded placeholder: the host did not put the key in its place."
-        raise NoApiKey(msg, remedy=UNSET)
+        raise NoApiKey(msg, remedy=UNSET if source == VARIABLE else None)
     if not key.isascii():
         msg = f"{source} contains a letter outside ASCII, so it cannot be a RunAPI key."
         raise UnusableApiKey(msg)
@@ -114,7 +115,7 @@ def expanded(folder: str, home: Path) -> Path:
 
 def source(settings: Settings, *, home: Path) -> str:
     """Where a key would come from, in words."""
-    return "RUNAPI_API_KEY" if settings.api_key is not None else str(config_file(settings, home=home))
+    return VARIABLE if settings.api_key is not None else str(config_file(settings, home=home))
 
 
 def source_of_address(settings: Settings, *, home: Path) -> str:

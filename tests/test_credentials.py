@@ -33,7 +33,6 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert found(tmp_path).key == SAVED
     assert found(tmp_path).base_url == "https://saved.test"
     assert found(tmp_path, RUNAPI_API_KEY=KEY).key == KEY
-    assert found(tmp_path, RUNAPI_API_KEY=KEY).base_url == "https://saved.test"
     assert found(tmp_path, RUNAPI_BASE_URL="https://set.test").base_url == "https://set.test"
 
 
@@ -42,11 +41,22 @@ def test_runapi_itself_is_the_default(tmp_path: Path) -> None:
     assert base_url(Settings.from_environ({}), home=tmp_path) == "https://runapi.ai"
 
 
-def test_the_address_can_be_had_without_a_key(tmp_path: Path) -> None:
-    save(tmp_path, {"baseUrl": "https://saved.test"})
+def test_a_key_from_the_environment_never_goes_to_the_saved_address(tmp_path: Path) -> None:
+    """A login at a simulator leaves its address in the file, and that is nobody to show a real key to."""
+    save(tmp_path, {"api_key": SAVED, "base_url": "http://127.0.0.1:8787"})
 
+    assert found(tmp_path, RUNAPI_API_KEY=KEY).base_url == "https://runapi.ai"
+    assert found(tmp_path, RUNAPI_API_KEY=KEY, RUNAPI_BASE_URL="https://set.test").base_url == "https://set.test"
+    assert base_url(Settings.from_environ({"RUNAPI_API_KEY": KEY}), home=tmp_path) == "https://runapi.ai"
+
+
+def test_the_saved_address_is_for_the_saved_key(tmp_path: Path) -> None:
+    save(tmp_path, {"apiKey": SAVED, "baseUrl": "https://saved.test"})
     assert base_url(Settings.from_environ({}), home=tmp_path) == "https://saved.test"
     assert base_url(Settings.from_environ({"RUNAPI_BASE_URL": "https://set.test"}), home=tmp_path) == "https://set.test"
+
+    save(tmp_path, {"baseUrl": "https://saved.test"})
+    assert base_url(Settings.from_environ({}), home=tmp_path) == "https://runapi.ai"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +158,8 @@ def test_a_placeholder_is_explained(tmp_path: Path, key: str) -> None:
 
     assert "RUNAPI_API_KEY is an unexpanded placeholder" in str(caught.value)
     assert "https://runapi.ai/api_keys" in str(caught.value)
+    assert "Set the variable where the host is started" in str(caught.value)
+    assert "Run `flux2-mcp login`" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.cli.terminal import agreed
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import PATIENCE, Keyring, LoggedIn, OpenBrowser, login, login_with, open_browser, shown
 from flux2_mcp.settings import Settings
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, default=0, help="where the browser comes back to, for a tunnel say (default: any free one)"
     )
+    parser.add_argument("--yes", action="store_true", help="do not ask before another saved key is replaced")
     parser.set_defaults(run=run)
 
 
@@ -31,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
     """Log in; 0 when a key is saved that works."""
     keyring = Keyring(Settings.from_environ(os.environ), Path.home())
     try:
+        if not options.yes and sys.stdin.isatty() and not _may_replace(keyring):
+            print("flux2-mcp: not logged in; the saved key stays.", file=sys.stderr)
+            return 1
         if options.token:
             logged_in = anyio.run(login_with, _key(), keyring)
         else:
@@ -55,6 +60,13 @@ async def _login(keyring: Keyring, port: int, open_with: OpenBrowser) -> LoggedI
         return await waiting.finished()
 
 
+def _may_replace(keyring: Keyring) -> bool:
+    """Whether the person agrees, where a login would replace a key that is worth something."""
+    anyio.run(keyring.check)
+    key = anyio.run(keyring.at_stake)
+    return not key or bool(agreed(f"Replace the saved key {key}?"))
+
+
 def _no_browser(_: str) -> bool:
     return False
 
@@ -67,4 +79,8 @@ def _stdin(given: str) -> str:
 
 
 def _key() -> str:
-    return (getpass("RunAPI key: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+    key = (getpass("RunAPI key: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+    if not key:
+        msg = "No key was given."
+        raise LoginFailed(msg, remedy="Type it when asked, or pipe it in.")
+    return key

@@ -1,4 +1,4 @@
-"""flux2-mcp logout: remove the saved key, and nothing else."""
+"""flux2-mcp logout: remove the saved key with its address, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def run(_: argparse.Namespace) -> int:
     settings = Settings.from_environ(os.environ)
     file = credentials.forget_key(settings, home=Path.home())
     if file:
-        print(f"Logged out: the key is no longer in {file}. It works until it is revoked: https://runapi.ai/api_keys")
+        print(
+            f"Logged out: the key and its address are no longer in {file}. The key works until it is revoked: https://runapi.ai/api_keys"
+        )
     else:
         print("There was no saved key.")
     if settings.api_key is not None:

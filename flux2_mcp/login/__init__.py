@@ -42,9 +42,12 @@ class LoggedIn:
     """The key as people may see it."""
     file: Path
     balance_cents: int
+    replaced: str = ""
+    """The key that was there before, as people may see it; empty when there was no other."""
 
     def __str__(self) -> str:
-        return f"Logged in: {self.look} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
+        saved = f"Logged in: {self.look} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
+        return f"{saved} It replaces the key {self.replaced}." if self.replaced else saved
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,38 @@ class Keyring:
         """
         from flux2_mcp.runapi.client import Connection
 
-        base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, self.settings, home=self.home))
-        connection = Connection(base_url, user_agent=f"flux2-mcp/{__version__}", transport=self.transport)
+        connection = Connection(self.base_url, user_agent=f"flux2-mcp/{__version__}", transport=self.transport)
         try:
             yield connection
         finally:
             await connection.aclose()
+
+    @property
+    def base_url(self) -> str:
+        """Where a key is got. Not the saved address: that one is for the saved key."""
+        return self.settings.base_url or credentials.DEFAULT_BASE_URL
+
+    async def at_stake(self) -> str:
+        """The saved key as people may see it, when it still works or is for another address; else nothing."""
+        saved = await anyio.to_thread.run_sync(self._saved)
+        if saved is None:
+            return ""
+        if saved.base_url.rstrip("/") != self.base_url.rstrip("/"):
+            return f"{credentials.masked(saved.key)}, for {saved.base_url}"
+        return credentials.masked(saved.key) if await self._works(saved.key) else ""
+
+    async def _works(self, key: str) -> bool:
+        from flux2_mcp.runapi.client import RunAPI
+
+        async with self.connected() as connection:
+            try:
+                await RunAPI(connection, credentials.checked_key(key, "The saved RunAPI key")).balance()
+            except (RunApiError, NoApiKey, UnusableApiKey):
+                return False
+        return True
+
+    def _saved(self) -> credentials.Credentials | None:
+        return credentials.saved_credentials(self.settings, home=self.home)
 
     async def keep(self, key: str, connection: Connection) -> LoggedIn:
         """Save a key that RunAPI knows.
@@ -116,7 +145,10 @@ class Keyring:
             base_url=_base_url(connection),
             now=datetime.now(UTC),
         )
-        return LoggedIn(credentials.masked(key), await anyio.to_thread.run_sync(save), balance.balance_cents)
+        before = await anyio.to_thread.run_sync(self._saved)
+        replaced = credentials.masked(before.key) if before and before.key != key else ""
+        file = await anyio.to_thread.run_sync(save)
+        return LoggedIn(credentials.masked(key), file, balance.balance_cents, replaced)
 
 
 @dataclass

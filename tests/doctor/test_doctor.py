@@ -129,6 +129,17 @@ async def test_no_key(tmp_path: Path, doctor: Doctor) -> None:
     assert "flux2-mcp login" in report.of("Key")
 
 
+async def test_an_address_that_is_not_the_default_says_where_it_comes_from(tmp_path: Path, doctor: Doctor) -> None:
+    saved = tmp_path / ".config" / "runapi" / "config.json"
+    saved.parent.mkdir(parents=True)
+    saved.write_text(json.dumps({"api_key": KEY, "base_url": BASE_URL}), encoding="utf-8")
+    beside_the_key = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY="", RUNAPI_BASE_URL=""))
+    from_the_variable = await doctor.examines(patient(tmp_path))
+
+    assert f"{BASE_URL} (from {saved}) answers" in beside_the_key.of("RunAPI")
+    assert f"{BASE_URL} (from RUNAPI_BASE_URL) answers" in from_the_variable.of("RunAPI")
+
+
 async def test_a_placeholder_key(tmp_path: Path, doctor: Doctor) -> None:
     report = await doctor.examines(patient(tmp_path, RUNAPI_API_KEY="${RUNAPI_API_KEY}"))
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from flux2_mcp.cli import main
-from flux2_mcp.login import open_browser
+from flux2_mcp.login import login_with, open_browser
 from tests.login.people import Computer, served
-from tests.world import KEY
+from tests.world import BASE_URL, KEY
 
 
 def exit_code_of(*words: str) -> int:
@@ -108,6 +108,61 @@ async def test_a_key_is_piped_in(here: Computer) -> None:
     assert here.saved["api_key"] == KEY
     assert KEY not in ended.stdout.decode() + ended.stderr.decode()
     assert "The balance is $10.00" in ended.stdout.decode()
+
+
+class Terminal(io.StringIO):
+    """A person at a keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_key_on_stdin_none_was_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    assert exit_code_of("login", "--token", "-") == 1
+    assert "No key was given" in capsys.readouterr().err
+
+
+def test_a_person_is_asked_before_a_key_for_elsewhere_is_replaced(
+    here: Computer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.has({"api_key": KEY})
+    monkeypatch.setenv("RUNAPI_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+
+    assert exit_code_of("login") == 1
+    told = capsys.readouterr()
+    assert "the saved key stays" in told.err
+    assert "runapi_test••••••••6789, for https://runapi.ai" in told.out + told.err
+    assert here.saved == {"api_key": KEY}
+
+
+async def test_a_login_says_which_key_it_replaces(here: Computer) -> None:
+    here.has({"api_key": "runapi_abcdefghijkl1234"})
+
+    assert "It replaces the key runapi_abcd••••••••1234." in str(await login_with(KEY, here.keyring))
+    assert "replaces" not in str(await login_with(KEY, here.keyring))
+
+
+@pytest.mark.parametrize(
+    ("saved", "at_stake"),
+    [
+        ({"api_key": KEY, "base_url": BASE_URL}, "runapi_test••••••••6789"),
+        ({"api_key": KEY}, "runapi_test••••••••6789, for https://runapi.ai"),
+        ({"api_key": "runapi_wrong0123456789", "base_url": BASE_URL}, ""),
+        ({"base_url": BASE_URL}, ""),
+    ],
+    ids=["works", "for elsewhere", "is revoked", "no key"],
+)
+async def test_only_a_key_that_is_worth_something_is_asked_about(
+    here: Computer, saved: dict[str, object], at_stake: str
+) -> None:
+    here.has(saved)
+
+    assert await here.keyring.at_stake() == at_stake
 
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there is always a screen")

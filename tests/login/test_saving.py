@@ -118,12 +118,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         save(Computer(tmp_path))
 
 
-def test_a_logout_takes_the_key_and_nothing_else(tmp_path: Path) -> None:
+def test_a_logout_takes_the_key_with_its_address_and_nothing_else(tmp_path: Path) -> None:
     here = Computer(tmp_path)
-    here.has({"api_key": KEY, "apiKey": KEY, "created_at": "now", "base_url": "https://runapi.ai", "theirs": 1})
+    here.has({"api_key": KEY, "apiKey": KEY, "created_at": "now", "base_url": "http://127.0.0.1:8787", "theirs": 1})
 
     assert forget_key(here.keyring.settings, home=tmp_path) == here.file
-    assert here.saved == {"base_url": "https://runapi.ai", "theirs": 1}
+    assert here.saved == {"theirs": 1}
     assert forget_key(here.keyring.settings, home=tmp_path) is None
 
 

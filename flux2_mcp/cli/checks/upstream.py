@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -34,6 +35,8 @@ ADDRESS = "Check the network and RUNAPI_BASE_URL."
 async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
     """Whether RunAPI is there, which routes it has, and what it thinks of the key."""
     base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, patient.settings, home=patient.home))
+    look = partial(credentials.source_of_address, patient.settings, home=patient.home)
+    source = await anyio.to_thread.run_sync(look)
     try:
         connection = Connection(
             base_url,
@@ -43,10 +46,11 @@ async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
             sleep=patient.sleep,
         )
     except InsecureBaseUrl as error:
-        yield Finding.of("RunAPI", error)
+        finding = Finding.of("RunAPI", error)
+        yield replace(finding, words=f"{finding.words} It comes from {source}.")
         return
     try:
-        reached = await _reached(connection, base_url)
+        reached = await _reached(connection, f"{base_url} (from {source})" if source else base_url)
         yield reached
         if reached.is_well:
             yield await _routes(connection)
