@@ -43,9 +43,10 @@ async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         (["serve", "--help"], 0, "--http"),
         (["simulate", "--help"], 0, "--latency"),
         (["paint"], 2, "invalid choice"),
+        (["serve", "--port", "8765"], 2, "--host and --port are for --http"),
         (["serve", "--colour"], 2, "unrecognized arguments"),
     ],
-    ids=["version", "help", "serve", "simulate", "no such command", "no such option"],
+    ids=["version", "help", "serve", "simulate", "no such command", "port without http", "no such option"],
 )
 async def test_the_command_line_explains_itself(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
     ended = await finished(tmp_path, "-m", "flux2_mcp", *arguments)

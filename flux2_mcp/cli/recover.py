@@ -8,18 +8,23 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.errors import OutcomeUnknown, TaskOutOfSight
 from flux2_mcp.server.wiring import Surroundings, connected
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Piece
 
+STILL_OPEN = 5
+"""The exit code that `generate` and `remix` have for it too."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `recover` takes: nothing."""
+    parser.epilog = "exit codes: 0 nothing is open any more, 5 a picture is still being made or unknown"
     parser.set_defaults(run=run)
 
 
 def run(_: argparse.Namespace) -> int:
-    """Look once at every order that was left open, and say what was found."""
+    """Look once at every order that was left open, and say what was found; 5 when some are open still."""
     return anyio.run(_recover)
 
 
@@ -31,10 +36,18 @@ async def _recover() -> int:
     for piece in pieces:
         print(_line(piece))
     for order in lost:
-        print(f"{order.id}: it is not known whether RunAPI has it. task_status with task_id='{order.id}' finds out.")
+        print(
+            f"{order.id}: it is not known whether RunAPI has it. Run the same command again, or let your assistant "
+            f"call task_status with task_id='{order.id}'."
+        )
     if not pieces and not lost:
         print("Nothing was left open.")
-    return 0
+    return STILL_OPEN if lost or any(_is_open(piece) for piece in pieces) else 0
+
+
+def _is_open(piece: Piece) -> bool:
+    """Whether it is still being made, or nobody could tell."""
+    return isinstance(piece.error, OutcomeUnknown | TaskOutOfSight) or not (piece.error or piece.is_made)
 
 
 def _line(piece: Piece) -> str:

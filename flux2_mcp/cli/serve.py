@@ -11,16 +11,20 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.cli.listening import listener, port
+from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.wiring import Surroundings
 from flux2_mcp.settings import Settings
+
+HOST = "127.0.0.1"
+PORT = 8765
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `serve` takes."""
     parser.add_argument("--http", action="store_true", help="streamable HTTP at http://HOST:PORT/mcp instead of stdio")
-    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=port, default=8765, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--host", help=f"loopback address to listen on (default: {HOST})")
+    parser.add_argument("--port", type=port, help=f"port to listen on (default: {PORT})")
     parser.set_defaults(run=run)
 
 
@@ -30,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         BadSetting: An environment variable, the address or the port cannot be used.
     """
+    if not options.http and (options.host is not None or options.port is not None):
+        msg = "--host and --port are for --http; over stdio there is no port."
+        raise BadSetting(msg, remedy="Add --http, or leave them out.")
     # Before the server is made: the SDK configures the root logger when nobody has.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     surroundings = Surroundings(Settings.from_environ(os.environ), home=Path.home())
@@ -37,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     if options.http:
         from flux2_mcp.server.http import checked_host, serve_http
 
-        host = checked_host(options.host)
-        taken = listener(host, options.port)
+        host = checked_host(options.host or HOST)
+        taken = listener(host, PORT if options.port is None else options.port)
         shown = f"[{host}]" if ":" in host else host
         print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
         anyio.run(lambda: serve_http(server, host=host, listener=taken))

@@ -47,7 +47,7 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
             kept = file.replace(text)
             print(f"{host.title} does not start flux2-mcp any more: {NAME} is gone from {file.path}.")
             print(f"The file as it was: {kept}")
-            print(f"Next: {host.restart}.")
+            print(f"Next: restart {host.title}, or start a new session; until then it goes on with what it started.")
             taken = True
         for name in host.names_of_ours(text):
             print(f"{name} in {file.path} starts flux2-mcp too. It is not ours, so it stays.")

@@ -95,6 +95,15 @@ def test_uninstall_gives_the_file_back_as_it_was(bench: Bench, host: str) -> Non
     assert path.read_text(encoding="utf-8") == before
 
 
+def test_uninstall_has_a_next_step_of_its_own(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.install("cursor")
+    capsys.readouterr()
+
+    bench.uninstall("cursor")
+
+    assert "Next: restart Cursor" in capsys.readouterr().out
+
+
 @each_host
 def test_uninstall_without_an_entry_says_so(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
     bench.has(host, with_others(HOSTS[host]))

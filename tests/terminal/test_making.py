@@ -179,12 +179,15 @@ async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Comman
     async with served(runapi) as (base_url, _):
         ended = await command("generate", "a fox", "--wait", "0", base_url=base_url)
         [task] = runapi.books.paid_tasks()
+        early = await command("recover", base_url=base_url)
         task.looks = 2
         recovered = await command("recover", base_url=base_url)
 
     assert ended.code == 5
     assert ended.out == ""
     assert f"RunAPI has the order: task {task.id}. Run `flux2-mcp recover`" in ended.err
+    assert (early.code, early.out) == (5, f"{task.id}: still being made.\n")
+    assert recovered.code == 0
     assert str(only(tmp_path / "pictures")) in recovered.out
 
 
