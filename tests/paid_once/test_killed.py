@@ -213,6 +213,23 @@ async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
     check_pictures(result, tasks=[task.id])
 
 
+async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_again(
+    servers: Nursery, tmp_path: Path
+) -> None:
+    """Whether the host still read it, nobody knows; it is delivered a second later."""
+    fox = wish(tmp_path, "generate")
+    async with tolled(NOWHERE) as (base_url, gate):
+        async with servers.server(tmp_path, base_url) as host:
+            await called(host, "generate", fox)
+            host.process.kill()
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "generate", fox)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
 @UPLOAD
 async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
     remix = wish(tmp_path, "remix")

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
+import uvicorn
+from mcp.client import Client
+from mcp.client.client import ConnectMode
+from PIL import Image
 
-from flux2_mcp.simulator import Fault, Script
+from flux2_mcp.server.app import build_server
+from flux2_mcp.simulator import Fault, Script, Simulator
+from flux2_mcp.simulator.faults import On
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
-from tests.wires import Gate, NoNetwork, Wire, fetches
-from tests.world import World, text_of, world
+from tests.paid_once.nursery import Nursery, nursery
+from tests.processes import ABOUT, MODERN, environment, served
+from tests.wires import Gate, NoNetwork, Wire, creates, fetches, looks
+from tests.world import KEY, World, text_of, world
 
 FOX = {"prompt": "a fox"}
 
@@ -95,6 +108,348 @@ async def test_a_picture_that_was_being_fetched_at_the_end_is_saved_by_the_next_
 
     [order] = await here.orders()
     assert [Path(path) for path in order.paths] == list(here.output.iterdir())
+
+
+# The answer to the order is lost, in every way.
+
+
+LOST = {
+    "never arrived": Fault(on="create", lose=True, times=9),
+    "reply lost": Fault(on="create", after=True, lose=True, times=9),
+    "500 after creation": Fault(on="create", after=True, status=500, times=9),
+    "502 after creation": Fault(on="create", after=True, status=502, times=9),
+    "not JSON": Fault(on="create", after=True, body="created!", times=9),
+}
+
+
+@pytest.mark.parametrize("again", ["generate", "task_status"])
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+async def test_an_order_whose_answer_was_lost_is_paid_once(tmp_path: Path, fault: Fault, again: str) -> None:
+    here = small_world(tmp_path, fault)
+    async with here.client() as client:
+        lost = await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        here.simulator.faults.clear()
+        result = await client.call_tool(again, FOX if again == "generate" else {"task_id": order.id})
+        ours = await ledger_of(client)
+
+    assert order.id in text_of(lost)
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+# The client goes away.
+
+
+WHERE = pytest.mark.parametrize(
+    ("holds", "after"),
+    [(creates, False), (creates, True), (looks, False), (looks, True), (fetches, False), (fetches, True)],
+    ids=["order sent", "order answered", "look sent", "look answered", "download begun", "download answered"],
+)
+
+
+@WHERE
+async def test_a_cancelled_call_is_paid_once(
+    tmp_path: Path, era: ConnectMode, holds: Callable[[httpx.Request], bool], *, after: bool
+) -> None:
+    here = small_world(tmp_path)
+    here.mode = era
+    gate = here.transport = Gate(here.simulator, holds, after=after)
+    async with here.client() as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "generate", FOX)
+            await gate.holds_one()
+            group.cancel_scope.cancel()
+        gate.open()
+        result = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
+
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+@asynccontextmanager
+async def over_http(here: World) -> AsyncGenerator[str, None]:
+    """The server of `flux2-mcp serve --http`, on a free port."""
+    app = build_server(here.surroundings()).streamable_http_app(host="127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on"))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve)
+            while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+                await anyio.sleep(0.01)
+            try:
+                yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
+            finally:
+                server.should_exit = True
+
+
+@WHERE
+async def test_a_call_whose_connection_drops_is_paid_once(
+    tmp_path: Path, era: ConnectMode, holds: Callable[[httpx.Request], bool], *, after: bool
+) -> None:
+    """The host is gone without a word; nobody cancels anything for it."""
+    here = small_world(tmp_path)
+    gate = here.transport = Gate(here.simulator, holds, after=after)
+    async with over_http(here) as url:
+        async with anyio.create_task_group() as group:
+            group.start_soon(post, url, era)
+            await gate.holds_one()
+            group.cancel_scope.cancel()
+        gate.open()
+        await quiet(here)
+        async with Client(url, mode=era) as client:
+            result = await client.call_tool("generate", FOX)
+            ours = await ledger_of(client)
+
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+async def post(url: str, era: ConnectMode) -> None:
+    """Call generate by hand, so that dropping the connection is all that the server notices."""
+    headers = {"Accept": "application/json, text/event-stream"}
+    call: dict[str, object] = {"name": "generate", "arguments": FOX}
+    async with httpx.AsyncClient(headers=headers, timeout=20) as http:
+        if era == "legacy":
+            hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
+            answer = await http.post(url, json=message("initialize", hello))
+            http.headers["Mcp-Session-Id"] = answer.headers["mcp-session-id"]
+            http.headers["MCP-Protocol-Version"] = "2025-11-25"
+            await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+        else:
+            http.headers["MCP-Protocol-Version"] = "2026-07-28"
+            http.headers["Mcp-Method"] = "tools/call"
+            http.headers["Mcp-Name"] = "generate"
+            call["_meta"] = MODERN
+        answer = await http.post(url, json=message("tools/call", call))
+        raise AssertionError(answer.text)  # the connection was to drop before
+
+
+def message(method: str, params: Mapping[str, object]) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+
+
+async def quiet(here: World) -> None:
+    """Wait until nothing is asked of RunAPI any more, and a call that goes on has ended."""
+    seen = -1
+    while seen != len(here.simulator.requests):
+        seen = len(here.simulator.requests)
+        await anyio.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Nursery]:
+    with nursery() as born:
+        yield born
+
+
+@pytest.mark.parametrize("what", ["create", "look", "picture"])
+async def test_a_host_that_closes_stdin_in_the_middle_finds_its_picture_again(
+    servers: Nursery, tmp_path: Path, what: On
+) -> None:
+    runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    runapi.faults.append(Fault(on=what, after=True, hang=60))
+    async with served(runapi) as (base_url, _):
+        async with servers.server(tmp_path, base_url) as host:
+            await host.call("generate", FOX)
+            while runapi.faults:  # noqa: ASYNC110 the simulator has no event for it
+                await anyio.sleep(0.01)
+            await host.hang_up()
+            await host.process.wait()
+        async with servers.server(tmp_path, base_url) as host:
+            result = (await host.answer(await host.call("generate", FOX)))["result"]
+
+    [task] = runapi.books.tasks()
+    assert not result["isError"]
+    assert task.id in result["content"][0]["text"]
+
+
+# Two at once.
+
+
+async def test_a_call_that_is_sent_again_while_it_runs_is_paid_once(servers: Nursery, tmp_path: Path) -> None:
+    """A host that lost patience asks again under a new request id, and cancels nothing."""
+    runapi = Simulator(Script(looks_until_done=4, plain_pictures=True))
+    async with served(runapi) as (base_url, _), servers.server(tmp_path, base_url) as host:
+        await host.call("generate", FOX)
+        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+            await anyio.sleep(0.01)
+        result = (await host.answer(await host.call("generate", FOX)))["result"]
+
+    [task] = runapi.books.tasks()
+    assert task.id in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("tool", ["generate", "remix"])
+async def test_two_processes_with_one_wish_at_one_instant_make_one_task(
+    servers: Nursery, tmp_path: Path, tool: str
+) -> None:
+    """On a new computer: they also make the database, at the same instant."""
+    wish: dict[str, object] = {**FOX, "count": 2}
+    if tool == "remix":
+        source = tmp_path / "pictures" / "mine.png"
+        source.parent.mkdir()
+        Image.new("RGB", (8, 6), "red").save(source)
+        wish |= {"source_image_urls": [str(source)]}
+    runapi = Simulator(Script(looks_until_done=4, plain_pictures=True))
+    async with (
+        served(runapi) as (base_url, _),
+        servers.server(tmp_path, base_url) as one,
+        servers.server(tmp_path, base_url) as other,
+    ):
+        numbers = await one.call(tool, wish), await other.call(tool, wish)
+        answers = await one.answer(numbers[0]), await other.answer(numbers[1])
+
+    tasks = runapi.books.tasks()
+    assert len(tasks) == 2
+    assert runapi.books.spent_cents(KEY) == 10
+    for answer in answers:
+        assert all(task.id in answer["result"]["content"][0]["text"] for task in tasks)
+
+
+async def test_one_process_that_is_refused_does_not_undo_the_order_of_the_other(tmp_path: Path) -> None:
+    """RunAPI may say 409 while it still works on the first request with that key."""
+    here = small_world(tmp_path)
+    gate = Gate(here.simulator, creates)
+    async with AsyncExitStack() as stack:
+        here.transport = gate
+        one = await stack.enter_async_context(here.client())
+        here.transport = Wire(here.simulator)
+        other = await stack.enter_async_context(here.client())
+        group = await stack.enter_async_context(anyio.create_task_group())
+        group.start_soon(one.call_tool, "generate", FOX)
+        await gate.holds_one()
+        here.simulator.faults.append(Fault(on="create", status=409))
+        refused = await other.call_tool("generate", FOX)
+        gate.open()
+        while not here.paid:  # noqa: ASYNC110 the simulator has no event for it
+            await anyio.sleep(0.01)
+        found = await other.call_tool("task_status", {"task_id": here.paid[0].id})
+
+    assert "Nothing was charged" not in text_of(refused)
+    assert not found.is_error
+    assert len(here.paid) == 1
+
+
+async def test_a_used_key_is_never_called_free(tmp_path: Path) -> None:
+    """409 says that there is an order with this key already; only ours has it."""
+    here = small_world(tmp_path, Fault(on="create", status=409))
+    async with here.client() as client:
+        refused = await client.call_tool("generate", FOX)
+        made = await client.call_tool("generate", FOX)
+
+    assert "It is not known whether RunAPI accepted the order" in text_of(refused)
+    assert not made.is_error
+    assert len({seen.headers["idempotency-key"] for seen in here.creates}) == 1
+
+
+# A history that keeps less.
+
+
+async def test_a_private_history_finds_a_lost_order_by_the_same_call(tmp_path: Path) -> None:
+    here = small_world(tmp_path, LOST["reply lost"], FLUX2_HISTORY="private")
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+    here.simulator.faults.clear()
+    async with here.client() as client:
+        [order] = await here.orders()
+        by_id = await client.call_tool("task_status", {"task_id": order.id})
+        result = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
+
+    assert "Send the same call again" in text_of(by_id)
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert ours == ledger_of_runapi(here.simulator)
+    assert all(b"a fox" not in file.read_bytes() for file in (tmp_path / "data").iterdir())
+
+
+async def test_a_private_remix_whose_answer_was_lost_is_never_paid_twice(tmp_path: Path) -> None:
+    """The second upload has another address, so the Idempotency-Key does not fit; nobody may say that it is free."""
+    here = small_world(tmp_path, LOST["reply lost"], FLUX2_HISTORY="private")
+    here.output.mkdir()
+    Image.new("RGB", (8, 6), "red").save(here.output / "mine.png")
+    remix = {**FOX, "source_image_urls": [str(here.output / "mine.png")]}
+    async with here.client() as client:
+        await client.call_tool("remix", remix)
+    here.simulator.faults.clear()
+    async with here.client() as client:
+        again = await client.call_tool("remix", remix)
+
+    assert again.is_error
+    assert "Nothing was charged" not in text_of(again)
+    assert len(here.paid) == 1
+
+
+async def test_without_a_history_a_process_still_pays_once(tmp_path: Path) -> None:
+    here = small_world(tmp_path, LOST["reply lost"], FLUX2_HISTORY="off", FLUX2_DAILY_BUDGET="0.05")
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        here.simulator.faults.clear()
+        result = await client.call_tool("generate", FOX)
+        beyond = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
+
+    [task] = here.paid
+    assert task.id in text_of(result)
+    assert "today's limit" in text_of(beyond)
+    assert ours == ledger_of_runapi(here.simulator)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_pictures_are_made_with_a_damaged_history(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "history.sqlite3").write_bytes(b"not a database at all" * 500)
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+        listed = await client.call_tool("recent_tasks", {})
+        ours = await ledger_of(client)
+
+    assert not result.is_error
+    assert listed.structured_content is not None
+    assert "damaged" in listed.structured_content["note"]
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+# After the end.
+
+
+async def test_a_picture_that_was_finished_meanwhile_is_saved_by_the_next_server(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+    async with here.client() as client:
+        await saved(here)
+        ours = await ledger_of(client)
+
+    assert len(list(here.output.iterdir())) == 1
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(servers: Nursery, tmp_path: Path) -> None:
+    runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        async with servers.server(tmp_path, base_url) as host:
+            await host.answer(await host.call("generate", {**FOX, "wait_seconds": 0}))
+            runapi.faults.append(LOST["reply lost"])
+            lost = await host.answer(await host.call("generate", {"prompt": "a hare"}))
+            runapi.faults.clear()
+        command = [sys.executable, "-m", "flux2_mcp", "recover"]
+        with anyio.fail_after(30):
+            ended = await anyio.run_process(command, env=environment(tmp_path, base_url))
+
+    [order] = re.findall("order-[0-9a-f]+", lost["result"]["content"][0]["text"])[:1]
+    [picture] = (tmp_path / "pictures").iterdir()
+    task = runapi.books.tasks()[0]
+    made, unknown = ended.stdout.decode().splitlines()
+    assert made == f"{task.id}: made; {picture}"
+    assert unknown.startswith(f"{order}: it is not known")
+    assert len(runapi.books.tasks()) == 2
 
 
 async def saved(here: World) -> None:
