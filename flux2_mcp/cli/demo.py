@@ -22,6 +22,7 @@ from mcp_types import CallToolResult, Implementation, TextContent
 from rich.console import Console
 
 from flux2_mcp import __version__
+from flux2_mcp.cli.starting import as_typed
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
 from flux2_mcp.simulator import Script, Simulator
 
@@ -59,10 +60,13 @@ async def _demo(options: argparse.Namespace) -> int:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if result.is_error:
         return 1
+    command = as_typed(sys.argv[0])
+    console.print("\nNext:", style="bold", end=" ")
     console.print(
-        "\n[bold]Next:[/bold] get a key of your own with `flux2-mcp login`, and add the server to your host with "
-        "`flux2-mcp install`; README.md shows both.",
+        f"get a key of your own with `{command} login`, and add the server to your host with `{command} install`; "
+        "README.md shows both.",
         highlight=False,
+        markup=False,
     )
     return 0
 

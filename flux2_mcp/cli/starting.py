@@ -49,6 +49,14 @@ def this_program() -> Start:
     return Start(str(script)) if script.is_file() else Start(sys.executable, ("-m", "flux2_mcp"))
 
 
+def as_typed(program: str, *, which: Callable[[str], str | None] = shutil.which) -> str:
+    """What a person types to start this program (`sys.argv[0]`) again from the folder that they are in."""
+    path = Path(program).absolute()
+    if path.stem != "flux2-mcp" or which("flux2-mcp") == str(path):
+        return "flux2-mcp"
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def is_release() -> bool:
     """Whether this package came from an index, and not from a folder, a file or a repository."""
     try:

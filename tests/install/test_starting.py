@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flux2_mcp.cli.starting import Start, is_release, start, this_program
+from flux2_mcp.cli.starting import Start, as_typed, is_release, start, this_program
 from tests.install.bench import Bench
 
 
@@ -60,3 +60,15 @@ def test_a_project_is_told_when_its_command_is_a_place(
     bench.install("cursor", "--project", str(tmp_path))
 
     assert ("others who use this project need their own" in capsys.readouterr().out) is only_here
+
+
+def test_the_demo_names_the_command_as_it_is_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make demo`, flux2-mcp lies in a folder that no shell looks in."""
+    monkeypatch.chdir(tmp_path)
+    script = str(tmp_path / ".venv" / "bin" / "flux2-mcp")
+
+    assert as_typed(".venv/bin/flux2-mcp", which=nowhere) == str(Path(".venv/bin/flux2-mcp"))
+    assert as_typed(script, which=nowhere) == str(Path(".venv/bin/flux2-mcp"))
+    assert as_typed(script, which=lambda _: script) == "flux2-mcp"
+    assert as_typed("/opt/bin/flux2-mcp", which=nowhere) == "/opt/bin/flux2-mcp"
+    assert as_typed("/opt/flux2_mcp/__main__.py", which=nowhere) == "flux2-mcp"
