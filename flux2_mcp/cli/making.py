@@ -29,6 +29,8 @@ Outcome = Literal["done", "failed", "refused", "running"]
 
 EXIT_CODES: dict[Outcome, int] = {"running": 5, "failed": 1, "refused": 2, "done": 0}
 """In the order of what matters most, when several pictures end differently."""
+OPTIONS = {"max_cost_usd": "--max-cost", "output_resolution": "--resolution", "aspect_ratio": "--aspect-ratio"}
+"""What errors call an argument of the tools, and what the option for it is called here."""
 INTERRUPTED = 130
 TIME_TO_PLACE = 1.0
 """Seconds after Ctrl-C for an order that is on its way to RunAPI."""
@@ -238,7 +240,7 @@ class Making:
             print(json.dumps(self._document(), ensure_ascii=False, indent=1))
             return
         if self.error:
-            print(f"flux2-mcp: {self.error}", file=sys.stderr)
+            print(f"flux2-mcp: {_for_the_terminal(self.error)}", file=sys.stderr)
         for piece in self.pieces:
             _tell(piece)
         if self.next_step:
@@ -247,9 +249,17 @@ class Making:
     def _document(self) -> dict[str, object]:
         document: dict[str, object] = {"outcome": self.outcome}
         if self.error:
-            return {**document, "error": str(self.error), "pictures": []}
+            return {**document, "error": _for_the_terminal(self.error), "pictures": []}
         document |= facts_of(self.pieces) | {"completed": self.outcome != "running"}
         return document | ({"next_step": self.next_step} if self.next_step else {})
+
+
+def _for_the_terminal(error: Flux2Error) -> str:
+    """What it says, with the options that a person types instead of what a model calls them."""
+    words = str(error)
+    for argument, option in OPTIONS.items():
+        words = words.replace(argument, option)
+    return words
 
 
 def _outcome(piece: Piece) -> Outcome:
