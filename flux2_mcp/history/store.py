@@ -90,15 +90,14 @@ class Store:
             return _order(row)
 
     def deliver(self, owner: str, ids: Sequence[str]) -> None:
-        """Deliver these, unless others of the same call are still to come: a repeated call is to find all of them."""
+        """Deliver these; as long as others of the same call are not, a repeated call is to find all of them."""
         with writing(self.engine) as connection:
             mine = and_(orders.c.owner == owner, orders.c.id.in_(ids))
-            wishes = select(orders.c.wish).where(mine, orders.c.claim.is_not(None))
+            wishes = set(connection.scalars(select(orders.c.wish).where(mine, orders.c.claim.is_not(None))))
+            connection.execute(update(orders).where(mine).values(delivered=True))
             claimed = and_(orders.c.owner == owner, orders.c.claim.is_not(None), orders.c.wish.in_(wishes))
-            to_come = select(orders.c.wish).where(claimed, orders.c.state.in_(UNFINISHED))
-            awaited = set(connection.scalars(to_come))
-            whole = and_(or_(mine, claimed), orders.c.wish.not_in(awaited))
-            connection.execute(update(orders).where(whole).values(delivered=True, claim=None))
+            awaited = set(connection.scalars(select(orders.c.wish).where(claimed, orders.c.delivered.is_(False))))
+            connection.execute(update(orders).where(claimed, orders.c.wish.not_in(awaited)).values(claim=None))
 
     def find(self, owner: str, id: str) -> Order | None:
         with reading(self.engine) as connection:
@@ -209,10 +208,12 @@ def _claim(order: Order) -> str:
 
 def _claim_after(connection: Connection, before: Order, after: Order, found: RowMapping | None) -> str | None:
     """Say whether the same request would still resume the order after it changed."""
-    if after.made_elsewhere or after.delivered or after.state == "failed":
+    if after.made_elsewhere or after.state == "failed":
         return None
     if found and before.state != "failed":
         return found["claim"]
+    if after.delivered:
+        return None
     # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
     same = and_(orders.c.owner == after.owner, orders.c.claim == _claim(after))
     return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
@@ -224,8 +225,8 @@ def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | post
 
 
 def _resumable(since: datetime) -> ColumnElement[bool]:
-    waiting = and_(orders.c.state == "completed", orders.c.delivered.is_(False))
-    return and_(orders.c.created_at >= since, or_(orders.c.state.in_(UNFINISHED), waiting))
+    # A completed order that has its claim still waits for its delivery, or for that of others of the same call.
+    return and_(orders.c.created_at >= since, orders.c.state.in_((*UNFINISHED, "completed")))
 
 
 def _is(order: Order) -> ColumnElement[bool]:

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -140,14 +140,18 @@ class Side:
         found = [self.open.get((wish, nth), ("", -RESUMED_WITHIN)) for nth in range(wish.pictures)]
         return [order if order and now - made <= RESUMED_WITHIN else None for order, made in found]
 
-    def end(self, order: str, outcome: Outcome) -> None:
-        """Draw the conclusion from what the host was told of an order."""
-        if outcome != "open":
-            self.open = {key: value for key, value in self.open.items() if value[0] != order}
-        if outcome == "failed":
+    def end(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Draw the conclusions from what the host was told of the orders of one call."""
+        for order in [order for order, outcome in outcomes.items() if outcome == "failed"]:
             self.live.pop(order, None)
-        if outcome == "delivered":
-            self.read.add(order)
+            self.open = {key: value for key, value in self.open.items() if value[0] != order}
+        if "open" in outcomes.values():
+            return
+        # Until every picture of a call was handed over, the same call is to find all of them.
+        self.read |= {order for order, outcome in outcomes.items() if outcome == "delivered"}
+        wishes = {wish for (wish, _), (order, _) in self.open.items() if order in outcomes}
+        unread = {wish for (wish, _), (order, _) in self.open.items() if order not in self.read}
+        self.open = {key: value for key, value in self.open.items() if key[0] not in wishes - unread}
 
 
 @dataclass
@@ -261,7 +265,7 @@ class Story(RuleBasedStateMachine):
                     continue
                 [outcome] = _outcomes(result, 1)
                 assert outcome != "open"
-                side.end(order.id, outcome)
+                side.end({order.id: outcome})
             assert len(side.simulator.books.paid_tasks()) == len(side.live)
             theirs = ledger_of_runapi(side.simulator)
             assert await ledger_of(process.client) == replace(theirs, spent=theirs.spent + reserved)
@@ -295,9 +299,8 @@ class Story(RuleBasedStateMachine):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             group.start_soon(call)
-        orders = self._learn(side, wish, expected, results[0])
-        for order, outcome in zip(orders, _outcomes(results[1], wish.pictures), strict=bool(orders)):
-            side.end(order, outcome)
+        if orders := self._learn(side, wish, expected, results[0]):
+            side.end(dict(zip(orders, _outcomes(results[1], wish.pictures), strict=True)))
 
     async def _interrupt(self, nth_side: int, wish: Wish, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
         side, line = self.sides[nth_side], self.processes[nth_side].line
@@ -332,6 +335,8 @@ class Story(RuleBasedStateMachine):
         """Wait until the orders of a cancelled call, which go on, are not mistaken for those of the next one."""
         while any(order.state == "intended" for order in self._orders(side) if order.id in orders):  # noqa: ASYNC110 there is no event for it
             await anyio.sleep(0.005)
+        # What still waited for its source images is not ordered any more.
+        side.end({order.id: "failed" for order in self._orders(side) if order.id in orders and order.state == "failed"})
 
     async def _ask(self, nth_side: int, nth: int, trouble: str) -> None:
         side, process = self.sides[nth_side], self.processes[nth_side]
@@ -343,7 +348,7 @@ class Story(RuleBasedStateMachine):
         result = await process.client.call_tool("task_status", {"task_id": task_id})
         side.simulator.faults.clear()
         [outcome] = _outcomes(result, 1)
-        side.end(order, outcome)
+        side.end({order: outcome})
 
     async def _call(self, nth_side: int, wish: Wish, more: dict[str, Any]) -> CallToolResult:
         arguments = {"prompt": wish.prompt, "model": wish.model, "count": wish.pictures, **more}
@@ -358,8 +363,7 @@ class Story(RuleBasedStateMachine):
             assert sum(side.live.values()) + new > DAILY_CAP
             return []
         orders = self._learn_orders(side, wish, expected)
-        for order, outcome in zip(orders, _outcomes(result, wish.pictures), strict=True):
-            side.end(order, outcome)
+        side.end(dict(zip(orders, _outcomes(result, wish.pictures), strict=True)))
         return orders
 
     def _learn_orders(self, side: Side, wish: Wish, expected: Sequence[str | None]) -> Sequence[str]:
@@ -428,7 +432,9 @@ class Story(RuleBasedStateMachine):
 
     async def _deliveries_are_written_down(self) -> None:
         """The second is over that a host gets to read a result."""
-        while not all(order.delivered for side in self.sides for order in self._orders(side) if order.id in side.read):  # noqa: ASYNC110 there is no event for it
+        open_ones = {order for side in self.sides for order, _ in side.open.values()}
+        read = {order for side in self.sides for order in side.read} - open_ones
+        while not all(order.delivered for side in self.sides for order in self._orders(side) if order.id in read):  # noqa: ASYNC110 there is no event for it
             await anyio.sleep(0.005)
 
     # The disk.
