@@ -17,7 +17,8 @@ images.addresses images.fetching images.naming images.pictures images.places ima
 images.saving login login.counter login.pages runapi runapi.lines runapi.models runapi.origins server server.app
 server.arguments server.books server.calls server.consent server.hosts server.login server.progress
 server.prompts server.resources server.stdio server.suggestions server.tools server.wiring server.wording
-settings sources sources.paths sources.reading sources.uploads studio tasks
+settings sources sources.paths sources.reading sources.uploads studio
+studio.deliveries studio.fulfilment studio.pieces tasks
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 

@@ -67,7 +67,8 @@ class History:
         self._folder = None if mode == "off" or url else folder
         self._url = None if mode == "off" else url
         self._keeps_words = mode != "private"
-        self._now = now
+        self.now = now
+        """What time it is for this history."""
         self._lock_patience = lock_patience
         self._keeper: Keeper | None = None
         self._appointing = threading.Lock()
@@ -111,7 +112,7 @@ class History:
             OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
                 above `daily_cap_cents`. An unknown estimate counts as nothing.
         """
-        wanted, at = list(intents), self._now()
+        wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
         midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
@@ -134,7 +135,7 @@ class History:
 
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""
-        step = partial(accept, task_id=task_id, dialect=dialect, at=self._now())
+        step = partial(accept, task_id=task_id, dialect=dialect, at=self.now())
         return await self._write(lambda store: store.change(order, step))
 
     async def unknown(self, order: Order, *, error: str) -> Order:
@@ -156,7 +157,7 @@ class History:
         A completed order never fails afterwards; a failed one can turn out completed. A failure that is reported
         without knowing of a task does not end an order that has one by now: look at what is returned.
         """
-        at = self._now()
+        at = self.now()
         if state == "completed":
             step = partial(
                 complete, urls=tuple(urls), urls_expire_at=urls_expire_at, settled_cents=settled_cents, at=at
@@ -196,7 +197,7 @@ class History:
             state="accepted",
             task_id=task_id,
             dialect=dialect,
-            created_at=self._now(),
+            created_at=self.now(),
         )
         return await self._write(lambda store: store.adopt(order))
 
@@ -222,7 +223,7 @@ class History:
 
     async def unseen(self, owner: str) -> list[Order]:
         """Give the completed orders that were neither saved nor delivered while their links live, oldest first."""
-        return await self._read(lambda store: store.unseen(owner, at=self._now()))
+        return await self._read(lambda store: store.unseen(owner, at=self.now()))
 
     async def durations(
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
@@ -269,6 +270,6 @@ class History:
                     url=self._url,
                     keeps_words=self._keeps_words,
                     patience=self._lock_patience,
-                    now=self._now,
+                    now=self.now,
                 )
             return self._keeper

@@ -1,0 +1,314 @@
+"""What a user can do: have pictures made, have pictures remixed, ask how a task is doing.
+
+Each picture is an order in the history before anything is sent; what becomes of it from then on is in `fulfilment`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import anyio
+
+from flux2_mcp import images, tasks
+from flux2_mcp.budget import Budget, Quote, midnight
+from flux2_mcp.catalogue import Catalogue, Request
+from flux2_mcp.errands import Errands
+from flux2_mcp.errors import NoSuchTask, NotFound, PictureUnavailable, RunApiError, TaskFailed
+from flux2_mcp.history import History, Intent
+from flux2_mcp.images import Picture
+from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
+from flux2_mcp.studio.deliveries import Deliveries
+from flux2_mcp.studio.fulfilment import Fulfilment
+from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot, unheard
+
+if TYPE_CHECKING:
+    from flux2_mcp.runapi.client import RunAPI
+
+__all__ = [
+    "DEFAULT_WAIT",
+    "LONGEST_WAIT",
+    "MOST_PICTURES",
+    "Account",
+    "Deliveries",
+    "Piece",
+    "Report",
+    "Shot",
+    "Studio",
+]
+
+DEFAULT_WAIT = 45.0
+"""Seconds; several hosts give up on a call after 60."""
+LONGEST_WAIT = 600.0
+MOST_PICTURES = 8
+PATIENCE_FOR_PRICES = 1.0
+"""Seconds that a call waits for RunAPI's price list before it goes by the last one known."""
+PATIENCE_FOR_BALANCE = 4.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Money in US cents; None where there is no limit, or nobody says."""
+
+    balance: int | None
+    spent_today: int
+    left_today: int | None
+    per_call: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studio:
+    """RunAPI, a history and a folder, in the hands of one owner."""
+
+    owner: str
+    runapi: RunAPI
+    catalogue: Catalogue
+    budget: Budget
+    history: History
+    fetcher: images.Fetcher
+    errands: Errands
+    deliveries: Deliveries
+    places: images.Places
+    uploads: Uploads
+    pauses: tasks.Pauses = tasks.pauses
+    sleep: tasks.Sleep = anyio.sleep
+
+    @cached_property
+    def _fulfilment(self) -> Fulfilment:
+        return Fulfilment(
+            owner=self.owner,
+            runapi=self.runapi,
+            history=self.history,
+            fetcher=self.fetcher,
+            errands=self.errands,
+            places=self.places,
+            pauses=self.pauses,
+            sleep=self.sleep,
+        )
+
+    async def make(
+        self,
+        request: Request,
+        *,
+        count: int = 1,
+        wait: float = DEFAULT_WAIT,
+        repeat: bool = False,
+        max_cost_usd: float | None = None,
+        save_to: str | None = None,
+        client_roots: Sequence[str] = (),
+        report: Report = unheard,
+    ) -> list[Piece]:
+        """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
+
+        Each picture has its own outcome in its own piece; a failure of one is not raised. `client_roots` are file: URIs
+        of more folders that sources may come from.
+
+        Raises:
+            RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
+        """
+        patience = Patience.of(wait)  # from here on: the host's clock runs while prices and sources are read
+        request = self.catalogue.check(request)
+        await anyio.to_thread.run_sync(self.places.destination, save_to)
+        sources = await self._sources(client_roots)
+        with patience.for_once():
+            opened = await sources.opened(request.source_image_urls)
+        quote = await self.quote(request, count)
+        self.budget.check(quote, most_usd=max_cost_usd)
+        await self.deliveries.write_down()
+        orders = await self.history.open_orders(
+            self._intents(request, opened, quote, save_to),
+            owner=self.owner,
+            resume_within=None if repeat else RESUME_WITHIN,
+            daily_cap_cents=self.budget.limits.per_day,
+            day_start=midnight(),
+        )
+        pieces: list[Piece] = []
+
+        def uploading(words: str) -> None:
+            for piece in pieces:
+                piece.stage = words
+            report(pieces)
+
+        async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
+            urls = uploaded or await sources.lent(opened, report=uploading)
+            return replace(request, source_image_urls=tuple(urls)).body
+
+        for order, resumed in orders:
+            kept = order
+            if save_to and save_to != order.save_to:
+                kept = await self.history.redirected(order, save_to=save_to)
+            pieces.append(Piece(kept, compose, resumed=resumed))
+        await self._fulfilment.bring(pieces, patience, report)
+        return pieces
+
+    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Piece]:
+        """Look at a task at least once, and wait for it for at most `wait` seconds.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows it.
+            RunApiError: RunAPI could not be asked.
+        """
+        patience = Patience.of(wait)
+        order = await self.history.find(self.owner, task_id)
+        with patience.for_once():
+            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
+        await self._fulfilment.bring([piece], patience, report)
+        return [piece]
+
+    def reads_elsewhere(self, given: Sequence[str]) -> bool:
+        """Whether a local source lies, as it is written, outside the folders that may be read."""
+        return any(lies_outside(text, home=self.places.home, roots=self.places.roots) for text in given)
+
+    async def _sources(self, client_roots: Sequence[str]) -> Sources:
+        more = await anyio.to_thread.run_sync(checked_roots, self.places.home, None, None, client_roots)
+        return Sources(
+            owner=self.owner,
+            runapi=self.runapi,
+            uploads=self.uploads,
+            ours=self.picture,
+            home=self.places.home,
+            roots=tuple(dict.fromkeys((*self.places.roots, *more))),
+        )
+
+    @staticmethod
+    def _intents(request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None) -> list[Intent]:
+        known = replace(request, source_image_urls=tuple(source.identity for source in opened))
+        wish = _fingerprint(known, quote.count)
+        # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
+        body = None if any(isinstance(source, Local) for source in opened) else request.body
+        return [
+            Intent(
+                wish=wish,
+                nth=nth,
+                idempotency_key=str(uuid4()),
+                action=request.action,
+                model=request.model,
+                request=body,
+                resolution=request.output_resolution,
+                prompt=request.prompt,
+                estimated_cents=quote.each,
+                save_to=save_to,
+            )
+            for nth in range(quote.count)
+        ]
+
+    async def quote(self, request: Request, count: int) -> Quote:
+        """What this checked request would cost, by current prices if RunAPI tells them within a second."""
+        with anyio.move_on_after(PATIENCE_FOR_PRICES):
+            await self.errands.run("prices", self.budget.prices.current, matters=False)
+        return await self.budget.quote(request, count)
+
+    async def estimate(self, request: Request, *, count: int = 1) -> Quote:
+        """What this would cost. Creates nothing.
+
+        Raises:
+            RequestRefused: RunAPI would refuse it.
+        """
+        request = self.catalogue.check(request)
+        await self.budget.prices.current()
+        return await self.budget.quote(request, count)
+
+    async def account(self) -> Account:
+        """The money: RunAPI's balance, where it can be had, and what the owner's limits leave."""
+        balance = None
+        if self.runapi.has_key:
+            with suppress(RunApiError), anyio.move_on_after(PATIENCE_FOR_BALANCE):
+                balance = (await self.runapi.balance()).balance_cents
+        spent, limits = await self.budget.spent_today(), self.budget.limits
+        return Account(
+            balance=balance,
+            spent_today=spent,
+            left_today=None if limits.per_day is None else max(0, limits.per_day - spent),
+            per_call=limits.per_call,
+        )
+
+    async def recover(self, *, before: datetime | None = None) -> list[Piece]:
+        """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
+
+        What was finished, but neither saved nor handed over, is fetched as well.
+        Orders made since `before` are left to the calls that made them. Orders whose answer was lost are left alone:
+        asking again could order them now, when nobody waits for them. What was never sent is given up, and with it the
+        money that was reserved for it.
+        """
+        left_open = [
+            order
+            for order in await self.history.unfinished(self.owner)
+            if order.state == "accepted" or self._fulfilment.was_abandoned(order)
+        ]
+        if self.places.saves:
+            left_open += await self.history.unseen(self.owner)
+        pieces = [Piece(order, resumed=True) for order in left_open if before is None or order.created_at < before]
+        await self._fulfilment.bring(pieces, Patience.of(0), unheard)
+        return pieces
+
+    async def peek(self, task_id: str) -> Piece:
+        """How a task is doing, from the history or after one look. Fetches no picture, and can order none.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows it.
+            RunApiError: RunAPI could not be asked.
+        """
+        order = await self.history.find(self.owner, task_id)
+        with Patience.of(0).for_once():
+            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
+        if piece.order.task_id is None and not piece.order.is_over:
+            # Asking what became of it could order it: that is for calls that may spend.
+            return piece
+        try:
+            await self._fulfilment.finish(piece, Patience.of(0), lambda: None)
+        except TaskFailed as failure:
+            piece.error = failure
+        return piece
+
+    async def picture(self, task_id: str, index: int) -> Picture:
+        """One picture of a finished task, from disk or fetched again.
+
+        Raises:
+            NoSuchTask: Neither the history nor RunAPI knows the task, or it has no such picture.
+            TaskFailed: It failed.
+            PictureUnavailable: It cannot be had, or not yet.
+        """
+        piece = await self.peek(task_id)
+        if piece.error:
+            raise piece.error
+        if not piece.is_made:
+            msg = f"Task {piece.id} is still being made."
+            raise PictureUnavailable(msg, remedy=f"Call task_status with task_id='{piece.id}' to wait for it.")
+        if not 0 <= index < len(piece.shots):
+            msg = f"Task {piece.id} has {len(piece.shots)} picture(s), counted from 0."
+            raise NoSuchTask(msg)
+        shots = await self._fulfilment.collected(piece.order)
+        if picture := shots[index].picture:
+            return picture
+        raise shots[index].trouble or PictureUnavailable("The picture could not be had.")
+
+    def hand_over(self, pieces: Sequence[Piece]) -> None:
+        """Note that the results of these pieces go to the host now."""
+        self.deliveries.note(self.owner, pieces)
+
+    async def _adopted(self, task_id: str) -> Piece:
+        """A task that was made elsewhere with this key."""
+        try:
+            task = await self.runapi.find(task_id)
+        except NotFound as error:
+            msg = f"Neither this server nor RunAPI knows a task {task_id[:140]!r} for this key."
+            remedy = "Check the id; every result carries its own. RunAPI shows tasks only to the key that made them."
+            raise NoSuchTask(msg, remedy=remedy) from error
+        order = await self.history.adopt(
+            owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
+        )
+        return Piece(order, resumed=True, task=task)
+
+
+def _fingerprint(request: Request, count: int) -> str:
+    """What makes two requests the same wish."""
+    wish = json.dumps([request.action, count, request.body], sort_keys=True)
+    return hashlib.sha256(wish.encode()).hexdigest()

@@ -1,0 +1,304 @@
+"""The life of one order, from the create request to the file.
+
+What costs money (the create request) and what keeps the result (fetching and saving) are errands: they end well even
+when the call that wanted them is cancelled or runs out of time. Looking at a task belongs to the call and stops with
+it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import anyio
+
+from flux2_mcp import images, tasks
+from flux2_mcp.errands import Errands
+from flux2_mcp.errors import (
+    Flux2Error,
+    KeyReused,
+    NoImages,
+    OutcomeUnknown,
+    PictureNotSaved,
+    PictureUnavailable,
+    RequestRefused,
+    RequestRejected,
+    RunApiError,
+    SourceRefused,
+    TaskFailed,
+    TaskOutOfSight,
+)
+from flux2_mcp.history import History, Order
+from flux2_mcp.runapi.models import Action, DialectName, Task
+from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot
+
+if TYPE_CHECKING:
+    from flux2_mcp.runapi.client import RunAPI
+
+logger = logging.getLogger(__name__)
+
+URLS_LAST = timedelta(days=7)
+"""RunAPI keeps generated files for seven days."""
+REPLAY_WITHIN = timedelta(hours=24)
+"""How long a create request is sent again with its key; nobody says how long RunAPI remembers keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fulfilment:
+    """Takes orders as far as they get in time."""
+
+    owner: str
+    runapi: RunAPI
+    history: History
+    fetcher: images.Fetcher
+    errands: Errands
+    places: images.Places
+    pauses: tasks.Pauses = tasks.pauses
+    sleep: tasks.Sleep = anyio.sleep
+
+    async def bring(self, pieces: Sequence[Piece], patience: Patience, report: Report) -> None:
+        """Take every piece as far as it gets in time; one that fails stops no other."""
+
+        async def bring_one(piece: Piece) -> None:
+            try:
+                await self._bring_one(piece, patience, lambda: report(pieces))
+            except Flux2Error as error:
+                piece.error = error
+            except anyio.get_cancelled_exc_class():
+                piece.is_withdrawn = True
+                raise
+            except Exception as crash:
+                # A mistake of ours with one picture must not lose the others, which are paid for.
+                logger.exception("Order %s", piece.order.id)
+                msg = f"Something went wrong in this server ({type(crash).__name__})."
+                piece.error = TaskOutOfSight(msg, task_id=piece.id)
+            report(pieces)
+
+        report(pieces)
+        async with anyio.create_task_group() as group:
+            for piece in pieces:
+                group.start_soon(bring_one, piece)
+
+    def was_abandoned(self, order: Order) -> bool:
+        """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
+        # Without its words the history would not show what was sent.
+        never_sent = order.state == "intended" and order.request is None and bool(order.prompt)
+        return never_sent and self.history.now() - order.created_at > RESUME_WITHIN
+
+    async def _bring_one(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+        """Take one piece as far as it gets in time."""
+        await self.finish(piece, patience, changed)
+        if piece.is_made:
+            with anyio.CancelScope(deadline=patience.with_(piece)):
+                piece.shots = await self.collected(piece.order)
+
+    async def finish(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+        """Have RunAPI finish the piece, if it does so in time.
+
+        Raises:
+            TaskFailed: It failed, now or earlier.
+        """
+        if piece.order.state == "failed":
+            raise _failure_of(piece.order)
+        if piece.order.state != "completed":
+            with anyio.CancelScope(deadline=patience.at_least):
+                piece.task = piece.task or await self._placed(piece)
+            changed()
+            await self._watch(piece, patience, changed)
+        if piece.order.state == "completed":
+            piece.shots = [Shot(url, path=path) for url, path in _places(piece.order)]
+            changed()
+
+    async def _placed(self, piece: Piece) -> Task:
+        """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
+        order = piece.order
+        while order.task_id is None:
+            with suppress(_Withdrawn):
+                piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, piece))
+                return task
+        return _task_of(order, order.task_id)
+
+    async def _place(self, piece: Piece) -> tuple[Order, Task]:
+        """Send the create request, for the first time or perhaps once more.
+
+        Raises:
+            OutcomeUnknown: It is not known whether there is a task.
+            Flux2Error: There is none.
+        """
+        # Another call or process may be further on than this one has seen.
+        order = await self.history.find(self.owner, piece.order.id) or piece.order
+        if order.task_id is not None:
+            return order, _task_of(order, order.task_id)
+        doubted = order.state == "unknown"
+        try:
+            order, body = await self._prepared(order, piece)
+            task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
+        except RunApiError as error:
+            # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
+            again = piece.resumed and (doubted or not isinstance(error, RequestRejected))
+            if error.in_doubt or isinstance(error, KeyReused) or again:
+                order = await self.history.unknown(order, error=error.message)
+                if order.task_id is None:
+                    by_its_call = not self.history.keeps_words
+                    raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
+            else:
+                order = await self.history.finished(order, state="failed", error=error.message)
+                if order.task_id is None:
+                    raise
+            # Another process was luckier with the same order.
+            return order, _task_of(order, order.task_id)
+        except (SourceRefused, _Withdrawn, _NeverSent) as error:
+            await self.history.finished(order, state="failed", error=error.message)
+            raise
+        return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
+
+    async def _prepared(self, order: Order, piece: Piece) -> tuple[Order, Mapping[str, object]]:
+        """The order with the exact body that its Idempotency-Key stands for."""
+        if piece.resumed and self.history.now() - order.created_at > REPLAY_WITHIN:
+            msg = "What became of this order was never learnt, and it is too old to ask again safely."
+            raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
+        if order.request is not None and "prompt" in order.request:
+            return order, order.request
+        if piece.compose is None and self.was_abandoned(order):
+            msg = "This order was never sent: its call ended before its source images were uploaded."
+            raise _NeverSent(msg, remedy="Order it again if it is still wanted.")
+        if piece.compose is None:
+            raise _only_by_its_call(kept=self.history.keeps_words)
+        uploaded = cast("Sequence[str]", order.request["source_image_urls"]) if order.request else ()
+        body = await piece.compose(uploaded)
+        if piece.is_withdrawn:
+            msg = "The call was cancelled before it was sent."
+            raise _Withdrawn(msg)
+        order = await self.history.prepared(order, request=body)
+        return order, order.request if order.request and "prompt" in order.request else body
+
+    async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+        """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
+        if piece.task is None:
+            return
+        order = piece.order
+        durations = await self.history.durations(
+            self.owner, action=order.action, model=order.model, resolution=order.resolution
+        )
+        piece.expected_seconds = tasks.expected(durations)
+        waits = self.pauses(durations, self._age(order))
+        if piece.resumed:
+            waits = chain([0.0], waits)
+        with anyio.CancelScope(deadline=patience.with_(piece)):
+            async with aclosing(tasks.watch(self.runapi, piece.task, waits=waits, sleep=self.sleep)) as looks:
+                async for look in looks:
+                    piece.task, piece.trouble = look.task, look.trouble
+                    changed()
+                    if anyio.current_time() >= patience.deadline:
+                        break
+        if piece.task.is_over:
+            await self._conclude(piece, piece.task)
+
+    def _age(self, order: Order) -> float:
+        """Seconds since RunAPI accepted it."""
+        return (self.history.now() - order.accepted_at).total_seconds() if order.accepted_at else 0.0
+
+    async def _conclude(self, piece: Piece, task: Task) -> None:
+        """Write down how the task ended.
+
+        Raises:
+            TaskFailed: It failed.
+        """
+        if task.is_over and not task.images and task.status != "failed":
+            # Not written down as an end: the picture may yet be shown.
+            msg = "RunAPI says the task is completed, but it shows no image."
+            raise NoImages(msg, task_id=task.id, cost_cents=task.cost_cents)
+        if task.status == "failed":
+            reason = task.error.rstrip(".") or "no reason given"
+            words = f"RunAPI could not make the picture: {reason}."
+            piece.order = await self.history.finished(
+                piece.order, state="failed", settled_cents=task.cost_cents, error=words
+            )
+            raise _failure_of(piece.order, words)
+        piece.order = await self.history.finished(
+            piece.order,
+            state="completed",
+            urls=task.images,
+            # Nobody says when a task of others was finished.
+            urls_expire_at=None if piece.order.made_elsewhere else self.history.now() + URLS_LAST,
+            settled_cents=task.cost_cents,
+        )
+
+    async def collected(self, order: Order) -> list[Shot]:
+        """The pictures of a completed order: from disk where they were saved, else fetched and saved now."""
+        return await self.errands.run(f"collect {order.id}", partial(self._collect, order))
+
+    async def _collect(self, order: Order) -> list[Shot]:
+        shots = [Shot(url, path=path) for url, path in _places(order)]
+        async with anyio.create_task_group() as group:
+            for shot in shots:
+                group.start_soon(self._collect_one, order, shot)
+        paths = tuple(str(shot.path or "") for shot in shots)
+        if any(paths) and paths != order.paths:
+            await self.history.saved(order, paths)
+        return shots
+
+    async def _collect_one(self, order: Order, shot: Shot) -> None:
+        saved, shot.path = shot.path, None
+        try:
+            if saved and (picture := await images.read(saved)):
+                shot.picture, shot.path = picture, saved
+                return
+            shot.picture = await self.fetcher.fetch(shot.url)
+            # A repeated call may have said meanwhile that it shall lie elsewhere.
+            order = await self.history.find(self.owner, order.id) or order
+            if there := await anyio.to_thread.run_sync(self.places.destination, order.save_to):
+                name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
+                shot.path = await images.save(shot.picture, folder=there.folder, name=name)
+        except (PictureUnavailable, PictureNotSaved, RequestRefused) as error:
+            shot.trouble = error
+
+
+class _Withdrawn(Flux2Error):
+    """The call that wanted it was cancelled before anything was sent."""
+
+
+class _NeverSent(Flux2Error):
+    """The process ended before anything was sent."""
+
+
+def _failure_of(order: Order, words: str = "") -> TaskFailed:
+    """Why there is no picture, and what RunAPI says that it cost."""
+    charge = None
+    if order.settled_cents:
+        charge = f"RunAPI states a cost of ${order.settled_cents / 100:.2f}."
+    elif order.task_id is None:
+        charge = "Nothing was charged."
+    return TaskFailed(words or order.error or "The task failed.", task_id=order.task_id or order.id, charge=charge)
+
+
+def _only_by_its_call(*, kept: bool) -> Flux2Error:
+    """Why an order without a request cannot be taken up by its id; `kept`: requests are noted before they are sent."""
+    if kept:
+        msg = "This order was not sent: not all of its source images were uploaded."
+        return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
+    return Flux2Error(
+        "The history keeps no requests, so only the call itself can find out what became of this order.",
+        charge="It is not known whether RunAPI accepted it; if it did, it is paid once.",
+        remedy="Send the same call again within 15 minutes of the first: it asks with the same Idempotency-Key.",
+    )
+
+
+def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
+    """Where each picture of the order is: its URL, and its file if it was saved."""
+    saved = (Path(path) if path else None for path in order.paths)
+    return ((url, next(saved, None)) for url in order.urls)
+
+
+def _task_of(order: Order, task_id: str) -> Task:
+    """The task as far as the history knows it: accepted."""
+    dialect = cast("DialectName", order.dialect) if order.dialect in {"sdk", "v1"} else None
+    action = cast("Action", order.action) if order.action else None
+    return Task(id=task_id, status="processing", action=action, dialect=dialect)
