@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, pstdev
+from statistics import fmean, median, pvariance
 from typing import TYPE_CHECKING
 
 import anyio
@@ -31,10 +31,17 @@ Pauses = Callable[[Sequence[float], float], Iterator[float]]
 FEWEST_SAMPLES = 3
 STEP = 0.05
 """Seconds: how finely time is looked at, at first."""
-WORTH_A_LOOK = 0.06
+WORTH_A_LOOK = 0.07
 """Seconds of expected lateness that one more request is worth."""
+USUAL_SPREAD = 0.27
+"""Standard deviation of the logarithms of durations, as it is believed before any were seen."""
+BELIEF = 16
+"""As many samples that belief weighs: a few look more alike than tasks are."""
+SEEN_LATE = 0.05
+"""The share of a duration by which its end was noticed too late, on average."""
 SHORTEST_PAUSE = 0.25
-LONG_PAUSE = 1.0
+LONG_PAUSE = 0.95
+LONG_PAUSE_WHEN_KNOWN = 0.75
 LONGEST_PAUSE = 5.0
 WORTH_CHECKING = 0.04
 """The chance of having ended unseen that makes a long pause too long."""
@@ -61,11 +68,10 @@ class Timing:
 
     def __init__(self, durations: Sequence[float] = ()) -> None:
         logs = [math.log(max(seconds, 0.05)) for seconds in durations]
-        known = len(logs) >= FEWEST_SAMPLES
-        self._weight = len(logs) / (len(logs) + 1) if known else 0.0
-        self._mean = fmean(logs) if known else 0.0
-        # A few samples look more alike than tasks are.
-        self._spread = max(pstdev(logs), 0.1) * (1 + 1 / len(logs)) if known else 1.0
+        self.is_known = len(logs) >= FEWEST_SAMPLES
+        self._weight = len(logs) / (len(logs) + 1) if self.is_known else 0.0
+        self._mean = fmean(logs) - SEEN_LATE if self.is_known else 0.0
+        self._spread = _spread(logs) if self.is_known else 1.0
 
     def still_runs(self, seconds: float) -> float:
         """The chance that a task takes longer than this."""
@@ -75,16 +81,24 @@ class Timing:
         return max(self._weight * usual + (1 - self._weight) * surprise, 1e-9)
 
 
+def _spread(logs: Sequence[float]) -> float:
+    """The standard deviation to expect of the next, after these and `BELIEF` in the usual one."""
+    count = len(logs)
+    variance = (count * pvariance(logs) + BELIEF * USUAL_SPREAD**2) / (count + BELIEF)
+    return math.sqrt(variance) * (1 + 1 / count)
+
+
 def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[float]:
     """Yield the seconds to wait before each look at a task that has been running for `elapsed` seconds.
 
     One formula: looks are as dense as sqrt(hazard / 2c) per second, where the hazard is the chance that a running task
     ends in the next second, from the `durations` of others like it, and c is the lateness in seconds that one more
     request is worth. A pause p costs a request, and p * hazard * p / 2 seconds of lateness; that sum is least at
-    p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 1 s (a fourteenth of the age, for old tasks)
-    once the task may well have ended in it, and to 5 s in any case.
+    p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 0.95 s, or 0.75 s when enough durations are
+    known (for old tasks, to a fourteenth of their age), once the task may well have ended in it, and to 5 s in any case.
     """
     timing = Timing(durations)
+    long = LONG_PAUSE_WHEN_KNOWN if timing.is_known else LONG_PAUSE
     age = last = elapsed
     running = seen_running = timing.still_runs(age)
     looks = 0.0
@@ -94,7 +108,7 @@ def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[fl
         before, running = running, timing.still_runs(age)
         hazard = 2 * (before - running) / (before + running) / step
         looks += math.sqrt(hazard / (2 * WORTH_A_LOOK)) * step
-        pause, longest = age - last, max(LONG_PAUSE, age / 14)
+        pause, longest = age - last, max(long, age / 14)
         due = looks >= 1 and pause >= SHORTEST_PAUSE
         overdue = pause >= longest and 1 - running / seen_running >= WORTH_CHECKING
         if due or overdue or pause >= max(LONGEST_PAUSE, longest):
