@@ -15,6 +15,7 @@ import anyio
 from flux2_mcp.history.orders import (
     DailyCap,
     Intent,
+    MoreAreNew,
     Order,
     Page,
     State,
@@ -22,6 +23,7 @@ from flux2_mcp.history.orders import (
     complete,
     doubt,
     fail,
+    give_up,
     new_id,
     prepare,
     utcnow,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from flux2_mcp.history.keeper import Keeper
     from flux2_mcp.history.store import Store
 
-__all__ = ["History", "Intent", "Order", "Page", "State", "utcnow"]
+__all__ = ["History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
 
 T = TypeVar("T")
 
@@ -99,6 +101,7 @@ class History:
         *,
         owner: str,
         resume_within: timedelta | None,
+        most_new: int | None = None,
         daily_cap_cents: int | None = None,
         day_start: datetime | None = None,
     ) -> list[tuple[Order, bool]]:
@@ -109,6 +112,7 @@ class History:
         calls resume the new orders. One transaction decides, for all processes.
 
         Raises:
+            MoreAreNew: there would be more than `most_new` new orders.
             OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
                 above `daily_cap_cents`. An unknown estimate counts as nothing.
         """
@@ -117,8 +121,13 @@ class History:
         midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
         return await self._write(
-            lambda store: store.open_orders(owner, wanted, at=at, resume_since=resume_since, cap=cap)
+            lambda store: store.open_orders(owner, wanted, at=at, resume_since=resume_since, most_new=most_new, cap=cap)
         )
+
+    async def resumable(self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta) -> int:
+        """Say how many of these `open_orders` would resume at this moment."""
+        wanted, since = list(intents), self.now() - resume_within
+        return await self._read(lambda store: store.resumable(owner, wanted, since=since))
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> Order:
         """Note the exact body to send, unless one was noted before: then that one is given.
@@ -141,6 +150,14 @@ class History:
     async def unknown(self, order: Order, *, error: str) -> Order:
         """Note that the answer to the create request was lost."""
         return await self._write(lambda store: store.change(order, partial(doubt, error=error)))
+
+    async def given_up(self, order: Order, *, error: str) -> Order:
+        """Note that the order will not be sent any more; if it was, or is about to be, it stays as it is.
+
+        Whoever notes afterwards what is to be sent finds it failed.
+        """
+        step = partial(give_up, error=error, at=self.now())
+        return await self._write(lambda store: store.change(order, step))
 
     async def finished(
         self,

@@ -78,6 +78,12 @@ class Order:
         return self.state not in UNFINISHED
 
     @property
+    def was_never_sent(self) -> bool:
+        """Whether it is certain that RunAPI never heard of it: what is sent is noted before."""
+        # Where no words are kept, neither is all that was sent.
+        return self.state == "intended" and self.request is None and bool(self.prompt)
+
+    @property
     def made_elsewhere(self) -> bool:
         """Whether the owner only looked at it here: its cost is none of our budget's."""
         return not self.wish
@@ -89,6 +95,10 @@ class DailyCap:
 
     cents: int
     day_start: datetime
+
+
+class MoreAreNew(Exception):
+    """More orders would be new than the caller has reckoned with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,11 @@ def doubt(order: Order, *, error: str) -> Order:
         return order
 
     return replace(order, state="unknown", error=error)
+
+
+def give_up(order: Order, *, error: str, at: datetime) -> Order:
+    """Fail the order, unless somebody is about to send it after all, or did."""
+    return replace(order, state="failed", finished_at=at, error=error) if order.was_never_sent else order
 
 
 def complete(

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flux2_mcp.errors import OverLimit, RequestRefused
-from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, Order, Page, State, intended
+from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, MoreAreNew, Order, Page, State, intended
 from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
 
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
@@ -48,6 +48,7 @@ class Store:
         *,
         at: datetime,
         resume_since: datetime | None,
+        most_new: int | None,
         cap: DailyCap | None,
     ) -> list[tuple[Order, bool]]:
         with writing(self.engine) as connection:
@@ -58,6 +59,8 @@ class Store:
                 for n, intent in enumerate(intents)
             ]
             new = [order for order, resumed in opened if not resumed]
+            if most_new is not None and len(new) > most_new:
+                raise MoreAreNew
             if cap and new:
                 _refuse_over(cap, spent=_spent_cents(connection, owner, since=cap.day_start), new=new)
             return opened
@@ -73,6 +76,12 @@ class Store:
         connection.execute(unless_claimed)
         holder = _order(connection.execute(select(orders).where(same)).mappings().one())
         return holder, holder.id != order.id
+
+    def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime) -> int:
+        same = and_(orders.c.owner == owner, orders.c.claim.in_([_claim(intent) for intent in intents]))
+        with reading(self.engine) as connection:
+            found = connection.scalar(select(func.count()).select_from(orders).where(same, _resumable(since)))
+            return int(found or 0)
 
     def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
         """Apply a step to the order as it is now, which may be further on than the caller saw it."""
@@ -202,7 +211,7 @@ def _order(row: RowMapping | dict[str, Any]) -> Order:
     return Order(**values)
 
 
-def _claim(order: Order) -> str:
+def _claim(order: Order | Intent) -> str:
     return f"{order.wish}:{order.nth}"
 
 

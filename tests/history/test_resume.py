@@ -5,7 +5,7 @@ import json
 import anyio
 import pytest
 
-from flux2_mcp.history import History
+from flux2_mcp.history import History, MoreAreNew
 from tests.history.orders import NOON, QUARTER, Clock, fox, order, painted
 
 
@@ -100,6 +100,31 @@ async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -
     assert [resumed for _, resumed in first] == [False, False]
     assert [resumed for _, resumed in again] == [True, True, False]
     assert [order.id for order, _ in again][:2] == [order.id for order, _ in first]
+
+
+async def test_orders_that_would_be_resumed_are_counted_beforehand(history: History, clock: Clock) -> None:
+    pair = [fox(nth=0), fox(nth=1)]
+    (_, _), (second, _) = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
+    await history.finished(second, state="failed")
+    now = await history.resumable(pair, owner="ann", resume_within=QUARTER)
+    bobs = await history.resumable(pair, owner="bob", resume_within=QUARTER)
+    clock.forward(minutes=16)
+
+    assert (now, bobs) == (1, 0)
+    assert await history.resumable(pair, owner="ann", resume_within=QUARTER) == 0
+
+
+async def test_no_more_orders_are_new_than_the_caller_reckoned_with(history: History) -> None:
+    """Another process may have delivered one since they were counted."""
+    first, _ = await order(history, fox(nth=0))
+    with pytest.raises(MoreAreNew):
+        await history.open_orders([fox(nth=0), fox(nth=1)], owner="ann", resume_within=QUARTER, most_new=0)
+    after = await history.recent("ann")
+
+    again = await history.open_orders([fox(nth=0), fox(nth=1)], owner="ann", resume_within=QUARTER, most_new=1)
+
+    assert after.orders == (first,)
+    assert [resumed for _, resumed in again] == [True, False]
 
 
 async def test_two_people_with_one_wish_have_an_order_each(history: History) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import anyio
 import pytest
 
 from flux2_mcp.history import History
-from tests.history.orders import NOON, Clock, fox, order, painted
+from tests.history.orders import FOX, NOON, Clock, fox, order, painted
 
 
 async def test_an_order_is_followed_from_the_intent_to_the_file(history: History, clock: Clock) -> None:
@@ -231,3 +232,24 @@ async def test_an_order_shows_no_words_and_no_signed_links(history: History) -> 
     assert "fox" not in shown
     assert "https://" not in shown
     assert "key-1" not in shown
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_an_order_is_given_up_only_as_long_as_nobody_is_about_to_send_it(history: History, *, sent: bool) -> None:
+    """Two processes may have it in hand: whoever comes second learns what the first one did."""
+    opened, _ = await order(history, replace(fox(), request=None))
+    if sent:
+        await history.prepared(opened, request={"prompt": FOX})
+    given_up = await history.given_up(opened, error="never sent")
+    prepared = await history.prepared(opened, request={"prompt": FOX})
+
+    assert given_up.state == prepared.state == ("intended" if sent else "failed")
+
+
+async def test_in_private_mode_nothing_is_given_up(folder: Path) -> None:
+    history = History(folder, mode="private")
+    opened, _ = await order(history, fox())
+    given_up = await history.given_up(opened, error="never sent")
+    await history.aclose()
+
+    assert given_up.state == "intended"
