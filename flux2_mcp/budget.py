@@ -42,12 +42,15 @@ class Quote:
     each: int | None
     """US cents per picture; None when nobody states a price."""
     count: int
+    """How many pictures are to be paid for."""
     source: Literal["RunAPI", "built in", "quote", "unknown"]
     as_of: str
 
     @property
     def total(self) -> int | None:
-        """US cents for the whole call."""
+        """US cents for all of them."""
+        if not self.count:
+            return 0
         return None if self.each is None else self.each * self.count
 
 

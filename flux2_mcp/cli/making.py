@@ -117,6 +117,8 @@ class Making:
     """Why nothing was ordered."""
     settings: Settings = field(init=False)
     save_to: str | None = None
+    agreed: int | None = None
+    """How many pictures the person agreed to pay for, where they were asked."""
     _console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def prepare(self) -> None:
@@ -146,9 +148,9 @@ class Making:
             Flux2Error: It cannot be ordered.
         """
         async with self._studio() as studio:
-            request = studio.catalogue.check(self.request)
-            quote = await studio.budget.quote(request, self.options.count)
+            quote = await studio.offer(self.request, count=self.options.count, repeat=self.options.repeat)
             studio.budget.check(quote, most_usd=self.options.max_cost)
+            self.agreed = quote.count
             return quote
 
     def ask(self, quote: Quote, limit: int) -> None:
@@ -182,6 +184,7 @@ class Making:
                 await self._look_up(studio)
                 raise
             studio.hand_over(self.pieces)
+            await studio.deliveries.write_down()
 
     async def _make(self, studio: Studio, moved: Moved) -> None:
         def heard(pieces: Sequence[Piece]) -> None:
@@ -195,6 +198,7 @@ class Making:
             wait=self.options.wait,
             repeat=self.options.repeat,
             max_cost_usd=self.options.max_cost,
+            agreed=self.agreed,
             save_to=self.save_to,
             report=heard,
         )

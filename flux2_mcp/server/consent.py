@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
-from mcp.server.mcpserver.resolve import Elicit
+from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
+from mcp_types import ListRootsResult
 from pydantic import BaseModel, Field
 
 from flux2_mcp.catalogue import Request
@@ -18,39 +23,69 @@ class Consent(BaseModel):
     spend: bool = Field(default=True, title="Spend it", description="Order at this price?")
 
 
-async def consent_to_generate(
-    ctx: Ctx,
+@dataclass(frozen=True)
+class Offer:
+    """What a call would order now, and for how much: what was ordered before is taken up, and costs nothing again."""
+
+    count: int
+    """Pictures to be paid for."""
+    cents: int | None
+    words: str
+
+
+async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
+    """The folders that the host offers; asked for only when a source lies outside those that are known."""
+    capabilities = ctx.client_capabilities
+    if capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls):
+        return ListRoots()
+    return ListRootsResult(roots=[])
+
+
+Roots = Annotated[ListRootsResult, Resolve(client_roots)]
+
+
+async def offer_to_generate(
     studio: TheStudio,
+    *,
     prompt: str,
     model: str,
     aspect_ratio: str,
     output_resolution: str,
     count: int,
+    enable_safety_checker: bool | None,
+    callback_url: str,
     max_cost_usd: float | None,
-) -> Consent | Elicit[Consent]:
-    """The person's consent to a call of generate."""
+    repeat: bool,
+) -> Offer | None:
+    """What a call of generate would order, where the person may have to be asked about it."""
     request = Request(
         action="text_to_image",
         prompt=prompt,
         model=model,
         aspect_ratio=aspect_ratio,
         output_resolution=output_resolution,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url,
     )
-    return await _consent(ctx, studio, request, count, max_cost_usd)
+    return await _offer(studio, request, count, max_cost_usd, repeat=repeat)
 
 
-async def consent_to_remix(
-    ctx: Ctx,
+async def offer_to_remix(
     studio: TheStudio,
+    listed: Roots,
+    *,
     prompt: str,
     source_image_urls: list[str],
     model: str,
     aspect_ratio: str,
     output_resolution: str,
     count: int,
+    enable_safety_checker: bool | None,
+    callback_url: str,
     max_cost_usd: float | None,
-) -> Consent | Elicit[Consent]:
-    """The person's consent to a call of remix."""
+    repeat: bool,
+) -> Offer | None:
+    """The same for a call of remix."""
     request = Request(
         action="remix_image",
         prompt=prompt,
@@ -58,8 +93,24 @@ async def consent_to_remix(
         source_image_urls=tuple(source_image_urls),
         aspect_ratio=aspect_ratio,
         output_resolution=output_resolution,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url,
     )
-    return await _consent(ctx, studio, request, count, max_cost_usd)
+    return await _offer(studio, request, count, max_cost_usd, repeat=repeat, client_roots=folders(listed))
+
+
+OfferToGenerate = Annotated[Offer | None, Resolve(offer_to_generate)]
+OfferToRemix = Annotated[Offer | None, Resolve(offer_to_remix)]
+
+
+async def consent_to_generate(ctx: Ctx, studio: TheStudio, offer: OfferToGenerate) -> Consent | Elicit[Consent]:
+    """The person's consent to a call of generate."""
+    return _consent(ctx, studio, offer)
+
+
+async def consent_to_remix(ctx: Ctx, studio: TheStudio, offer: OfferToRemix) -> Consent | Elicit[Consent]:
+    """The person's consent to a call of remix."""
+    return _consent(ctx, studio, offer)
 
 
 def check_consent(answer: ElicitationResult[Consent]) -> None:
@@ -74,21 +125,43 @@ def check_consent(answer: ElicitationResult[Consent]) -> None:
     raise OverLimit(msg, remedy="Do not order it again unless they say so; a cheaper model, 1k or fewer may do.")
 
 
-async def _consent(
-    ctx: Ctx, studio: Studio, request: Request, count: int, most_usd: float | None
-) -> Consent | Elicit[Consent]:
-    limit = studio.budget.limits.confirm_over
-    if limit is None:
-        return Consent()
-    request = studio.catalogue.check(request)
-    quote = await studio.quote(request, count)
+def folders(listed: ListRootsResult) -> list[str]:
+    """The addresses of the folders that the host offers."""
+    return [str(root.uri) for root in listed.roots]
+
+
+async def _offer(
+    studio: Studio,
+    request: Request,
+    count: int,
+    most_usd: float | None,
+    *,
+    repeat: bool,
+    client_roots: Sequence[str] = (),
+) -> Offer | None:
+    if studio.budget.limits.confirm_over is None:
+        return None
+    model = studio.catalogue.check(request).model
+    quote = await studio.offer(request, count=count, repeat=repeat, client_roots=client_roots)
     studio.budget.check(quote, most_usd=most_usd)
-    if quote.total is not None and quote.total <= limit:
-        return Consent()
     price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    pictures = "one picture" if count == 1 else f"{count} pictures"
-    wish = f"{studio.catalogue.tier_of(request.model).title}: {pictures} {price}"
+    words = f"{studio.catalogue.tier_of(model).title}: {_pictures(quote.count, count)} {price}"
+    return Offer(quote.count, quote.total, words)
+
+
+def _pictures(new: int, asked: int) -> str:
+    """How many are to be paid for; the others an earlier call has ordered."""
+    if new < asked:
+        return f"{new} more of {asked} pictures"
+    return "one picture" if asked == 1 else f"{asked} pictures"
+
+
+def _consent(ctx: Ctx, studio: Studio, offer: Offer | None) -> Consent | Elicit[Consent]:
+    limit = studio.budget.limits.confirm_over
+    if limit is None or offer is None or (offer.cents is not None and offer.cents <= limit):
+        return Consent()
     if ctx.client_capabilities and ctx.client_capabilities.elicitation is not None:
-        return Elicit(f"{wish}. Order?", Consent)
-    msg = f"{wish} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER, and this host cannot ask the person."
+        return Elicit(f"{offer.words}. Order?", Consent)
+    words = f"{offer.words} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
+    msg = f"{words}, and this host cannot ask the person."
     raise OverLimit(msg, remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from mcp.server.elicitation import ElicitationResult
-from mcp.server.mcpserver.resolve import ListRoots, Resolve
+from mcp.server.mcpserver.resolve import Resolve
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, ListRootsResult, ToolAnnotations
+from mcp_types import CallToolResult, ToolAnnotations
 from starlette.requests import Request as HttpRequest
 
 from flux2_mcp.catalogue import Request
@@ -39,7 +39,16 @@ from flux2_mcp.server.arguments import (
     Wait,
 )
 from flux2_mcp.server.calls import CarefulTool
-from flux2_mcp.server.consent import Consent, check_consent, consent_to_generate, consent_to_remix
+from flux2_mcp.server.consent import (
+    Consent,
+    OfferToGenerate,
+    OfferToRemix,
+    Roots,
+    check_consent,
+    consent_to_generate,
+    consent_to_remix,
+    folders,
+)
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login import login_tool
 from flux2_mcp.server.progress import progress
@@ -50,6 +59,7 @@ from flux2_mcp.studio import DEFAULT_WAIT, Piece, Studio
 async def generate(
     ctx: Ctx,
     studio: TheStudio,
+    offer: OfferToGenerate,
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_generate)],
     prompt: Prompt,
     model: Model = "flux-2-pro",
@@ -76,21 +86,24 @@ async def generate(
         callback_url=callback_url,
     )
     check_consent(consent)
-    return await _made(ctx, studio, request, count, wait_seconds, repeat=repeat, most_usd=max_cost_usd, save_to=save_to)
-
-
-async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
-    """The folders that the host offers; asked for only when a source lies outside those that are known."""
-    capabilities = ctx.client_capabilities
-    if capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls):
-        return ListRoots()
-    return ListRootsResult(roots=[])
+    return await _made(
+        ctx,
+        studio,
+        request,
+        count,
+        wait_seconds,
+        repeat=repeat,
+        most_usd=max_cost_usd,
+        agreed=offer and offer.count,
+        save_to=save_to,
+    )
 
 
 async def remix(
     ctx: Ctx,
     studio: TheStudio,
-    listed: Annotated[ListRootsResult, Resolve(client_roots)],
+    listed: Roots,
+    offer: OfferToRemix,
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
     prompt: Text,
     source_image_urls: Sources,
@@ -116,7 +129,6 @@ async def remix(
         enable_safety_checker=enable_safety_checker,
         callback_url=callback_url,
     )
-    roots = [str(root.uri) for root in listed.roots]
     check_consent(consent)
     return await _made(
         ctx,
@@ -127,7 +139,8 @@ async def remix(
         repeat=repeat,
         most_usd=max_cost_usd,
         save_to=save_to,
-        client_roots=roots,
+        agreed=offer and offer.count,
+        client_roots=folders(listed),
     )
 
 
@@ -160,6 +173,7 @@ async def _made(
     *,
     repeat: bool,
     most_usd: float | None,
+    agreed: int | None,
     save_to: str,
     client_roots: Sequence[str] = (),
 ) -> CallToolResult:
@@ -170,6 +184,7 @@ async def _made(
             wait=wait,
             repeat=repeat,
             max_cost_usd=most_usd,
+            agreed=agreed,
             save_to=save_to or None,
             client_roots=client_roots,
             report=report,

@@ -87,6 +87,7 @@ class Wiring:
     uploads: Uploads = field(default_factory=Uploads)
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
     began: datetime = field(default_factory=utcnow)
+    """By the history's clock."""
 
     @cached_property
     def history(self) -> History:
@@ -112,7 +113,7 @@ class Wiring:
             UnusableApiKey: What is configured cannot be one.
             InsecureBaseUrl: The key would travel without TLS.
         """
-        surroundings = self.surroundings
+        surroundings, began = self.surroundings, self.deliveries.so_far
         held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
         upstream = self.upstream(held.base_url)
         from flux2_mcp.runapi.client import RunAPI
@@ -127,6 +128,7 @@ class Wiring:
             fetcher=upstream.fetcher,
             errands=self.errands,
             deliveries=self.deliveries,
+            began=began,
             uploads=self.uploads,
             places=await anyio.to_thread.run_sync(self._places),
             pauses=surroundings.pauses,
@@ -239,14 +241,11 @@ def _owner_at(base_url: str) -> str:
 async def connected(surroundings: Surroundings) -> AsyncGenerator[Wiring, None]:
     """The wiring for as long as the server runs."""
     async with AsyncExitStack() as closing, errands() as open_errands:
-        wiring = Wiring(surroundings, open_errands, closing)
+        now = surroundings.history.now if surroundings.history else utcnow
+        wiring = Wiring(surroundings, open_errands, closing, began=now())
         open_errands.start("warming up", wiring.warm_up, matters=False)
         open_errands.start("recovery", wiring.recover, matters=False)
-        try:
-            yield wiring
-        finally:
-            with anyio.CancelScope(shield=True):
-                await wiring.deliveries.write_down()
+        yield wiring
 
 
 async def visiting_studio(ctx: Context[Wiring]) -> Studio:

@@ -21,8 +21,8 @@ from flux2_mcp import images, tasks
 from flux2_mcp.budget import Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errands import Errands
-from flux2_mcp.errors import NoSuchTask, NotFound, PictureUnavailable, RunApiError, TaskFailed
-from flux2_mcp.history import History, Intent
+from flux2_mcp.errors import NoSuchTask, NotFound, OverLimit, PictureUnavailable, RunApiError, TaskFailed
+from flux2_mcp.history import History, Intent, MoreAreNew, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
@@ -78,6 +78,8 @@ class Studio:
     deliveries: Deliveries
     places: images.Places
     uploads: Uploads
+    began: int
+    """How many results had been handed over when this request came."""
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -102,6 +104,7 @@ class Studio:
         wait: float = DEFAULT_WAIT,
         repeat: bool = False,
         max_cost_usd: float | None = None,
+        agreed: int | None = None,
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
         report: Report = unheard,
@@ -109,7 +112,8 @@ class Studio:
         """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
 
         Each picture has its own outcome in its own piece; a failure of one is not raised. `client_roots` are file: URIs
-        of more folders that sources may come from.
+        of more folders that sources may come from. `agreed` is the `count` of what `offer` said, where the person was
+        asked about it: no more than so many are ordered.
 
         Raises:
             RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
@@ -118,18 +122,13 @@ class Studio:
         request = self.catalogue.check(request)
         await anyio.to_thread.run_sync(self.places.destination, save_to)
         sources = await self._sources(client_roots)
-        with patience.for_once():
-            opened = await sources.opened(request.source_image_urls)
-        quote = await self.quote(request, count)
-        self.budget.check(quote, most_usd=max_cost_usd)
-        await self.deliveries.write_down()
-        orders = await self.history.open_orders(
-            self._intents(request, opened, quote, save_to),
-            owner=self.owner,
-            resume_within=None if repeat else RESUME_WITHIN,
-            daily_cap_cents=self.budget.limits.per_day,
-            day_start=midnight(),
-        )
+        with self.deliveries.asking(since=self.began) as asking:
+            with patience.for_once():
+                opened = await sources.opened(request.source_image_urls)
+            asking.wish = _wish(request, opened, count)
+            quote = await self.quote(request, count)
+            intents = _intents(asking.wish, request, opened, quote, save_to)
+            orders = await self._ordered(intents, quote, repeat=repeat, most_usd=max_cost_usd, agreed=agreed)
         pieces: list[Piece] = []
 
         def uploading(words: str) -> None:
@@ -148,6 +147,56 @@ class Studio:
             pieces.append(Piece(kept, compose, resumed=resumed))
         await self._fulfilment.bring(pieces, patience, report)
         return pieces
+
+    async def offer(
+        self, request: Request, *, count: int = 1, repeat: bool = False, client_roots: Sequence[str] = ()
+    ) -> Quote:
+        """What `make` would order now, and for how much: what was ordered before costs nothing again.
+
+        Raises:
+            RequestRefused: RunAPI would refuse it, or a source cannot be used.
+        """
+        request = self.catalogue.check(request)
+        sources = await self._sources(client_roots)
+        with self.deliveries.asking(since=self.began) as asking:
+            with Patience.of(DEFAULT_WAIT).for_once():
+                opened = await sources.opened(request.source_image_urls)
+            asking.wish = _wish(request, opened, count)
+            quote = await self.quote(request, count)
+            intents = _intents(asking.wish, request, opened, quote, save_to=None)
+            return await self._new_of(quote, intents, repeat=repeat)
+
+    async def _new_of(self, quote: Quote, intents: Sequence[Intent], *, repeat: bool) -> Quote:
+        """The quote for those that no earlier order stands for."""
+        if repeat:
+            return quote
+        await self.deliveries.write_down()
+        ordered = await self.history.resumable(intents, owner=self.owner, resume_within=RESUME_WITHIN)
+        return replace(quote, count=quote.count - ordered)
+
+    async def _ordered(
+        self, intents: Sequence[Intent], quote: Quote, *, repeat: bool, most_usd: float | None, agreed: int | None
+    ) -> list[tuple[Order, bool]]:
+        """The order of each intent, and whether it was taken up; the limits hold for the new ones.
+
+        Raises:
+            OverLimit: One is in the way, or more would be new than the person agreed to.
+        """
+        while True:
+            new = await self._new_of(quote, intents, repeat=repeat)
+            if agreed is not None and new.count > agreed:
+                msg = "An earlier order cannot be taken up any more, so that this costs more than was agreed."
+                raise OverLimit(msg, remedy="Send the same call again; it asks the person about the whole price.")
+            self.budget.check(new, most_usd=most_usd)
+            with suppress(MoreAreNew):  # if one was handed over at this moment, the limits are looked at again
+                return await self.history.open_orders(
+                    intents,
+                    owner=self.owner,
+                    resume_within=None if repeat else RESUME_WITHIN,
+                    most_new=new.count,
+                    daily_cap_cents=self.budget.limits.per_day,
+                    day_start=midnight(),
+                )
 
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Piece]:
         """Look at a task at least once, and wait for it for at most `wait` seconds.
@@ -177,28 +226,6 @@ class Studio:
             home=self.places.home,
             roots=tuple(dict.fromkeys((*self.places.roots, *more))),
         )
-
-    @staticmethod
-    def _intents(request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None) -> list[Intent]:
-        known = replace(request, source_image_urls=tuple(source.identity for source in opened))
-        wish = _fingerprint(known, quote.count)
-        # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
-        body = None if any(isinstance(source, Local) for source in opened) else request.body
-        return [
-            Intent(
-                wish=wish,
-                nth=nth,
-                idempotency_key=str(uuid4()),
-                action=request.action,
-                model=request.model,
-                request=body,
-                resolution=request.output_resolution,
-                prompt=request.prompt,
-                estimated_cents=quote.each,
-                save_to=save_to,
-            )
-            for nth in range(quote.count)
-        ]
 
     async def quote(self, request: Request, count: int) -> Quote:
         """What this checked request would cost, by current prices if RunAPI tells them within a second."""
@@ -308,7 +335,30 @@ class Studio:
         return Piece(order, resumed=True, task=task)
 
 
-def _fingerprint(request: Request, count: int) -> str:
-    """What makes two requests the same wish."""
-    wish = json.dumps([request.action, count, request.body], sort_keys=True)
+def _wish(request: Request, opened: Sequence[OpenedSource], count: int) -> str:
+    """What makes two calls the same."""
+    known = replace(request, source_image_urls=tuple(source.identity for source in opened))
+    wish = json.dumps([request.action, count, known.body], sort_keys=True)
     return hashlib.sha256(wish.encode()).hexdigest()
+
+
+def _intents(
+    wish: str, request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None
+) -> list[Intent]:
+    # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
+    body = None if any(isinstance(source, Local) for source in opened) else request.body
+    return [
+        Intent(
+            wish=wish,
+            nth=nth,
+            idempotency_key=str(uuid4()),
+            action=request.action,
+            model=request.model,
+            request=body,
+            resolution=request.output_resolution,
+            prompt=request.prompt,
+            estimated_cents=quote.each,
+            save_to=save_to,
+        )
+        for nth in range(quote.count)
+    ]

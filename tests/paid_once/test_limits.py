@@ -10,9 +10,11 @@ import pytest
 from mcp.client import Client, ClientRequestContext
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
+from PIL import Image
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
+from tests.paid_once.clocks import time_passes
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
 from tests.paid_once.nursery import nursery
 from tests.processes import served
@@ -91,6 +93,63 @@ async def test_the_limit_of_a_call_can_only_tighten(tmp_path: Path, cap: str, ow
 
     assert result.is_error is not passes
     assert len(here.creates) == passes
+
+
+# What was ordered before costs nothing again.
+
+
+THREE = {**FOX, "count": 3}
+
+
+async def ordered(here: World, *faults: Fault) -> None:
+    """Three pictures are ordered, but for those that a fault is in the way of; nobody has waited for them."""
+    here.simulator.faults.extend(faults)
+    async with here.client() as client:
+        await client.call_tool("generate", {**THREE, "wait_seconds": 0})
+
+
+@pytest.mark.parametrize("limit", [{"FLUX2_MAX_COST_PER_CALL": "0"}, {"FLUX2_DAILY_BUDGET": "0"}, {}])
+async def test_no_limit_stands_between_a_person_and_what_is_paid_for(tmp_path: Path, limit: dict[str, str]) -> None:
+    here = small_world(tmp_path)
+    await ordered(here)
+    here.environ |= limit
+    result = await one_call(here, count=3, **({} if limit else {"max_cost_usd": 0}))
+
+    assert not result.is_error
+    assert "not ordered anew" in text_of(result)
+    assert len(here.creates) == len(here.paid) == 3
+
+
+async def test_a_limit_does_not_refuse_to_take_up_what_nobody_states_a_price_for(tmp_path: Path) -> None:
+    here = small_world(tmp_path, FLUX2_ALLOW_UNKNOWN_PRICE="true")
+    await one_call(here, **UNKNOWN, wait_seconds=0)
+    del here.environ["FLUX2_ALLOW_UNKNOWN_PRICE"]
+    result = await one_call(here, **UNKNOWN)
+
+    assert not result.is_error
+    assert len(here.paid) == 1
+
+
+@pytest.mark.parametrize(("cap", "passes"), [("0.04", False), ("0.05", True)])
+async def test_the_cap_is_for_the_pictures_that_are_new(tmp_path: Path, cap: str, *, passes: bool) -> None:
+    here = small_world(tmp_path)
+    await ordered(here, Fault(on="create", status=402))
+    here.environ["FLUX2_MAX_COST_PER_CALL"] = cap
+    result = await one_call(here, count=3)
+
+    assert result.is_error is not passes
+    assert len(here.paid) == 2 + passes
+    assert ("The picture would cost $0.05" in text_of(result)) is not passes
+
+
+async def test_a_repeat_is_new_whatever_was_ordered_before(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    await ordered(here)
+    here.environ["FLUX2_MAX_COST_PER_CALL"] = "0.14"
+    result = await one_call(here, count=3, repeat=True)
+
+    assert "3 pictures would cost $0.15" in text_of(result)
+    assert len(here.paid) == 3
 
 
 # Prices that nobody states.
@@ -304,3 +363,81 @@ async def test_a_host_that_cannot_ask_is_told_the_amount_and_the_way_out(tmp_pat
     assert "$0.05" in text_of(result)
     assert "raise FLUX2_CONFIRM_OVER" in text_of(result)
     assert here.creates == []
+
+
+async def test_nobody_is_asked_about_what_was_ordered_before(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    person = Person("accept")
+    async with asked(here, person) as client:
+        await client.call_tool("generate", {**THREE, "wait_seconds": 0})
+        result = await client.call_tool("generate", THREE)
+
+    assert not result.is_error
+    assert person.questions == ["Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    assert len(here.paid) == 3
+
+
+async def test_nobody_is_asked_about_a_remix_that_was_ordered_before(tmp_path: Path, era: ConnectMode) -> None:
+    """Its sources make it the same."""
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    here.output.mkdir()
+    Image.new("RGB", (8, 6), "red").save(here.output / "mine.png")
+    remix = {**FOX, "source_image_urls": [str(here.output / "mine.png")], "enable_safety_checker": True}
+    person = Person("accept")
+    async with asked(here, person) as client:
+        await client.call_tool("remix", {**remix, "wait_seconds": 0})
+        result = await client.call_tool("remix", remix)
+
+    assert not result.is_error
+    assert len(person.questions) == len(here.paid) == 1
+
+
+async def test_a_host_that_cannot_ask_may_take_up_what_was_ordered_before(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era)
+    await ordered(here)
+    here.environ["FLUX2_CONFIRM_OVER"] = "0"
+    result = await one_call(here, count=3)
+
+    assert not result.is_error
+    assert len(here.paid) == 3
+
+
+async def test_the_question_is_about_the_pictures_that_are_new(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era)
+    await ordered(here, Fault(on="create", status=402))
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.04"
+    person = Person("accept")
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", THREE)
+
+    assert person.questions == ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?"]
+    assert not result.is_error
+    assert len(here.paid) == 3
+
+
+class SlowPerson(Person):
+    """Somebody who thinks about the first question until no earlier order can be taken up any more."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__("accept")
+        self._home = home
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        if not self.questions:
+            time_passes(self._home, minutes=16)
+        return await super().__call__(context, params)
+
+
+async def test_nobody_pays_more_than_they_agreed_to(tmp_path: Path, era: ConnectMode) -> None:
+    """In the modern era the call comes again with the answer, and the question is another one then."""
+    here = small_world(tmp_path, mode=era)
+    await ordered(here, Fault(on="create", status=402))
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.04"
+    person = SlowPerson(tmp_path)
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", THREE)
+
+    about = ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?", "Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    assert person.questions == (about if era == "auto" else about[:1])
+    assert ("more than was agreed" in text_of(result)) is (era == "legacy")
+    assert len(here.paid) == (5 if era == "auto" else 2)

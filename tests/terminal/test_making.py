@@ -168,6 +168,28 @@ async def test_a_person_is_asked_about_the_price(
     assert len(runapi.books.tasks()) == (code == 0)
 
 
+async def test_nobody_is_asked_about_the_price_of_what_is_ordered_already(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    async with served() as (base_url, runapi):
+        await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        ended = await command("generate", "a fox", base_url=base_url, FLUX2_CONFIRM_OVER="0.01")
+
+    assert ended.code == 0, ended.err
+    assert len(runapi.books.tasks()) == 1
+
+
+async def test_the_same_command_after_a_picture_makes_another(command: Command) -> None:
+    """It was printed, so the person has seen it."""
+    async with served() as (base_url, runapi):
+        await command("generate", "a fox", base_url=base_url)
+        ended = await command("generate", "a fox", base_url=base_url)
+
+    assert ended.code == 0, ended.err
+    assert len(runapi.books.tasks()) == 2
+
+
 class Keyboard(io.StringIO):
     """Somebody who types."""
 
