@@ -88,9 +88,10 @@ class Fulfilment:
 
     def was_abandoned(self, order: Order) -> bool:
         """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
-        # Without its words the history would not show what was sent.
-        never_sent = order.state == "intended" and order.request is None and bool(order.prompt)
-        return never_sent and self.history.now() - order.created_at > RESUME_WITHIN
+        return order.was_never_sent and self._is_too_old_to_take_up(order)
+
+    def _is_too_old_to_take_up(self, order: Order) -> bool:
+        return self.history.now() - order.created_at > RESUME_WITHIN
 
     async def _bring_one(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Take one piece as far as it gets in time."""
@@ -142,41 +143,54 @@ class Fulfilment:
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
             # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
-            again = piece.resumed and (doubted or not isinstance(error, RequestRejected))
+            tried = piece.resumed and not order.was_never_sent
+            again = tried and (doubted or not isinstance(error, RequestRejected))
             if error.in_doubt or isinstance(error, KeyReused) or again:
                 order = await self.history.unknown(order, error=error.message)
                 if order.task_id is None:
                     by_its_call = not self.history.keeps_words
                     raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
             else:
-                order = await self.history.finished(order, state="failed", error=error.message)
+                order = await self._refused(order, error)
                 if order.task_id is None:
                     raise
             # Another process was luckier with the same order.
             return order, _task_of(order, order.task_id)
-        except (SourceRefused, _Withdrawn, _NeverSent) as error:
-            await self.history.finished(order, state="failed", error=error.message)
+        except (SourceRefused, _Withdrawn) as error:
+            await self._refused(order, error)
             raise
         return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
+    async def _refused(self, order: Order, error: Flux2Error) -> Order:
+        """Note that it came to nothing, unless another process is further on."""
+        if order.was_never_sent:
+            return await self.history.given_up(order, error=error.message)
+        return await self.history.finished(order, state="failed", error=error.message)
+
     async def _prepared(self, order: Order, piece: Piece) -> tuple[Order, Mapping[str, object]]:
-        """The order with the exact body that its Idempotency-Key stands for."""
+        """The order with the exact body that its Idempotency-Key stands for.
+
+        Raises:
+            Flux2Error: It will not be sent.
+        """
         if piece.resumed and self.history.now() - order.created_at > REPLAY_WITHIN:
             msg = "What became of this order was never learnt, and it is too old to ask again safely."
             raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
         if order.request is not None and "prompt" in order.request:
             return order, order.request
-        if piece.compose is None and self.was_abandoned(order):
-            msg = "This order was never sent: its call ended before its source images were uploaded."
-            raise _NeverSent(msg, remedy="Order it again if it is still wanted.")
         if piece.compose is None:
-            raise _only_by_its_call(kept=self.history.keeps_words)
+            if self.was_abandoned(order):
+                order = await self.history.given_up(order, error=_never_sent().message)
+            raise _never_sent() if order.state == "failed" else _only_by_its_call(kept=self.history.keeps_words)
         uploaded = cast("Sequence[str]", order.request["source_image_urls"]) if order.request else ()
         body = await piece.compose(uploaded)
         if piece.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
         order = await self.history.prepared(order, request=body)
+        if order.state == "failed" and self._is_too_old_to_take_up(order):
+            # Another process gave it up in the meantime, and its money may be spent elsewhere.
+            raise _never_sent()
         return order, order.request if order.request and "prompt" in order.request else body
 
     async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
@@ -265,10 +279,6 @@ class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
-class _NeverSent(Flux2Error):
-    """The process ended before anything was sent."""
-
-
 def _failure_of(order: Order, words: str = "") -> TaskFailed:
     """Why there is no picture, and what RunAPI says that it cost."""
     charge = None
@@ -277,6 +287,11 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
     elif order.task_id is None:
         charge = "Nothing was charged."
     return TaskFailed(words or order.error or "The task failed.", task_id=order.task_id or order.id, charge=charge)
+
+
+def _never_sent() -> Flux2Error:
+    msg = "This order was never sent: its call ended before its source images were uploaded."
+    return Flux2Error(msg, remedy="Order it again if it is still wanted.")
 
 
 def _only_by_its_call(*, kept: bool) -> Flux2Error:

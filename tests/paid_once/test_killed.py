@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
-from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.clocks import time_passes
 from tests.paid_once.ledgers import ledger_of_runapi, ledger_of_server
 from tests.paid_once.nursery import Nursery, nursery
-from tests.processes import Host, hosted, served
+from tests.processes import Host, finished, hosted, served
 
 Json = dict[str, Any]
 
@@ -99,9 +100,11 @@ async def _nowhere(_: Message) -> None:
     """Swallow an answer."""
 
 
-async def killed_at(servers: Nursery, home: Path, gate: Tollgate, base_url: str, tool: str, arguments: Json) -> None:
+async def killed_at(
+    servers: Nursery, home: Path, gate: Tollgate, base_url: str, tool: str, arguments: Json, **environ: str
+) -> None:
     """Call a tool, and kill the server with SIGKILL as soon as the step is reached."""
-    async with servers.server(home, base_url) as host:
+    async with servers.server(home, base_url, **environ) as host:
         await host.call(tool, arguments)
         await gate.holds_one()
         host.process.kill()
@@ -230,6 +233,22 @@ async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_agai
     check_pictures(result, tasks=[task.id])
 
 
+async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(servers: Nursery, tmp_path: Path) -> None:
+    """It may have hung up without reading it."""
+    fox = wish(tmp_path, "generate")
+    async with tolled(NOWHERE) as (base_url, gate):
+        async with servers.server(tmp_path, base_url) as host:
+            await called(host, "generate", fox)
+            await host.hang_up()
+            await host.process.wait()
+        async with servers.server(tmp_path, base_url) as host:
+            result = await called(host, "generate", fox)
+            await check_books(host, gate)
+
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
 @UPLOAD
 async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
     remix = wish(tmp_path, "remix")
@@ -280,6 +299,79 @@ async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Nursery,
     assert "Send the same call" in said
     [task] = gate.books.tasks()
     check_pictures(result, tasks=[task.id])
+
+
+@pytest.mark.parametrize("by", ["task_status", "recover", "the next start"])
+async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
+    servers: Nursery, tmp_path: Path, by: str
+) -> None:
+    """Only the call itself could send it, and after a quarter of an hour the same words want another picture."""
+    remix = wish(tmp_path, "remix")
+    async with tolled(UPLOADS["uploading"]) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        time_passes(tmp_path, minutes=16)
+        async with servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.05") as host:
+            [left] = await recent(host)
+            said = await given_up(host, left["task_id"], tmp_path, base_url, by=by)
+            again = await called(host, "task_status", {"task_id": left["task_id"]})
+            result = await called(host, "remix", remix)
+            await check_books(host, gate)
+
+    assert "was never sent" in said
+    assert "was never sent" in again["content"][0]["text"]
+    assert "Nothing was charged" in again["content"][0]["text"]
+    [task] = gate.books.tasks()
+    check_pictures(result, tasks=[task.id])
+
+
+@UPLOAD
+async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
+    servers: Nursery, tmp_path: Path, step: Step
+) -> None:
+    """It was ordered before, but never sent, so that there is nothing to be in doubt about."""
+    remix = wish(tmp_path, "remix")
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        gate.faults.append(Fault(on="prepare", status=403, times=9))
+        async with servers.server(tmp_path, base_url) as host:
+            refused = await called(host, "remix", remix)
+            await check_books(host, gate)
+
+    assert refused["isError"]
+    assert "Nothing was charged" in refused["content"][0]["text"]
+    assert gate.books.tasks() == []
+
+
+async def given_up(host: Host, order_id: str, home: Path, base_url: str, *, by: str) -> str:
+    """What is said of the order once it is given up."""
+    if by == "task_status":
+        return (await called(host, "task_status", {"task_id": order_id}))["content"][0]["text"]
+    if by == "recover":
+        recovered = await finished(home, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url)
+        assert recovered.returncode == 0
+        return recovered.stdout.decode()
+    while (entry := (await recent(host))[0])["status"] != "failed":  # noqa: ASYNC110 there is no event for it
+        await anyio.sleep(0.05)
+    return entry["error"]
+
+
+@pytest.mark.parametrize("tool", ["generate", "remix"])
+async def test_a_private_history_cannot_tell_what_was_never_sent(servers: Nursery, tmp_path: Path, tool: str) -> None:
+    """It notes too little of what was sent; the order was paid here, and stays counted."""
+    private = {"FLUX2_HISTORY": "private"}
+    arguments = wish(tmp_path, tool)
+    async with tolled(STEPS["answer to the order on its way"]) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, tool, arguments, **private)
+        time_passes(tmp_path, minutes=16)
+        async with servers.server(tmp_path, base_url, **private) as host:
+            [left] = await recent(host)
+            status = await called(host, "task_status", {"task_id": left["task_id"]})
+            recovered = await finished(tmp_path, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url, **private)
+            estimate = await called(host, "estimate_cost", {})
+
+    assert "It is not known whether RunAPI accepted it" in status["content"][0]["text"]
+    assert recovered.returncode == 5
+    assert estimate["structuredContent"]["spent_today_usd"] == 0.05
 
 
 @pytest.mark.parametrize("lets_pass", [0, 1, 2])

@@ -12,11 +12,13 @@ import pytest
 import uvicorn
 from mcp.client import Client
 from mcp.client.client import ConnectMode
+from mcp_types import CallToolResult
 from PIL import Image
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.faults import On
+from tests.paid_once.clocks import time_passes
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
 from tests.paid_once.nursery import Nursery, nursery
 from tests.processes import ABOUT, MODERN, environment, served
@@ -260,6 +262,20 @@ def servers() -> Iterator[Nursery]:
         yield born
 
 
+async def test_a_result_that_a_host_had_time_to_read_is_not_given_again(tmp_path: Path) -> None:
+    """A second is over here at once; the same words in the next session mean another picture."""
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        while not (await here.orders())[0].delivered:  # noqa: ASYNC110 there is no event for it
+            await anyio.sleep(0.01)
+    async with here.client() as client:
+        again = await client.call_tool("generate", FOX)
+
+    assert "not ordered anew" not in text_of(again)
+    assert len(here.paid) == 2
+
+
 @pytest.mark.parametrize("what", ["create", "look", "picture"])
 async def test_a_host_that_closes_stdin_in_the_middle_finds_its_picture_again(
     servers: Nursery, tmp_path: Path, what: On
@@ -295,6 +311,71 @@ async def test_a_call_that_is_sent_again_while_it_runs_is_paid_once(servers: Nur
 
     [task] = runapi.books.tasks()
     assert task.id in result["content"][0]["text"]
+
+
+async def test_an_order_that_was_given_up_is_not_sent_after_all(tmp_path: Path) -> None:
+    """Its upload took a quarter of an hour, and another process took it for dead and gave its money back."""
+    here = small_world(tmp_path)
+    here.output.mkdir()
+    Image.new("RGB", (8, 6), "red").save(here.output / "mine.png")
+    gate = here.transport = Gate(here.simulator, lambda request: request.url.path.endswith("/files/prepare"))
+    results: list[CallToolResult] = []
+
+    async def call(client: Client) -> None:
+        remix = {**FOX, "source_image_urls": [str(here.output / "mine.png")]}
+        results.append(await client.call_tool("remix", remix))
+
+    async with here.client() as slow, here.client() as other, anyio.create_task_group() as group:
+        group.start_soon(call, slow)
+        await gate.holds_one()
+        time_passes(tmp_path, minutes=16)
+        [order] = await here.orders()
+        results.append(await other.call_tool("task_status", {"task_id": order.id}))
+        gate.open()
+
+    assert ["was never sent" in text_of(result) for result in results] == [True, True]
+    assert here.creates == []
+
+
+class TwoGates(Wire):
+    """Holds looks, and apart from them every question for a price but the first."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.looks = Gate(simulator, looks)
+        self.quotes = Gate(simulator, lambda _: True)
+        self._asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        is_quote = "price_quotes" in request.url.path
+        self._asked += is_quote
+        return await (self.quotes if is_quote and self._asked > 1 else self.looks).handle_async_request(request)
+
+
+async def test_a_call_that_was_sent_again_before_the_answer_wants_the_same_picture(tmp_path: Path) -> None:
+    """The answer came while the second call was still asking for the price; whether the host read it, nobody knows."""
+    here = small_world(tmp_path, FLUX2_ALLOW_UNKNOWN_PRICE="true")
+    gates = here.transport = TwoGates(here.simulator)
+    fox = {**FOX, "model": "flux-2-max", "aspect_ratio": "1:1"}
+    results: list[CallToolResult] = []
+
+    async def call(client: Client) -> None:
+        results.append(await client.call_tool("generate", fox))
+
+    async with here.client() as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, client)
+            await gates.looks.holds_one()
+            group.start_soon(call, client)
+            await gates.quotes.holds_one()
+            gates.looks.open()
+            while not results:  # noqa: ASYNC110 there is no event for it
+                await anyio.sleep(0.01)
+            gates.quotes.open()
+        later = await client.call_tool("generate", fox)
+
+    assert ["not ordered anew" in text_of(result) for result in [*results, later]] == [False, True, False]
+    assert len(here.paid) == 2
 
 
 @pytest.mark.parametrize("tool", ["generate", "remix"])
