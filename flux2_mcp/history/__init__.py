@@ -26,6 +26,7 @@ from flux2_mcp.history.orders import (
     give_up,
     new_id,
     prepare,
+    save,
     utcnow,
 )
 
@@ -184,9 +185,12 @@ class History:
         return await self._write(lambda store: store.change(order, step))
 
     async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
-        """Note where the pictures of the order lie; replaces what was noted before."""
+        """Note where the pictures of the order lie, instead of what `order` says.
+
+        If something else was noted since `order` was read, that stays: look at what is returned.
+        """
         where = tuple(str(path) for path in paths)
-        return await self._write(lambda store: store.change(order, partial(replace, paths=where)))
+        return await self._write(lambda store: store.change(order, partial(save, seen=order, paths=where)))
 
     async def delivered(self, *order_ids: str, owner: str) -> None:
         """Note that the results were handed to the host: the same words mean new pictures from now on."""

@@ -192,3 +192,8 @@ def fail(order: Order, *, seen: Order, settled_cents: int | None, error: str | N
         settled_cents=order.settled_cents if settled_cents is None else settled_cents,
         error=order.error if error is None else error,
     )
+
+
+def save(order: Order, *, seen: Order, paths: tuple[str, ...]) -> Order:
+    """Note where the pictures lie; whoever noted it first, of those who have seen the same, is right."""
+    return replace(order, paths=paths) if order.paths == seen.paths else order

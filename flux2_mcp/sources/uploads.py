@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
@@ -41,6 +41,10 @@ class Uploads:
                 file = await upload()
                 self._kept[key] = file.url, self._end_of(file)
             return self._kept[key][0]
+
+    def forget(self, urls: Collection[str]) -> None:
+        """RunAPI did not accept an order with these addresses, perhaps because of one of them."""
+        self._kept = {key: (url, end) for key, (url, end) in self._kept.items() if url not in urls}
 
     def _forget_expired(self) -> None:
         soon = self._now() + ENOUGH

@@ -92,6 +92,7 @@ class Studio:
             fetcher=self.fetcher,
             errands=self.errands,
             places=self.places,
+            uploads=self.uploads,
             pauses=self.pauses,
             sleep=self.sleep,
         )

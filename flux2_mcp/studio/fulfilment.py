@@ -37,6 +37,7 @@ from flux2_mcp.errors import (
 )
 from flux2_mcp.history import History, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
+from flux2_mcp.sources import Uploads
 from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Fulfilment:
     fetcher: images.Fetcher
     errands: Errands
     places: images.Places
+    uploads: Uploads
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -138,10 +140,13 @@ class Fulfilment:
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         doubted = order.state == "unknown"
+        body: Mapping[str, object] = {}
         try:
             order, body = await self._prepared(order, piece)
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
+            if isinstance(error, RequestRejected):
+                self.uploads.forget(_sources_in(body))
             # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
             tried = piece.resumed and not order.was_never_sent
             again = tried and (doubted or not isinstance(error, RequestRejected))
@@ -182,8 +187,7 @@ class Fulfilment:
             if self.was_abandoned(order):
                 order = await self.history.given_up(order, error=_never_sent().message)
             raise _never_sent() if order.state == "failed" else _only_by_its_call(kept=self.history.keeps_words)
-        uploaded = cast("Sequence[str]", order.request["source_image_urls"]) if order.request else ()
-        body = await piece.compose(uploaded)
+        body = await piece.compose(_sources_in(order.request or {}))
         if piece.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
@@ -250,14 +254,27 @@ class Fulfilment:
         return await self.errands.run(f"collect {order.id}", partial(self._collect, order))
 
     async def _collect(self, order: Order) -> list[Shot]:
+        # Another process may have saved them since this one has looked.
+        order = await self.history.find(self.owner, order.id) or order
         shots = [Shot(url, path=path) for url, path in _places(order)]
         async with anyio.create_task_group() as group:
             for shot in shots:
                 group.start_soon(self._collect_one, order, shot)
-        paths = tuple(str(shot.path or "") for shot in shots)
-        if any(paths) and paths != order.paths:
-            await self.history.saved(order, paths)
+        await self._note_places(order, shots)
         return shots
+
+    async def _note_places(self, seen: Order, shots: Sequence[Shot]) -> None:
+        """Note where the pictures lie. Where another process was first, its files are used, and ours are removed."""
+        while any(shot.path for shot in shots):
+            paths = tuple(str(shot.path or "") for shot in shots)
+            if paths == seen.paths:
+                return
+            noted = await self.history.saved(seen, paths)
+            if noted.paths == paths:
+                return
+            for shot, (_, theirs) in zip(shots, _places(noted), strict=False):
+                await _use_instead(shot, theirs)
+            seen = noted
 
     async def _collect_one(self, order: Order, shot: Shot) -> None:
         saved, shot.path = shot.path, None
@@ -279,6 +296,15 @@ class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
+async def _use_instead(shot: Shot, path: Path | None) -> None:
+    """Use this file, if it is the picture that was saved for the same place."""
+    ours = shot.path
+    if ours and path and path != ours and path.parent == ours.parent and await images.read(path):
+        with suppress(OSError):
+            await anyio.Path(ours).unlink()
+        shot.path = path
+
+
 def _failure_of(order: Order, words: str = "") -> TaskFailed:
     """Why there is no picture, and what RunAPI says that it cost."""
     charge = None
@@ -287,6 +313,11 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
     elif order.task_id is None:
         charge = "Nothing was charged."
     return TaskFailed(words or order.error or "The task failed.", task_id=order.task_id or order.id, charge=charge)
+
+
+def _sources_in(body: Mapping[str, object]) -> Sequence[str]:
+    """The addresses of the source images in the body of a create request."""
+    return cast("Sequence[str]", body.get("source_image_urls", ()))
 
 
 def _never_sent() -> Flux2Error:

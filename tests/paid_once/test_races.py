@@ -526,6 +526,33 @@ async def test_a_picture_that_was_finished_meanwhile_is_saved_by_the_next_server
     assert ours == ledger_of_runapi(here.simulator)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same place", "other place"])
+async def test_two_servers_that_save_one_picture_leave_one_file(tmp_path: Path, *, elsewhere: bool) -> None:
+    """The next server, or `recover`, fetches what a call of the first is fetching at this moment."""
+    here = small_world(tmp_path)
+    gate = here.transport = Gate(here.simulator, fetches)
+    results: list[CallToolResult] = []
+
+    async def call(client: Client, **more: str) -> None:
+        results.append(await client.call_tool("generate", {**FOX, **more}))
+
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(here.client())
+        here.transport = Wire(here.simulator)
+        other = await stack.enter_async_context(here.client())
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, one)
+            await gate.holds_one()
+            await call(other, **({"save_to": "elsewhere"} if elsewhere else {}))
+            gate.open()
+
+    [file] = [path for path in here.output.rglob("*") if path.is_file()]
+    [order] = await here.orders()
+    assert order.paths == (str(file),)
+    assert [f"File: {file}" in text_of(result) for result in results] == [True, True]
+    assert ("elsewhere" in file.parts) is elsewhere
+
+
 async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(servers: Nursery, tmp_path: Path) -> None:
     runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
     async with served(runapi) as (base_url, _):

@@ -434,6 +434,7 @@ class Story(RuleBasedStateMachine):
         if crash:
             await self._die()
         else:
+            await self._deliveries_are_written_down()
             await self._stop()
         await self._start()
 

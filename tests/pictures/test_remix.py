@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
-from flux2_mcp.simulator import Script
+from flux2_mcp.simulator import Fault, Script
 from tests.pictures.stage import Folders, colour_at, data_uri, images_in, offering, png, puts, sources_of
 from tests.world import KEY, World, text_of, world
 
@@ -230,6 +231,32 @@ async def test_a_host_without_folders_gets_the_way_out(home: Path, outside: Path
 
     assert result.is_error
     assert "add its folder to FLUX2_INPUT_ROOTS" in text_of(result)
+
+
+async def test_an_upload_that_runapi_did_not_accept_is_made_again(home: Path) -> None:
+    """It may have lost the file, and the address of another one is what helps."""
+    here = world(home, QUICK)
+    here.simulator.faults.append(Fault(on="create", status=422, body={"error": "A source could not be read."}))
+    arguments = {"prompt": "a fox", "source_image_urls": ["~/fox.png"]}
+    async with here.client() as client:
+        refused = await client.call_tool("remix", arguments)
+        made = await client.call_tool("remix", arguments)
+
+    assert refused.is_error
+    assert not made.is_error
+    assert len(puts(here)) == 2
+    assert len({json.loads(create.body)["source_image_urls"][0] for create in here.creates}) == 2
+
+
+async def test_an_upload_is_not_to_blame_for_an_empty_account(home: Path) -> None:
+    here = world(home, QUICK)
+    here.simulator.faults.append(Fault(on="create", status=402))
+    arguments = {"prompt": "a fox", "source_image_urls": ["~/fox.png"]}
+    async with here.client() as client:
+        await client.call_tool("remix", arguments)
+        await client.call_tool("remix", arguments)
+
+    assert len(puts(here)) == 1
 
 
 async def test_a_remix_that_takes_its_time_uploads_nothing_twice(home: Path) -> None:
