@@ -17,6 +17,8 @@ PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|%\w+%")
 MOST_DOLLARS = 1_000_000
 
 Edge = Annotated[int, Field(ge=64, le=2048)]
+USUAL_EDGE = 1024
+"""Pixels: small enough for every chat, large enough to judge a picture."""
 
 
 def _cents_of_dollars(value: object) -> object:
@@ -75,6 +77,13 @@ class Settings(BaseModel):
     confirm_over: Annotated[Cents, Field(alias="FLUX2_CONFIRM_OVER")] = None
     """US cents, from dollars: a call that costs more asks the person first."""
     allow_unknown_price: Annotated[bool, Field(alias="FLUX2_ALLOW_UNKNOWN_PRICE")] = False
+
+    @property
+    def preview_edge(self) -> int | None:
+        """Longest edge of previews in pixels; None when there are to be none."""
+        if self.preview == "off":
+            return None
+        return USUAL_EDGE if self.preview == "auto" else self.preview
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:

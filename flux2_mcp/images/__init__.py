@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
 from flux2_mcp.images.naming import file_name
-from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, media_type_of, recognise
+from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, Preview, media_type_of, recognise
 from flux2_mcp.images.places import Destination, Places, default_folder, in_container, resolve_save_to
-from flux2_mcp.images.previewing import Preview, previews
+from flux2_mcp.images.previewing import preview_of, previews
 from flux2_mcp.images.reading import read
 from flux2_mcp.images.saving import save
 
@@ -23,6 +23,7 @@ __all__ = [
     "file_name",
     "in_container",
     "media_type_of",
+    "preview_of",
     "previews",
     "read",
     "recognise",

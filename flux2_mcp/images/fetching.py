@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.images.addresses import Resolve, is_literal, is_public, system_resolver
-from flux2_mcp.images.pictures import MAX_PIXELS, Picture, in_worker, recognise
+from flux2_mcp.images.pictures import MAX_PIXELS, Picture, Previewer, in_worker, recognise
 
 if TYPE_CHECKING:
     import httpx
@@ -56,15 +56,17 @@ class Fetcher:
         limits: FetchLimits = FetchLimits(),
         transport: httpx.AsyncBaseTransport | None = None,
         resolve: Resolve | None = None,
+        previewer: Previewer | None = None,
     ) -> None:
         self._runapi_origin = runapi_origin
         self._limits = limits
         self._transport = transport
         self._resolve: Resolve = resolve or system_resolver
+        self._previewer = previewer
         self._opening = anyio.Lock()
 
     async def fetch(self, url: str) -> Picture:
-        """The picture at this address, recognised by its bytes.
+        """The picture at this address, recognised by its bytes; with a preview if there is a previewer.
 
         Raises:
             PictureUnavailable: What went wrong, with the host but never the rest of the address: it may be signed.
@@ -75,7 +77,7 @@ class Fetcher:
         except TimeoutError as error:
             msg = f"The picture did not arrive within {self._limits.seconds:g} seconds."
             raise PictureUnavailable(msg) from error
-        return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels))
+        return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels, previewer=self._previewer))
 
     async def aclose(self) -> None:
         if self._transport is not None:
@@ -172,13 +174,15 @@ class Fetcher:
         promised = response.headers.get("Content-Length", "")
         if promised.isdecimal() and int(promised) > self._limits.max_bytes:
             raise self._too_much()
-        body = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         # Not aiter_raw(): it refuses a response that was made from bytes, and in-memory transports make such ones.
         async for piece in cast("httpx.AsyncByteStream", response.stream):
-            body += piece
-            if len(body) > self._limits.max_bytes:
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._limits.max_bytes:
                 raise self._too_much()
-        return bytes(body)
+        return b"".join(pieces)
 
     def _too_much(self) -> PictureUnavailable:
         return PictureUnavailable(f"The file has more than {self._limits.max_bytes / 1e6:g} MB, the limit here.")

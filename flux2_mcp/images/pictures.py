@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -72,6 +73,21 @@ _STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
 
 
 @dataclass(frozen=True)
+class Preview:
+    """A picture made small enough for a chat; its media type is what the bytes are."""
+
+    data: bytes = field(repr=False)
+    media_type: Literal["image/jpeg", "image/webp"]
+    width: int
+    height: int
+
+    @property
+    def base64_length(self) -> int:
+        """Characters of its base64 text."""
+        return -(-len(self.data) // 3) * 4
+
+
+@dataclass(frozen=True)
 class Picture:
     """A sound picture, byte for byte as it came; width and height in pixels as stored, before any EXIF rotation."""
 
@@ -79,6 +95,8 @@ class Picture:
     media_type: MediaType
     width: int
     height: int
+    preview: Preview | None = field(default=None, repr=False, compare=False)
+    """One that was made while it was decoded anyway."""
 
     @property
     def extension(self) -> str:
@@ -86,8 +104,11 @@ class Picture:
         return _EXTENSIONS[self.media_type]
 
 
-def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture that these bytes are. Decodes it once, so call this in a worker thread.
+Previewer = Callable[["Image.Image"], Preview]
+
+
+def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS, previewer: Previewer | None = None) -> Picture:
+    """The picture that these bytes are, with a preview if it can be made. Decodes once; call this in a worker thread.
 
     Raises:
         PictureUnavailable: Not a PNG, JPEG, WebP or GIF, or one that is damaged or too large.
@@ -103,7 +124,12 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise PictureUnavailable(msg)
     with opened(data, media_type, max_pixels=max_pixels) as image:
         width, height = image.size
-    return Picture(data=data, media_type=media_type, width=width, height=height)
+        preview = None
+        if previewer is not None:
+            # The picture is sound and will be saved, whatever its preview says.
+            with suppress(*DAMAGED):
+                preview = previewer(image)
+    return Picture(data=data, media_type=media_type, width=width, height=height, preview=preview)
 
 
 def media_type_of(head: bytes) -> MediaType | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
 from flux2_mcp.errors import PictureUnavailable
-from flux2_mcp.images.pictures import DAMAGED, Picture, in_worker, opened
+from flux2_mcp.images.pictures import DAMAGED, Picture, Preview, in_worker, opened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,40 +30,36 @@ _STEPS: Final = [
 """Share of the edge, and quality. Quality goes first: details are lost less in a rough picture than in a small one."""
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A picture made small enough for a chat; its media type is what the bytes are."""
-
-    data: bytes = field(repr=False)
-    media_type: Literal["image/jpeg", "image/webp"]
-    width: int
-    height: int
-
-    @property
-    def base64_length(self) -> int:
-        """Characters of its base64 text."""
-        return -(-len(self.data) // 3) * 4
-
-
 async def previews(pictures: Sequence[Picture], *, edge: int = 1024, budget: int = BUDGET) -> list[Preview]:
     """One preview per picture, upright, without metadata, with the longest edge of at most `edge` pixels.
 
     The base64 texts of all together have at most `budget` characters: what small ones leave, large ones use. A
     preview cannot be much smaller than a kilobyte, so neither can a budget per picture.
     """
-    canvases = await _side_by_side(partial(_canvas, edge=edge), pictures)
-    best = await _side_by_side(partial(_encoded, quality=_BEST), canvases)
+    best = await _side_by_side(partial(_best, edge=edge), pictures)
     allowances = _shared_out([preview.base64_length for preview in best], budget)
-    return await _side_by_side(_within, list(zip(canvases, best, allowances, strict=True)))
+    return await _side_by_side(_within, list(zip(best, allowances, strict=True)))
 
 
-def _canvas(picture: Picture, *, edge: int) -> Image.Image:
-    """The upright picture in RGB or RGBA, no larger than asked."""
-    from PIL import Image
+def preview_of(image: Image.Image, *, edge: int) -> Preview:
+    """The best preview of a decoded picture, which may have its pixels changed; see `previews`."""
+    return _encoded(_canvas(image, edge=edge), quality=_BEST)
 
+
+def _best(picture: Picture, *, edge: int) -> Preview:
+    made, longest = picture.preview, max(picture.width, picture.height)
+    if made and max(made.width, made.height) == min(edge, longest):
+        return made
     size = _fitted((picture.width, picture.height), edge)
     with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:
-        colours = _in_colours(image)
+        return preview_of(image, edge=edge)
+
+
+def _canvas(image: Image.Image, *, edge: int) -> Image.Image:
+    """The picture upright, in RGB or RGBA, no larger than asked."""
+    from PIL import Image
+
+    colours = _in_colours(image)
     colours.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
     canvas = _upright(colours)
     # Whatever stays in here, some encoder writes: comments, colour profiles, EXIF.
@@ -105,11 +100,12 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _within(job: tuple[Image.Image, Preview, int]) -> Preview:
-    """The best preview of the canvas that does not pass its allowance, in characters of base64."""
-    canvas, best, allowance = job
+def _within(job: tuple[Preview, int]) -> Preview:
+    """The best preview that does not pass its allowance, in characters of base64."""
+    best, allowance = job
     if best.base64_length <= allowance:
         return best
+    canvas = opened(best.data, best.media_type)
     attempts: dict[tuple[float, int], Preview] = {}
 
     def fits(step: tuple[float, int]) -> bool:

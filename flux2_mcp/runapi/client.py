@@ -41,7 +41,7 @@ Shape = TypeVar("Shape", bound=Wire)
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """Seconds for one try."""
-LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=10)
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)

@@ -13,7 +13,6 @@ from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
 
 DEAREST = 10_000
 """US dollars."""
-DEFAULT_EDGE = 1024
 """Pixels: enough to judge a picture by, and small enough for every host."""
 
 

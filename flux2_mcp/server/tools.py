@@ -14,7 +14,6 @@ from starlette.requests import Request as HttpRequest
 from flux2_mcp.catalogue import Request
 from flux2_mcp.server import books
 from flux2_mcp.server.arguments import (
-    DEFAULT_EDGE,
     Callback,
     Count,
     Ctx,
@@ -53,6 +52,7 @@ from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login import login_tool
 from flux2_mcp.server.progress import progress
 from flux2_mcp.server.wording import picture_result, result_of
+from flux2_mcp.settings import USUAL_EDGE
 from flux2_mcp.studio import DEFAULT_WAIT, Piece, Studio
 
 
@@ -154,7 +154,7 @@ async def task_status(
 
 
 async def view_image(
-    studio: TheStudio, task_id: TaskId, index: Index = 0, max_edge: Edge = DEFAULT_EDGE
+    studio: TheStudio, task_id: TaskId, index: Index = 0, max_edge: Edge = USUAL_EDGE
 ) -> CallToolResult:
     """Show a finished picture again, for you to look at; free."""
     from flux2_mcp.images import previews
@@ -197,8 +197,8 @@ async def _result(ctx: Ctx, studio: Studio, pieces: Sequence[Piece]) -> CallTool
 
     settings = ctx.request_context.lifespan_context.surroundings.settings
     pictures = [shot.picture for piece in pieces for shot in piece.shots if shot.picture]
-    edge = DEFAULT_EDGE if settings.preview == "auto" else settings.preview
-    shown = [] if edge == "off" else await previews(pictures, edge=edge)
+    edge = settings.preview_edge
+    shown = [] if edge is None else await previews(pictures, edge=edge)
     structured = wants_structure(ctx, settings.result)
     result = result_of(
         pieces,

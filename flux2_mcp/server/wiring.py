@@ -178,7 +178,7 @@ class Wiring:
         return self.upstreams[base_url]
 
     def _connect(self, base_url: str) -> Upstream:
-        from flux2_mcp.images import Fetcher
+        from flux2_mcp.images import Fetcher, preview_of
         from flux2_mcp.runapi.client import Connection, RunAPI
 
         surroundings = self.surroundings
@@ -189,7 +189,12 @@ class Wiring:
             transport=surroundings.transport,
             sleep=surroundings.sleep,
         )
-        fetcher = Fetcher(runapi_origin=connection.origin, transport=surroundings.transport)
+        edge = surroundings.settings.preview_edge
+        fetcher = Fetcher(
+            runapi_origin=connection.origin,
+            transport=surroundings.transport,
+            previewer=None if edge is None else partial(preview_of, edge=edge),
+        )
         self.closing.push_async_callback(connection.aclose)
         self.closing.push_async_callback(fetcher.aclose)
         anybody = RunAPI(connection, key="")

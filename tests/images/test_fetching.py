@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import anyio
 import httpx
 import pytest
+from PIL import Image
 
 from flux2_mcp.errors import PictureUnavailable
-from flux2_mcp.images import Fetcher, FetchLimits
+from flux2_mcp.images import Fetcher, FetchLimits, Preview, preview_of
 from tests.images.examples import JPEG, PNG, bomb
 
 RUNAPI = "http://127.0.0.1:8787"
@@ -105,6 +106,22 @@ class BreaksOff(Pieces):
         yield PNG[:40]
         msg = "peer closed connection"
         raise httpx.RemoteProtocolError(msg)
+
+
+async def test_a_picture_is_decoded_once_for_itself_and_for_its_preview() -> None:
+    made: list[Image.Image] = []
+
+    def previewer(image: Image.Image) -> Preview:
+        made.append(image)
+        return preview_of(image, edge=8)
+
+    of = Fetcher(runapi_origin=RUNAPI, transport=Answers(), previewer=previewer)
+
+    picture = await of.fetch(f"{RUNAPI}/1.png")
+
+    assert [image.size for image in made] == [(30, 20)]
+    assert picture.preview
+    assert (picture.preview.width, picture.preview.height) == (8, 5)
 
 
 async def test_a_picture_comes_from_a_public_address() -> None:

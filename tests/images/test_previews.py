@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from PIL import Image, ImageOps
 
+from flux2_mcp import images
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.images import Picture, Preview, previews, recognise
 from tests.images.examples import encoded, noise, plain, shown
@@ -33,8 +35,14 @@ def close(expected: tuple[int, ...], actual: tuple[int, ...]) -> bool:
 
 
 async def preview_of(image: Image.Image, kind: str = "PNG", *, edge: int = 1024, **options: object) -> Preview:
-    (preview,) = await previews([recognise(encoded(image, kind, **options))], edge=edge)
-    return preview
+    """Made later and along with recognising it, which must be the same; a JPEG made later is decoded smaller."""
+    data = encoded(image, kind, **options)
+    (later,) = await previews([recognise(data)], edge=edge)
+    along = recognise(data, previewer=partial(images.preview_of, edge=edge)).preview
+    assert along
+    assert (later.media_type, later.width, later.height) == (along.media_type, along.width, along.height)
+    assert kind == "JPEG" or later == along
+    return later
 
 
 @pytest.mark.parametrize(("ones", "twos"), MIXES)
@@ -85,6 +93,26 @@ async def test_the_order_is_kept() -> None:
     made = await previews(pictures)
 
     assert [preview.width for preview in made] == [900, 20, 500, 30, 10, 700]
+
+
+async def test_a_preview_that_was_made_along_is_not_made_again() -> None:
+    picture = recognise(encoded(plain(900, 300), "PNG"), previewer=partial(images.preview_of, edge=512))
+
+    assert [picture.preview] == await previews([picture], edge=512)
+    assert (await previews([picture], edge=512))[0] is picture.preview
+    assert (await previews([picture], edge=256))[0].width == 256
+    assert (await previews([picture], edge=1024))[0].width == 900
+
+
+async def test_a_picture_is_not_lost_to_its_preview() -> None:
+    def fails(_: Image.Image) -> Preview:
+        msg = "encoder error -2 when writing image file"
+        raise OSError(msg)
+
+    picture = recognise(encoded(plain(), "PNG"), previewer=fails)
+
+    assert picture.preview is None
+    assert [preview.width for preview in await previews([picture])] == [30]
 
 
 async def test_no_pictures_have_no_previews() -> None:
