@@ -8,8 +8,11 @@ from typing import Annotated
 
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
-from mcp_types import ListRootsResult
-from pydantic import BaseModel, Field
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
+from mcp_types import ListRootsRequest, ListRootsResult
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic import BaseModel, Field, ValidationError
 
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
@@ -36,9 +39,21 @@ class Offer:
 async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
     """The folders that the host offers; asked for only when a source lies outside those that are known."""
     capabilities = ctx.client_capabilities
-    if capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls):
-        return ListRoots()
-    return ListRootsResult(roots=[])
+    if not (capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls)):
+        return ListRootsResult(roots=[])
+    if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
+        return await _listed(ctx)
+    return ListRoots()
+
+
+async def _listed(ctx: Ctx) -> ListRootsResult:
+    """Ask as the SDK would, whose way ends the call with a protocol error when the host answers with one."""
+    about = ServerMessageMetadata(related_request_id=ctx.request_id)
+    try:
+        return await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=about)
+    except (MCPError, ValidationError):
+        # A host that has no folders to offer; the refusal of the source says what helps.
+        return ListRootsResult(roots=[])
 
 
 Roots = Annotated[ListRootsResult, Resolve(client_roots)]

@@ -13,7 +13,7 @@ import anyio
 import httpx
 from mcp.client import Client
 from mcp.client.context import ClientRequestContext
-from mcp_types import CallToolResult, ImageContent, Implementation, ListRootsResult, ResourceLink, Root
+from mcp_types import CallToolResult, ErrorData, ImageContent, Implementation, ListRootsResult, ResourceLink, Root
 from PIL import Image
 
 from flux2_mcp.server.app import build_server
@@ -70,9 +70,13 @@ class Folders:
 
     paths: list[Path]
     asked: int = field(default=0)
+    error: ErrorData | None = None
+    """What it answers instead."""
 
-    async def __call__(self, context: ClientRequestContext) -> ListRootsResult:
+    async def __call__(self, context: ClientRequestContext) -> ListRootsResult | ErrorData:
         self.asked += 1
+        if self.error:
+            return self.error
         return ListRootsResult(roots=[Root(uri=path.as_uri()) for path in self.paths])  # pyright: ignore[reportArgumentType] text is a URI too
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mcp.client.client import ConnectMode
-from mcp_types import CallToolResult
+from mcp_types import CallToolResult, ErrorData
 
 from flux2_mcp.simulator import Fault, Script
 from tests.pictures.stage import Folders, colour_at, data_uri, images_in, offering, png, puts, sources_of
@@ -229,6 +229,17 @@ async def test_a_folder_that_the_host_does_not_offer_stays_closed(home: Path, ou
 async def test_a_host_without_folders_gets_the_way_out(home: Path, outside: Path, era: ConnectMode) -> None:
     result = await remixed(world(home, QUICK, mode=era), str(outside))
 
+    assert result.is_error
+    assert "add its folder to FLUX2_INPUT_ROOTS" in text_of(result)
+
+
+async def test_a_host_that_cannot_list_its_folders_gets_the_way_out(home: Path, outside: Path) -> None:
+    """It said that it can. In the modern era there is no such answer: the call does not come again."""
+    here, folders = world(home, QUICK, mode="legacy"), Folders([], error=ErrorData(code=-32603, message="no workspace"))
+    async with offering(here, folders) as client:
+        result = await client.call_tool("remix", {"prompt": "a fox", "source_image_urls": [str(outside)]})
+
+    assert folders.asked == 1
     assert result.is_error
     assert "add its folder to FLUX2_INPUT_ROOTS" in text_of(result)
 
