@@ -37,12 +37,13 @@ async def measure() -> Report:
         for (name, era), times in seen.items()
     ]
     ours, bare = seen["flux2-mcp", "legacy"], seen["bare MCPServer", "legacy"]
+    exits = [middle(seen["flux2-mcp", era]["exit"]) for era in ("legacy", "modern")]
     return Report(
         f"Start, medians of {RUNS} interleaved runs",
         rows,
         [
             Goal("initialize, beside a bare MCPServer", _ratio(ours, bare), 1.10, "×"),
-            Goal("exit after EOF", middle(ours["exit"]) * 1000, 30, "ms"),
+            Goal("exit after EOF, in the slower era", max(exits) * 1000, 30, "ms"),
         ],
     )
 

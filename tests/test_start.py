@@ -27,10 +27,14 @@ HEAVY = {"PIL", "httpcore", "httpx", "platformdirs", "ruamel", "sqlalchemy", "sq
 
 # As a host starts it, except that it tells what it has imported when its stdin ends.
 PROGRAM = """
-import atexit, json, sys, runpy
+import json, os, sys
 from flux2_mcp.server import wiring
 wiring.TIME_TO_ANSWER = 60
-atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+leave = os._exit
+def tell_and_leave(code):
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
+    leave(code)
+os._exit = tell_and_leave
 from flux2_mcp.__main__ import main
 main()
 """
