@@ -1,12 +1,12 @@
-"""Work that must not die with the call that started it, and that several callers may wait for."""
+"""Work beside a call: such that must not die with it and that several may wait for, and such that ends with it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -87,7 +87,7 @@ class Errands:
 @asynccontextmanager
 async def errands() -> AsyncGenerator[Errands, None]:
     """Errands for as long as the process lives; at its end they get half a second to finish."""
-    try:
+    with _as_itself():
         async with anyio.create_task_group() as group:
             open_errands = Errands(group)
             try:
@@ -96,6 +96,22 @@ async def errands() -> AsyncGenerator[Errands, None]:
                 with anyio.move_on_after(LAST_CALL, shield=True):
                     await open_errands.all_done()
                 group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def meanwhile(work: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> AsyncGenerator[None, None]:
+    """Do this work beside what the caller does, and stop it when that ends."""
+    with _as_itself():
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, *arguments)
+            yield
+            group.cancel_scope.cancel()
+
+
+@contextmanager
+def _as_itself() -> Generator[None]:
+    """Let what the caller raised inside a task group arrive as itself: nobody above looks into groups."""
+    try:
+        yield
     except ExceptionGroup as wrapped:
-        # An errand raises to those who wait for it; what comes here is the caller's own, and must arrive as itself.
         raise wrapped.exceptions[0] from wrapped

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from flux2_mcp import __version__, credentials
+from flux2_mcp.errands import meanwhile
 from flux2_mcp.errors import Flux2Error, KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
 from flux2_mcp.login.counter import Counter, listener
 from flux2_mcp.settings import Settings
@@ -199,14 +200,8 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
 
         counter = Counter(proof.state, redeem, origin=connection.origin)
         url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(door.serve, counter.serve)
-                yield Login(url, proof.display_code, counter)
-                group.cancel_scope.cancel()
-        except ExceptionGroup as wrapped:
-            # What the login ended with must arrive as itself.
-            raise wrapped.exceptions[0] from wrapped
+        async with meanwhile(door.serve, counter.serve):
+            yield Login(url, proof.display_code, counter)
 
 
 async def login_with(key: str, keyring: Keyring) -> LoggedIn:

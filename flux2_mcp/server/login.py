@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import anyio
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 
+from flux2_mcp.errands import meanwhile
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import Keyring, Login, shown
 from flux2_mcp.login import login as new_login
@@ -31,7 +29,7 @@ async def login(ctx: Ctx) -> CallToolResult:
             msg = "There is no browser that this server could open."
             remedy = "Ask the person to run flux2-mcp login in a terminal, or to set RUNAPI_API_KEY."
             raise LoginFailed(msg, remedy=remedy)
-        async with _telling(ctx, waiting):
+        async with meanwhile(_tell, ctx, waiting):
             logged_in = await waiting.finished()
     return CallToolResult(content=[TextContent(text=f"{logged_in} It is used from now on; no restart is needed.")])
 
@@ -40,20 +38,8 @@ def _shows_progress(ctx: Ctx) -> bool:
     return "progress_token" in (ctx.request_context.meta or {})
 
 
-@asynccontextmanager
-async def _telling(ctx: Ctx, waiting: Login) -> AsyncGenerator[None, None]:
-    """Say where to go, again and again: hosts give up on a call that is silent."""
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_tell, ctx, waiting)
-            yield
-            group.cancel_scope.cancel()
-    except ExceptionGroup as wrapped:
-        # What the login ended with must arrive as itself.
-        raise wrapped.exceptions[0] from wrapped
-
-
 async def _tell(ctx: Ctx, waiting: Login) -> None:
+    """Say where to go, again and again: hosts give up on a call that is silent."""
     began = anyio.current_time()
     message = f"Allow the login that shows {waiting.code}: {waiting.url}"
     while True:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 from mcp.server.mcpserver import Context
 
+from flux2_mcp.errands import meanwhile
 from flux2_mcp.server.wiring import Wiring
 from flux2_mcp.server.wording import title_of
 from flux2_mcp.studio import Piece, Report, Studio
@@ -25,14 +26,8 @@ async def progress(ctx: Context[Wiring], studio: Studio) -> AsyncGenerator[Repor
     own, because a client that stops reading must not stop the looking.
     """
     line = _Line(ctx, studio)
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(line.keep_moving)
-            yield line.report
-            group.cancel_scope.cancel()
-    except ExceptionGroup as wrapped:
-        # What the call raised must arrive as itself: the SDK passes on no group.
-        raise wrapped.exceptions[0] from wrapped
+    async with meanwhile(line.keep_moving):
+        yield line.report
 
 
 class _Line:
