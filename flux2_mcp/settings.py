@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -108,3 +110,15 @@ class Settings(BaseModel):
                 f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
             )
             raise BadSetting("; ".join(problems) + ".") from None
+
+
+def misspelt(environ: Iterable[str]) -> str:
+    """A sentence about variables that look like ours but are none; empty without them. A limit may be among them."""
+    known = {str(field.alias) for field in Settings.model_fields.values()}
+    strangers = sorted(name for name in environ if name.startswith("FLUX2_") and name not in known)
+    return f"There is no setting {', '.join(map(partial(_perhaps, known), strangers))}." if strangers else ""
+
+
+def _perhaps(known: Iterable[str], name: str) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} (is {close[0]} meant?)" if close else name

@@ -63,3 +63,10 @@ async def test_a_setting_that_cannot_be_used_ends_the_start_with_its_name(tmp_pa
     assert b"FLUX2_PREVIEW" in ended.stderr
     assert b"Traceback" not in ended.stderr
     assert ended.stdout == b""
+
+
+async def test_a_setting_that_does_not_exist_is_named_at_the_start(tmp_path: Path) -> None:
+    ended = await finished(tmp_path, "-m", "flux2_mcp", FLUX2_DAILY_BUGDET="1.00")
+
+    assert ended.returncode == 0
+    assert b"is FLUX2_DAILY_BUDGET meant?" in ended.stderr

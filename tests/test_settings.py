@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flux2_mcp.errors import BadSetting
-from flux2_mcp.settings import Settings
+from flux2_mcp.settings import Settings, misspelt
 
 NAMES = sorted(str(field.alias) for field in Settings.model_fields.values())
 PLACEHOLDERS = ["${X}", "${env:X}", "${X:-default}", "$X", "$X_1", "%X%"]
@@ -107,3 +107,10 @@ def test_all_bad_values_are_named_at_once() -> None:
     assert "RUNAPI_DIALECT: " in said
     assert "; FLUX2_SAVE: " in said
     assert "runapi_testkey" not in said
+
+
+def test_a_limit_that_is_misspelt_is_noticed() -> None:
+    words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_QUITE_ANOTHER"])
+
+    assert words == "There is no setting FLUX2_DAILY_BUGDET (is FLUX2_DAILY_BUDGET meant?), FLUX2_QUITE_ANOTHER."
+    assert misspelt(NAMES) == ""

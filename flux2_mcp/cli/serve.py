@@ -14,7 +14,9 @@ from flux2_mcp.cli.listening import listener, port
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.wiring import Surroundings
-from flux2_mcp.settings import Settings
+from flux2_mcp.settings import Settings, misspelt
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PORT = 8765
@@ -39,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         raise BadSetting(msg, remedy="Add --http, or leave them out.")
     # Before the server is made: the SDK configures the root logger when nobody has.
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if words := misspelt(os.environ):
+        logger.warning("%s It has no effect.", words)
     surroundings = Surroundings(Settings.from_environ(os.environ), home=Path.home())
     server = build_server(surroundings, over_stdio=not options.http)
     if options.http:

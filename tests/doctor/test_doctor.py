@@ -255,6 +255,14 @@ async def test_settings_that_cannot_be_used(tmp_path: Path, doctor: Doctor) -> N
     assert "FLUX2_PREVIEW" in report.of("Settings")
 
 
+async def test_a_setting_that_does_not_exist(tmp_path: Path, doctor: Doctor) -> None:
+    """It may be a limit, and its owner relies on it."""
+    report = await doctor.examines(patient(tmp_path, FLUX2_DAILY_BUGDET="1.00"))
+
+    assert report.ill == ["Settings"]
+    assert "is FLUX2_DAILY_BUDGET meant?" in report.of("Settings")
+
+
 @pytest.mark.parametrize(("name", "variable"), [("Pictures", "FLUX2_OUTPUT_DIR"), ("History", "FLUX2_DATA_DIR")])
 async def test_a_folder_that_cannot_be_written_to(tmp_path: Path, doctor: Doctor, name: str, variable: str) -> None:
     """A file in its place stops everybody, the superuser included."""

@@ -17,7 +17,7 @@ from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
 from flux2_mcp.history import History
 from flux2_mcp.images import default_folder
 from flux2_mcp.server.wiring import data_folder
-from flux2_mcp.settings import Settings
+from flux2_mcp.settings import Settings, misspelt
 
 OLDEST_PYTHON = (3, 11)
 
@@ -43,6 +43,8 @@ def settings(patient: Patient) -> Finding:
         given = Settings.from_environ(patient.environ)
     except BadSetting as error:
         return Finding.of("Settings", error)
+    if words := misspelt(patient.environ):
+        return Finding("Settings", words, "Correct the name where it is set; until then it has no effect.")
     names = {name: str(field.alias) for name, field in Settings.model_fields.items()}
     found = sorted(names[name] for name in given.model_fields_set)
     return Finding("Settings", ", ".join(found) if found else "all at their defaults")
