@@ -59,7 +59,9 @@ def _is_plain(base_url: str) -> bool:
     from httpx import URL, InvalidURL
 
     try:
-        host = URL(base_url).raw_host.decode("ascii")
-    except InvalidURL:
+        url = URL(base_url)
+        host = url.raw_host.decode("ascii")
+        url.host  # noqa: B018 it is decoded when it is asked for: "xn--" is no name
+    except (InvalidURL, UnicodeError):
         return False
     return _HOST.fullmatch(host) is not None and not any(sign in base_url for sign in "@?#\\")

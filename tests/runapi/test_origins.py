@@ -53,6 +53,7 @@ async def test_a_safe_address_is_used_as_it_is(base_url: str, asked: str) -> Non
         "https://runapi.ai\\.evil.test",
         "https://runapi.ai\n.evil.test",
         "https://runapi .ai",
+        "https://xn--.test",
         "https://[::1",
         "https://",
         "https:///path",
