@@ -75,8 +75,6 @@ class Task(Wire):
     error: str = ""
     cost_cents: int | None = None
     """What was charged, in US cents; only RunAPI's own statement, never computed from a price."""
-    replayed: bool = False
-    """Whether the Idempotency-Key found this task instead of making it."""
     action: Action | None = None
     dialect: DialectName | None = None
     path: str | None = None
@@ -94,10 +92,6 @@ class Balance(Wire):
     """The account's money in US cents."""
 
     balance_cents: int
-    paid_balance_cents: int | None = None
-    bonus_balance_cents: int | None = None
-    spent_cents_today: int | None = None
-    spent_cents_total: int | None = None
 
 
 def _numbers_by_word(value: object) -> object:
@@ -125,7 +119,6 @@ class PriceSchedule(Wire):
     model: str | None = None
     pricing_status: str = ""
     currency: str = "USD"
-    billing_unit: str | None = None
     unit_price_cents: int | None = None
     billing_config: Annotated[BillingConfig | None, BeforeValidator(_config_or_nothing)] = None
 
@@ -148,7 +141,6 @@ class PriceQuote(Wire):
     pricing_status: str = ""
     currency: str = "USD"
     reservation_amount_cents: Annotated[int | None, AfterValidator(_amount_or_nothing)] = None
-    estimate_basis: str | None = None
     as_of: ShortLine = ""
 
 
@@ -156,9 +148,6 @@ class TemporaryFile(Wire):
     """A file that RunAPI keeps for about an hour, to be used as a source image."""
 
     url: str
-    file_name: str = ""
-    size_bytes: int | None = None
-    mime_type: str = ""
     expires_at: datetime | None = None
 
 
@@ -206,7 +195,6 @@ def task_from(body: object, *, fallback_id: str | None = None) -> Task | None:
         images=images,
         error=_error_in(layers),
         cost_cents=_cost_in(layers),
-        replayed=any(layer.get("task_replayed") is True for layer in layers),
     )
 
 

@@ -180,11 +180,6 @@ def test_the_cost_is_found_inside_the_generic_task_result() -> None:
     assert read(body).cost_cents == 24
 
 
-def test_a_replayed_task_says_so() -> None:
-    assert read({"id": "t-1", "status": "pending", "task_replayed": True}).replayed
-    assert not read({"id": "t-1", "status": "pending", "task_replayed": "no"}).replayed
-
-
 NAMES = st.sampled_from(
     [
         "id",
