@@ -8,13 +8,12 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
 from pydantic import Field
 
+from flux2_mcp.catalogue import Request
 from flux2_mcp.server.wiring import Wiring, current_studio, visiting_studio
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
 
 DEAREST = 10_000
 """US dollars."""
-"""Pixels: enough to judge a picture by, and small enough for every host."""
-
 
 # Free text is a plain `str` with "" for nothing: the SDK would read other strings as JSON, and Flux 2 takes prompts
 # that are JSON.
@@ -55,3 +54,49 @@ TheStudio = Annotated[Studio, Resolve(current_studio)]
 AnyStudio = Annotated[Studio, Resolve(visiting_studio)]
 """With a key where there is one."""
 Ctx = Context[Wiring]
+
+
+async def request_to_generate(
+    prompt: str,
+    model: str,
+    aspect_ratio: str,
+    output_resolution: str,
+    enable_safety_checker: bool | None,  # noqa: FBT001 arguments arrive by name
+    callback_url: str,
+) -> Request:
+    """What a call of generate asks RunAPI for."""
+    return Request(
+        action="text_to_image",
+        prompt=prompt,
+        model=model,
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url,
+    )
+
+
+async def request_to_remix(
+    prompt: str,
+    source_image_urls: list[str],
+    model: str,
+    aspect_ratio: str,
+    output_resolution: str,
+    enable_safety_checker: bool | None,  # noqa: FBT001 arguments arrive by name
+    callback_url: str,
+) -> Request:
+    """What a call of remix asks RunAPI for."""
+    return Request(
+        action="remix_image",
+        prompt=prompt,
+        model=model,
+        source_image_urls=tuple(source_image_urls),
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url,
+    )
+
+
+ToGenerate = Annotated[Request, Resolve(request_to_generate)]
+ToRemix = Annotated[Request, Resolve(request_to_remix)]

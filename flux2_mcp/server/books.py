@@ -82,10 +82,10 @@ async def estimate_cost(
     count: Number = 1,
     enable_safety_checker: bool | None = None,  # noqa: FBT001
     callback_url: Text = "",
-    save_to: Text = "",  # noqa: ARG001 what changes no price is taken all the same
-    wait_seconds: Seconds = DEFAULT_WAIT,  # noqa: ARG001
+    save_to: Text = "",
+    wait_seconds: Seconds = DEFAULT_WAIT,
     max_cost_usd: Dollars = None,
-    repeat: bool = False,  # noqa: ARG001, FBT001, FBT002
+    repeat: bool = False,  # noqa: FBT001, FBT002
 ) -> Estimate:
     """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: no
     price is known.

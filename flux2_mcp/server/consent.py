@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
-from flux2_mcp.server.arguments import Ctx, TheStudio
+from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
 from flux2_mcp.studio import Studio
 
 
@@ -60,57 +60,16 @@ Roots = Annotated[ListRootsResult, Resolve(client_roots)]
 
 
 async def offer_to_generate(
-    studio: TheStudio,
-    *,
-    prompt: str,
-    model: str,
-    aspect_ratio: str,
-    output_resolution: str,
-    count: int,
-    enable_safety_checker: bool | None,
-    callback_url: str,
-    max_cost_usd: float | None,
-    repeat: bool,
+    studio: TheStudio, request: ToGenerate, *, count: int, max_cost_usd: float | None, repeat: bool
 ) -> Offer | None:
     """What a call of generate would order, where the person may have to be asked about it."""
-    request = Request(
-        action="text_to_image",
-        prompt=prompt,
-        model=model,
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
     return await _offer(studio, request, count, max_cost_usd, repeat=repeat)
 
 
 async def offer_to_remix(
-    studio: TheStudio,
-    listed: Roots,
-    *,
-    prompt: str,
-    source_image_urls: list[str],
-    model: str,
-    aspect_ratio: str,
-    output_resolution: str,
-    count: int,
-    enable_safety_checker: bool | None,
-    callback_url: str,
-    max_cost_usd: float | None,
-    repeat: bool,
+    studio: TheStudio, request: ToRemix, listed: Roots, *, count: int, max_cost_usd: float | None, repeat: bool
 ) -> Offer | None:
     """The same for a call of remix."""
-    request = Request(
-        action="remix_image",
-        prompt=prompt,
-        model=model,
-        source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
     return await _offer(studio, request, count, max_cost_usd, repeat=repeat, client_roots=folders(listed))
 
 

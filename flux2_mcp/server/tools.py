@@ -1,4 +1,7 @@
-"""The tools that make and show pictures: arguments in, a result out; what happens in between is the studio's."""
+"""The tools that make and show pictures: arguments in, a result out; what happens in between is the studio's.
+
+A tool's signature is its schema. What its arguments come to is resolved from them by name: see `arguments`, `consent`.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,8 @@ from flux2_mcp.server.arguments import (
     TaskId,
     Text,
     TheStudio,
+    ToGenerate,
+    ToRemix,
     Wait,
 )
 from flux2_mcp.server.calls import CarefulTool
@@ -59,6 +64,7 @@ from flux2_mcp.studio import DEFAULT_WAIT, Piece, Studio
 async def generate(
     ctx: Ctx,
     studio: TheStudio,
+    request: ToGenerate,
     offer: OfferToGenerate,
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_generate)],
     prompt: Prompt,
@@ -76,15 +82,6 @@ async def generate(
     """Make a picture from words. Costs money (flux2://pricing), takes 5 to 60 s. Returns preview, file, URL, cost; or,
     when time runs out, the task id to go on with.
     """  # noqa: D205 one paragraph, written for a model
-    request = Request(
-        action="text_to_image",
-        prompt=prompt,
-        model=model,
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
     check_consent(consent)
     return await _made(
         ctx,
@@ -102,6 +99,7 @@ async def generate(
 async def remix(
     ctx: Ctx,
     studio: TheStudio,
+    request: ToRemix,
     listed: Roots,
     offer: OfferToRemix,
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
@@ -119,16 +117,6 @@ async def remix(
     repeat: bool = False,  # noqa: FBT001, FBT002 arguments arrive by name
 ) -> CallToolResult:
     """Make a picture out of others: edit, restyle, combine. Cost, other arguments, result: as in generate."""
-    request = Request(
-        action="remix_image",
-        prompt=prompt,
-        model=model,
-        source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
     check_consent(consent)
     return await _made(
         ctx,
