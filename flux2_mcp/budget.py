@@ -55,6 +55,20 @@ class Quote:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """What one call may order without asking the person again."""
+
+    pictures: int
+    cents: int | None
+    """US cents for all of them; None when they agreed to a price that nobody states."""
+
+    def covers(self, quote: Quote) -> bool:
+        """Whether the call still costs no more than this."""
+        is_dearer = self.cents is not None and (quote.total is None or quote.total > self.cents)
+        return quote.count <= self.pictures and not is_dearer
+
+
+@dataclass(frozen=True)
 class Budget:
     """One owner's prices and limits."""
 
@@ -79,12 +93,28 @@ class Budget:
             return Quote(None, count, "unknown", answer.as_of)
         return Quote(each, count, "quote", answer.as_of)
 
-    def check(self, quote: Quote, *, most_usd: float | None = None) -> None:
+    def must_ask(self, quote: Quote) -> bool:
+        """Whether the person wants to be asked before so much is spent."""
+        limit = self.limits.confirm_over
+        return limit is not None and (quote.total is None or quote.total > limit)
+
+    def agreed(self, quote: Quote) -> Agreement | None:
+        """What this quote's call may spend, once the person agreed or need not be asked; None: they never are."""
+        if self.must_ask(quote):
+            return Agreement(quote.count, quote.total)
+        limit = self.limits.confirm_over
+        return None if limit is None else Agreement(quote.count, limit)
+
+    def check(self, quote: Quote, *, most_usd: float | None = None, agreed: Agreement | None = None) -> None:
         """Let the call pass, or say which limit stands in its way.
 
         Raises:
-            OverLimit: The call's own limit, the owner's limit per call, or an unknown price under any limit.
+            OverLimit: The call's own limit, the owner's limit per call, an unknown price under any limit, or more than
+                the person agreed to.
         """
+        if agreed and not agreed.covers(quote):
+            msg = "Meanwhile this costs more than when the person was, or would have been, asked about it."
+            raise OverLimit(msg, remedy="Send the same call again; it asks about what it costs now.")
         caps = {
             "max_cost_usd": None if most_usd is None else math.floor(round(most_usd * 100, 6)),
             "FLUX2_MAX_COST_PER_CALL": self.limits.per_call,

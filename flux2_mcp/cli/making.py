@@ -15,14 +15,14 @@ from typing import Literal
 import anyio
 from rich.console import Console
 
-from flux2_mcp.budget import Quote
+from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.cli.terminal import Moved, absolute, add_picture_arguments, agreed, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, OverLimit, RequestRefused, TaskOutOfSight
 from flux2_mcp.server.progress import words_for
 from flux2_mcp.server.wiring import Surroundings, connected
 from flux2_mcp.server.wording import dollars, facts_of
-from flux2_mcp.settings import Settings
+from flux2_mcp.settings import Settings, misspelt
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Piece, Studio
 
 Outcome = Literal["done", "failed", "refused", "running"]
@@ -117,8 +117,8 @@ class Making:
     """Why nothing was ordered."""
     settings: Settings = field(init=False)
     save_to: str | None = None
-    agreed: int | None = None
-    """How many pictures the person agreed to pay for, where they were asked."""
+    agreed: Agreement | None = None
+    """What may be spent without asking the person again, where they are asked at all."""
     _console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def prepare(self) -> None:
@@ -131,6 +131,8 @@ class Making:
         if not 1 <= self.options.count <= MOST_PICTURES:
             msg = f"--count is 1 to {MOST_PICTURES}."
             raise RequestRefused(msg)
+        if words := misspelt(os.environ):
+            self._console.print(f"{words} It has no effect.", highlight=False, markup=False, soft_wrap=True)
         settings = Settings.from_environ(os.environ)
         folders = [Path(each).parent for each in self.request.source_image_urls if Path(each).is_absolute()]
         if self.options.save_to:
@@ -139,7 +141,7 @@ class Making:
             folders.append(target.parent if target.suffix else target)
         named = [str(folder) for folder in folders if os.pathsep not in str(folder)]
         roots = os.pathsep.join([settings.input_roots or "", *named])
-        self.settings = settings.model_copy(update={"input_roots": roots})
+        self.settings = settings.model_copy(update={"input_roots": roots, "preview": "off"})
 
     async def quote(self) -> Quote:
         """The price.
@@ -149,8 +151,9 @@ class Making:
         """
         async with self._studio() as studio:
             quote = await studio.offer(self.request, count=self.options.count, repeat=self.options.repeat)
-            studio.budget.check(quote, most_usd=self.options.max_cost)
-            self.agreed = quote.count
+            if studio.budget.must_ask(quote):
+                studio.budget.check(quote, most_usd=self.options.max_cost)
+            self.agreed = studio.budget.agreed(quote)
             return quote
 
     def ask(self, quote: Quote, limit: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field, ValidationError
 
+from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
@@ -28,12 +28,15 @@ class Consent(BaseModel):
 
 @dataclass(frozen=True)
 class Offer:
-    """What a call would order now, and for how much: what was ordered before is taken up, and costs nothing again."""
+    """What a call would order now: what was ordered before is taken up, and costs nothing again."""
 
-    count: int
-    """Pictures to be paid for."""
-    cents: int | None
-    words: str
+    question: str
+    """What the person is asked; empty when they need not be."""
+    agreement: Agreement | None
+    """What the call may order once they agree."""
+
+
+NO_QUESTION = Offer("", None)
 
 
 async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
@@ -60,21 +63,41 @@ Roots = Annotated[ListRootsResult, Resolve(client_roots)]
 
 
 async def offer_to_generate(
-    studio: TheStudio, request: ToGenerate, *, count: int, max_cost_usd: float | None, repeat: bool
-) -> Offer | None:
+    studio: TheStudio,
+    request: ToGenerate,
+    *,
+    count: int,
+    wait_seconds: float,
+    max_cost_usd: float | None,
+    repeat: bool,
+) -> Offer:
     """What a call of generate would order, where the person may have to be asked about it."""
-    return await _offer(studio, request, count, max_cost_usd, repeat=repeat)
+    if studio.budget.limits.confirm_over is None:
+        return NO_QUESTION
+    quote = await studio.offer(request, count=count, wait=wait_seconds, repeat=repeat)
+    return _offer(studio, request, quote, count, max_cost_usd)
 
 
 async def offer_to_remix(
-    studio: TheStudio, request: ToRemix, listed: Roots, *, count: int, max_cost_usd: float | None, repeat: bool
-) -> Offer | None:
+    studio: TheStudio,
+    request: ToRemix,
+    listed: Roots,
+    *,
+    count: int,
+    wait_seconds: float,
+    max_cost_usd: float | None,
+    repeat: bool,
+) -> Offer:
     """The same for a call of remix."""
-    return await _offer(studio, request, count, max_cost_usd, repeat=repeat, client_roots=folders(listed))
+    if studio.budget.limits.confirm_over is None:
+        return NO_QUESTION
+    roots = folders(listed)
+    quote = await studio.offer(request, count=count, wait=wait_seconds, repeat=repeat, client_roots=roots)
+    return _offer(studio, request, quote, count, max_cost_usd)
 
 
-OfferToGenerate = Annotated[Offer | None, Resolve(offer_to_generate)]
-OfferToRemix = Annotated[Offer | None, Resolve(offer_to_remix)]
+OfferToGenerate = Annotated[Offer, Resolve(offer_to_generate)]
+OfferToRemix = Annotated[Offer, Resolve(offer_to_remix)]
 
 
 async def consent_to_generate(ctx: Ctx, studio: TheStudio, offer: OfferToGenerate) -> Consent | Elicit[Consent]:
@@ -104,23 +127,14 @@ def folders(listed: ListRootsResult) -> list[str]:
     return [str(root.uri) for root in listed.roots]
 
 
-async def _offer(
-    studio: Studio,
-    request: Request,
-    count: int,
-    most_usd: float | None,
-    *,
-    repeat: bool,
-    client_roots: Sequence[str] = (),
-) -> Offer | None:
-    if studio.budget.limits.confirm_over is None:
-        return None
-    model = studio.catalogue.check(request).model
-    quote = await studio.offer(request, count=count, repeat=repeat, client_roots=client_roots)
-    studio.budget.check(quote, most_usd=most_usd)
+def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd: float | None) -> Offer:
+    agreement = studio.budget.agreed(quote)
+    if not studio.budget.must_ask(quote):
+        return Offer("", agreement)
+    studio.budget.check(quote, most_usd=most_usd)  # nobody is asked about what may not be ordered
+    tier = studio.catalogue.tier_of(studio.catalogue.check(request).model).title
     price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    words = f"{studio.catalogue.tier_of(model).title}: {_pictures(quote.count, count)} {price}"
-    return Offer(quote.count, quote.total, words)
+    return Offer(f"{tier}: {_pictures(quote.count, asked)} {price}", agreement)
 
 
 def _pictures(new: int, asked: int) -> str:
@@ -130,12 +144,12 @@ def _pictures(new: int, asked: int) -> str:
     return "one picture" if asked == 1 else f"{asked} pictures"
 
 
-def _consent(ctx: Ctx, studio: Studio, offer: Offer | None) -> Consent | Elicit[Consent]:
-    limit = studio.budget.limits.confirm_over
-    if limit is None or offer is None or (offer.cents is not None and offer.cents <= limit):
+def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
+    if not offer.question:
         return Consent()
     if ctx.client_capabilities and ctx.client_capabilities.elicitation is not None:
-        return Elicit(f"{offer.words}. Order?", Consent)
-    words = f"{offer.words} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
+        return Elicit(f"{offer.question}. Order?", Consent)
+    limit = studio.budget.limits.confirm_over or 0
+    words = f"{offer.question} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
     msg = f"{words}, and this host cannot ask the person."
     raise OverLimit(msg, remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.")

@@ -14,7 +14,9 @@ from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from starlette.requests import Request as HttpRequest
 
+from flux2_mcp.budget import Agreement
 from flux2_mcp.catalogue import Request
+from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.server import books
 from flux2_mcp.server.arguments import (
     Callback,
@@ -91,7 +93,7 @@ async def generate(
         wait_seconds,
         repeat=repeat,
         most_usd=max_cost_usd,
-        agreed=offer and offer.count,
+        agreed=offer.agreement,
         save_to=save_to,
     )
 
@@ -127,7 +129,7 @@ async def remix(
         repeat=repeat,
         most_usd=max_cost_usd,
         save_to=save_to,
-        agreed=offer and offer.count,
+        agreed=offer.agreement,
         client_roots=folders(listed),
     )
 
@@ -148,8 +150,11 @@ async def view_image(
     from flux2_mcp.images import previews
 
     picture = await studio.picture(task_id.strip(), index)
-    [preview] = await previews([picture], edge=max_edge)
-    return picture_result(task_id.strip(), index, picture, preview)
+    shown = await previews([picture], edge=max_edge)
+    if not shown:
+        msg = "This picture cannot be shown: its pixels cannot be converted."
+        raise PictureUnavailable(msg, remedy="Give the person its file and URL, which recent_tasks lists.")
+    return picture_result(task_id.strip(), index, picture, shown[0])
 
 
 async def _made(
@@ -161,7 +166,7 @@ async def _made(
     *,
     repeat: bool,
     most_usd: float | None,
-    agreed: int | None,
+    agreed: Agreement | None,
     save_to: str,
     client_roots: Sequence[str] = (),
 ) -> CallToolResult:

@@ -18,10 +18,10 @@ from uuid import uuid4
 import anyio
 
 from flux2_mcp import images, tasks
-from flux2_mcp.budget import Budget, Quote, midnight
+from flux2_mcp.budget import Agreement, Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errands import Errands
-from flux2_mcp.errors import NoSuchTask, NotFound, OverLimit, PictureUnavailable, RunApiError, TaskFailed
+from flux2_mcp.errors import NoSuchTask, NotFound, PictureUnavailable, RunApiError, TaskFailed
 from flux2_mcp.history import History, Intent, MoreAreNew, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
@@ -105,7 +105,7 @@ class Studio:
         wait: float = DEFAULT_WAIT,
         repeat: bool = False,
         max_cost_usd: float | None = None,
-        agreed: int | None = None,
+        agreed: Agreement | None = None,
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
         report: Report = unheard,
@@ -113,8 +113,7 @@ class Studio:
         """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
 
         Each picture has its own outcome in its own piece; a failure of one is not raised. `client_roots` are file: URIs
-        of more folders that sources may come from. `agreed` is the `count` of what `offer` said, where the person was
-        asked about it: no more than so many are ordered.
+        of more folders that sources may come from. Nothing is ordered that costs more than was `agreed`.
 
         Raises:
             RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
@@ -150,20 +149,31 @@ class Studio:
         return pieces
 
     async def offer(
-        self, request: Request, *, count: int = 1, repeat: bool = False, client_roots: Sequence[str] = ()
+        self,
+        request: Request,
+        *,
+        count: int = 1,
+        wait: float = DEFAULT_WAIT,
+        repeat: bool = False,
+        client_roots: Sequence[str] = (),
     ) -> Quote:
         """What `make` would order now, and for how much: what was ordered before costs nothing again.
+
+        What the person need not be asked about even if all of it is new is not looked into any further.
 
         Raises:
             RequestRefused: RunAPI would refuse it, or a source cannot be used.
         """
+        patience = Patience.of(wait)
         request = self.catalogue.check(request)
+        quote = await self.quote(request, count)
+        if not self.budget.must_ask(quote):
+            return quote
         sources = await self._sources(client_roots)
         with self.deliveries.asking(since=self.began) as asking:
-            with Patience.of(DEFAULT_WAIT).for_once():
+            with patience.for_once():
                 opened = await sources.opened(request.source_image_urls)
             asking.wish = _wish(request, opened, count)
-            quote = await self.quote(request, count)
             intents = _intents(asking.wish, request, opened, quote, save_to=None)
             return await self._new_of(quote, intents, repeat=repeat)
 
@@ -176,19 +186,22 @@ class Studio:
         return replace(quote, count=quote.count - ordered)
 
     async def _ordered(
-        self, intents: Sequence[Intent], quote: Quote, *, repeat: bool, most_usd: float | None, agreed: int | None
+        self,
+        intents: Sequence[Intent],
+        quote: Quote,
+        *,
+        repeat: bool,
+        most_usd: float | None,
+        agreed: Agreement | None,
     ) -> list[tuple[Order, bool]]:
         """The order of each intent, and whether it was taken up; the limits hold for the new ones.
 
         Raises:
-            OverLimit: One is in the way, or more would be new than the person agreed to.
+            OverLimit: One is in the way.
         """
         while True:
             new = await self._new_of(quote, intents, repeat=repeat)
-            if agreed is not None and new.count > agreed:
-                msg = "An earlier order cannot be taken up any more, so that this costs more than was agreed."
-                raise OverLimit(msg, remedy="Send the same call again; it asks the person about the whole price.")
-            self.budget.check(new, most_usd=most_usd)
+            self.budget.check(new, most_usd=most_usd, agreed=agreed)
             with suppress(MoreAreNew):  # if one was handed over at this moment, the limits are looked at again
                 return await self.history.open_orders(
                     intents,

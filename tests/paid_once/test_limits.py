@@ -439,5 +439,32 @@ async def test_nobody_pays_more_than_they_agreed_to(tmp_path: Path, era: Connect
 
     about = ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?", "Flux 2 Pro: 3 pictures for $0.15. Order?"]
     assert person.questions == (about if era == "auto" else about[:1])
-    assert ("more than was agreed" in text_of(result)) is (era == "legacy")
+    assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
     assert len(here.paid) == (5 if era == "auto" else 2)
+
+
+class PriceRise(Person):
+    """Somebody who thinks until RunAPI has answered what its prices are."""
+
+    def __init__(self, prices: Gate) -> None:
+        super().__init__("accept")
+        self._prices = prices
+
+    async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        self._prices.open()
+        return await super().__call__(context, params)
+
+
+async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era: ConnectMode) -> None:
+    """The price list did not answer in time for the question, and is dearer than the table that comes with us."""
+    script = Script(looks_until_done=1, plain_pictures=True, prices={"flux-2-pro-text-to-image": {"1k": 90}})
+    here = small_world(tmp_path, script=script, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    prices = here.transport = Gate(here.simulator, lambda request: "price_schedules" in request.url.path)
+    person = PriceRise(prices)
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", FOX)
+
+    about = ["Flux 2 Pro: one picture for $0.05. Order?", "Flux 2 Pro: one picture for $0.90. Order?"]
+    assert person.questions == (about if era == "auto" else about[:1])
+    assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
+    assert len(here.paid) == (1 if era == "auto" else 0)
