@@ -30,6 +30,7 @@ MAX_PIXELS: Final = 64_000_000
 
 DAMAGED: Final = (
     OSError,
+    AssertionError,
     SyntaxError,
     ValueError,
     LookupError,

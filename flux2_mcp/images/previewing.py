@@ -31,12 +31,12 @@ _STEPS: Final = [
 
 
 async def previews(pictures: Sequence[Picture], *, edge: int = 1024, budget: int = BUDGET) -> list[Preview]:
-    """One preview per picture, upright, without metadata, with the longest edge of at most `edge` pixels.
+    """One preview per picture that can be shown, upright, without metadata, at most `edge` pixels long and wide.
 
     The base64 texts of all together have at most `budget` characters: what small ones leave, large ones use. A
     preview cannot be much smaller than a kilobyte, so neither can a budget per picture.
     """
-    best = await _side_by_side(partial(_best, edge=edge), pictures)
+    best = [made for made in await _side_by_side(partial(_best, edge=edge), pictures) if made]
     allowances = _shared_out([preview.base64_length for preview in best], budget)
     return await _side_by_side(_within, list(zip(best, allowances, strict=True)))
 
@@ -46,13 +46,18 @@ def preview_of(image: Image.Image, *, edge: int) -> Preview:
     return _encoded(_canvas(image, edge=edge), quality=_BEST)
 
 
-def _best(picture: Picture, *, edge: int) -> Preview:
+def _best(picture: Picture, *, edge: int) -> Preview | None:
+    """The preview of which smaller ones are made; None for a picture of which none can be made."""
     made, longest = picture.preview, max(picture.width, picture.height)
     if made and max(made.width, made.height) == min(edge, longest):
         return made
     size = _fitted((picture.width, picture.height), edge)
-    with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:
-        return preview_of(image, edge=edge)
+    try:
+        with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:
+            return preview_of(image, edge=edge)
+    except (PictureUnavailable, *DAMAGED):
+        # Sound enough to be kept, but not to be converted, such as one of a palette's colours without a palette.
+        return None
 
 
 def _canvas(image: Image.Image, *, edge: int) -> Image.Image:
@@ -161,18 +166,11 @@ def _fitted(size: tuple[int, int], edge: int) -> tuple[int, int]:
 
 async def _side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
     results: dict[int, B] = {}
-    failures: list[PictureUnavailable] = []
 
     async def one(index: int, item: A) -> None:
-        try:
-            results[index] = await in_worker(partial(work, item))
-        except PictureUnavailable as failure:
-            failures.append(failure)
+        results[index] = await in_worker(partial(work, item))
 
     async with anyio.create_task_group() as group:
         for index, item in enumerate(items):
             group.start_soon(one, index, item)
-    # Out here, because the group would wrap it into an ExceptionGroup.
-    for failure in failures:
-        raise failure
     return [results[index] for index in range(len(items))]

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageOps
 
 from flux2_mcp import images
-from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.images import Picture, Preview, previews, recognise
 from tests.images.examples import encoded, noise, plain, shown
 
@@ -251,7 +250,21 @@ async def test_bytes_stay_out_of_the_repr() -> None:
     assert repr(preview) == "Preview(media_type='image/jpeg', width=30, height=20)"
 
 
-async def test_a_picture_that_is_none_is_told_as_such() -> None:
-    """Not wrapped into the group of workers that noticed it."""
-    with pytest.raises(PictureUnavailable, match="cut off or damaged"):
-        await previews([Picture(data=b"\x89PNG", media_type="image/png", width=1, height=1)])
+async def test_what_cannot_be_shown_is_left_out_and_the_others_are_shown() -> None:
+    none = Picture(data=b"\x89PNG", media_type="image/png", width=1, height=1)
+
+    assert [made.width for made in await previews([none, recognise(encoded(plain(), "PNG"))])] == [30]
+
+
+async def test_a_palette_picture_without_its_palette_is_kept_all_the_same() -> None:
+    """Pillow can load it, and fails to convert it."""
+    data = without_palette(encoded(Image.new("P", (8, 6)), "PNG"))
+    picture = recognise(data, previewer=partial(images.preview_of, edge=64))
+
+    assert (picture.width, picture.height, picture.preview) == (8, 6, None)
+    assert await previews([picture]) == []
+
+
+def without_palette(png: bytes) -> bytes:
+    at = png.index(b"PLTE") - 4
+    return png[:at] + png[at + 12 + int.from_bytes(png[at : at + 4], "big") :]
