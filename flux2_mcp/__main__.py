@@ -28,9 +28,10 @@ def _collect_what_comes() -> None:
 def _leave(code: int) -> None:
     """End at once: all is closed, and to take the interpreter apart, module by module, takes ten times as long."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # a closed one is, and pythonw's
+                stream.flush()
+    except (OSError, ValueError):
         return  # nobody reads any more; the interpreter has its own way to say so
     os._exit(code)
 
