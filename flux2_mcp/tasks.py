@@ -95,8 +95,8 @@ def pauses(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[fl
     ends in the next second, from the `durations` of others like it, and c is the lateness in seconds that one more
     request is worth. A pause p costs a request, and p * hazard * p / 2 seconds of lateness; that sum is least at
     p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 0.95 s, or 0.75 s when enough durations are
-    known (for old tasks, to a fourteenth of their age), once the task may well have ended in it, and to 5 s in any
-    case.
+    known, once the task may well have ended in it, and to 5 s otherwise; for old tasks, to a fourteenth of their age
+    where that is longer.
     """
     timing = Timing(durations)
     long = LONG_PAUSE_WHEN_KNOWN if timing.is_known else LONG_PAUSE
