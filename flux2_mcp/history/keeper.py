@@ -157,7 +157,9 @@ class Keeper:
             guard.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make(guard)
         # A lock by SQLite ends with its process, on every system.
-        with closing(sqlite3.connect(guard, timeout=self._patience, isolation_level=None)) as connection:
+        with schema.losses():
+            connection = sqlite3.connect(guard, timeout=self._patience, isolation_level=None)
+        with closing(connection):
             with schema.losses():
                 connection.execute("BEGIN EXCLUSIVE")
             yield

@@ -32,6 +32,7 @@ from sqlalchemy import (
     exc,
     func,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.engine import URL, Dialect
@@ -203,6 +204,9 @@ def _migrate(engine: Engine) -> None:
         version = connection.scalar(select(func.max(schema_version.c.version))) or 0
         if version > len(MIGRATIONS):
             reason = f"was written by a newer version of flux2-mcp (layout {version}, this one knows {len(MIGRATIONS)})"
+            raise DatabaseLost(reason, trouble="unusable")
+        if not version and inspect(connection).has_table(orders.name):
+            reason = "holds a table of orders that is not flux2-mcp's"
             raise DatabaseLost(reason, trouble="unusable")
 
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):

@@ -369,3 +369,21 @@ async def test_a_database_url_is_used_instead_of_the_folder(tmp_path: Path, fold
 
     assert resumed
     assert [file.name for file in tmp_path.iterdir()] == ["shared.sqlite3"]  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize("stranger", ["a folder for a lock", "a table of somebody else's"])
+def test_what_cannot_be_a_history_is_left_alone_for_memory(folder: Path, stranger: str) -> None:
+    folder.mkdir(exist_ok=True)
+    if stranger == "a folder for a lock":
+        (folder / "history.lock").mkdir()
+    else:
+        with closing(sqlite3.connect(folder / "history.sqlite3")) as other:
+            other.execute("CREATE TABLE orders (id INTEGER)")
+
+    async def story(history: History) -> tuple[Order, str]:
+        return await painted(history), history.degraded
+
+    done, degraded = during(folder, story)
+
+    assert done.state == "completed"
+    assert "Orders are kept in memory" in degraded
