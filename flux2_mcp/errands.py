@@ -78,7 +78,8 @@ class Errands:
         except Exception as error:
             errand.error = error
             if not errand.waiters:
-                logger.warning("%s failed while nobody waited for it", name, exc_info=error)
+                crash = None if isinstance(error, Flux2Error) else error
+                logger.warning("%s failed while nobody waited for it: %s", name, error, exc_info=crash)
         finally:
             del self._under_way[name]
             errand.done.set()

@@ -160,3 +160,14 @@ async def test_max_gets_the_ratio_that_it_requires(tmp_path: Path) -> None:
 
     assert not result.is_error, text_of(result)
     assert json.loads(here.creates[0].body)["aspect_ratio"] == "1:1"
+
+
+@pytest.mark.parametrize("argument", ["prompt", "save_to"])
+async def test_half_an_emoji_orders_a_picture_all_the_same(tmp_path: Path, argument: str) -> None:
+    """Hosts that count in UTF-16 cut texts in the middle of one; nothing of it can be sent to RunAPI."""
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {**FOX, argument: "a fox \ud83e and more"})
+
+    assert not result.is_error
+    assert len(here.paid) == 1

@@ -33,11 +33,18 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, BaseModel, ValidationError
 
-from flux2_mcp.errors import Flux2Error, NoSuchTask
+from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
 from flux2_mcp.images import media_type_of
 from flux2_mcp.server.wiring import Wiring
 
 NOTHING_HAPPENED = Flux2Error.charge
+
+UNANSWERED = "Resolver "
+"""How the SDK begins to say that a host answered a question with something else."""
+NO_ANSWER = OverLimit(
+    "The person was to be asked about this call, and the host did not answer the question.",
+    remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
+)
 
 Json = dict[str, Any]  # a JSON schema, as the SDK types it
 
@@ -62,8 +69,8 @@ class CarefulTool(Tool):
         """
         if complaint := self._unknown_arguments(arguments):
             raise self._failure(complaint)
-        # Some hosts send null for everything that their model did not fill in.
-        given = {name: value for name, value in arguments.items() if value is not None}
+        # Some hosts send null for everything that their model did not fill in, and some cut emoji in half.
+        given = {name: sendable(value) for name, value in arguments.items() if value is not None}
         try:
             result: Any = await super().run(given, context, convert_result)
             return sendable(_as_promised(result) if self.output_schema and convert_result else result)
@@ -74,7 +81,12 @@ class CarefulTool(Tool):
         except ToolError as refusal:
             if isinstance(invalid := refusal.__cause__, ValidationError):
                 raise self._failure(_complaint(invalid)) from invalid
+            if str(refusal).startswith(f"Error executing tool {self.name}: {UNANSWERED}"):
+                raise self._failure(str(NO_ANSWER)) from refusal
             raise
+        except MCPError as refusal:
+            # The host's answer to a question of ours; passed on, it would end the call where no model sees it.
+            raise self._failure(str(NO_ANSWER)) from refusal
 
     def _failure(self, words: str) -> ToolError:
         """The beginning is the SDK's own; hosts know it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
 from mcp.shared.exceptions import MCPError
@@ -18,6 +20,9 @@ from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
 from flux2_mcp.studio import Studio
+
+PATIENCE_FOR_ROOTS = 3.0
+"""Seconds that a host gets to list its folders."""
 
 
 class Consent(BaseModel):
@@ -52,11 +57,10 @@ async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]
 async def _listed(ctx: Ctx) -> ListRootsResult:
     """Ask as the SDK would, whose way ends the call with a protocol error when the host answers with one."""
     about = ServerMessageMetadata(related_request_id=ctx.request_id)
-    try:
+    with suppress(MCPError, ValidationError), anyio.move_on_after(PATIENCE_FOR_ROOTS):
         return await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=about)
-    except (MCPError, ValidationError):
-        # A host that has no folders to offer; the refusal of the source says what helps.
-        return ListRootsResult(roots=[])
+    # A host that has no folders to offer; the refusal of the source says what helps.
+    return ListRootsResult(roots=[])
 
 
 Roots = Annotated[ListRootsResult, Resolve(client_roots)]

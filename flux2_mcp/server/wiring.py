@@ -20,7 +20,7 @@ from flux2_mcp import __version__, credentials, tasks
 from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import PriceList, catalogue
 from flux2_mcp.errands import Errands, errands
-from flux2_mcp.errors import InsecureBaseUrl, NoApiKey, UnusableApiKey
+from flux2_mcp.errors import Flux2Error, NoApiKey
 from flux2_mcp.history import History, utcnow
 from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.runapi.origins import origin_of
@@ -138,12 +138,13 @@ class Wiring:
     async def recover(self) -> None:
         """Fetch what was finished while nobody looked: after a crash, before RunAPI's links die."""
         await self.surroundings.sleep(TIME_TO_START)
-        if self.surroundings.history is None and not await anyio.Path(self._data_folder, "history.sqlite3").exists():
-            return
         try:
+            file = anyio.Path(self._data_folder, "history.sqlite3")
+            if self.surroundings.history is None and not await file.exists():
+                return
             studio = await self.studio()
-        except (NoApiKey, UnusableApiKey, InsecureBaseUrl):
-            return
+        except (Flux2Error, OSError):
+            return  # the first call says it to somebody
         for piece in await studio.recover(before=self.began):
             logger.info("Order %s from before: %s", piece.order.id, "made" if piece.is_made else "not finished")
 

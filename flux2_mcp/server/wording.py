@@ -115,7 +115,7 @@ def _lines(piece: Piece) -> list[str]:
         return _unfinished_lines(piece)
     order = piece.order
     seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
-    after = f" in {seconds:.0f} s" if seconds and not order.made_elsewhere else ""
+    after = f" in {seconds:.0f} s" if seconds > 0 and not order.made_elsewhere else ""
     resumed = " (found again, not ordered anew)" if piece.is_repeat else ""
     lines = [f"{title_of(order)} made the picture{after}{resumed}."]
     for shot in piece.shots:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from mcp.client import Client, ClientRequestContext
 from mcp.client.client import ConnectMode
-from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
 from flux2_mcp.server.app import build_server
@@ -413,6 +413,31 @@ async def test_the_question_is_about_the_pictures_that_are_new(tmp_path: Path, e
     assert person.questions == ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?"]
     assert not result.is_error
     assert len(here.paid) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ElicitResult(action="accept"),
+        ElicitResult(action="accept", content={"spend": "banana"}),
+        ErrorData(code=-32603, message="no window to ask in"),
+    ],
+    ids=["empty", "nonsense", "error"],
+)
+async def test_a_host_that_fails_to_ask_pays_nothing(tmp_path: Path, answer: ElicitResult | ErrorData) -> None:
+    """In the modern era a host that cannot answer does not send the call again."""
+    here = small_world(tmp_path, mode="legacy", FLUX2_CONFIRM_OVER="0.04")
+
+    async def host(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+        return answer
+
+    with anyio.fail_after(10):
+        async with Client(build_server(here.surroundings()), mode="legacy", elicitation_callback=host) as client:
+            result = await client.call_tool("generate", FOX)
+
+    assert result.is_error
+    assert "did not answer the question. Nothing was charged. Ask for less, or" in text_of(result)
+    assert here.creates == []
 
 
 class SlowPerson(Person):

@@ -72,9 +72,12 @@ class Folders:
     asked: int = field(default=0)
     error: ErrorData | None = None
     """What it answers instead."""
+    silent: bool = False
 
     async def __call__(self, context: ClientRequestContext) -> ListRootsResult | ErrorData:
         self.asked += 1
+        if self.silent:
+            await anyio.sleep_forever()
         if self.error:
             return self.error
         return ListRootsResult(roots=[Root(uri=path.as_uri()) for path in self.paths])  # pyright: ignore[reportArgumentType] text is a URI too
