@@ -35,6 +35,7 @@ async def test_a_wait_of_3_s_returns_within_3_5_s_while_runapi_is_silent(tmp_pat
     assert took < 3.5
     assert not result.is_error
     assert "task_id='" in text_of(result)
+    assert ("it is being ordered" in text_of(result)) is (silence.on == "create")
 
 
 async def test_no_picture_waits_for_the_price_list(tmp_path: Path) -> None:

@@ -125,8 +125,11 @@ def _lines(piece: Piece) -> list[str]:
 
 def _unfinished_lines(piece: Piece) -> list[str]:
     order = piece.order
-    state = piece.task.word or piece.task.status if piece.task else "sent, not answered yet"
-    lines = [f"The picture is not ready yet: {title_of(order)} is still at work. completed: false, status: {state}."]
+    if piece.task:
+        state, doing = piece.task.word or piece.task.status, f"{title_of(order)} is still at work"
+    else:
+        state, doing = "not answered yet", "the order is on its way to RunAPI"
+    lines = [f"The picture is not ready yet: {doing}. completed: false, status: {state}."]
     if piece.is_repeat:
         lines.append("This is the order that was placed before; nothing was ordered anew.")
     if piece.trouble:
@@ -174,7 +177,9 @@ def _next_step(pieces: Sequence[Piece]) -> str:
     if not going:
         return ""
     calls = " and ".join(f"task_status with task_id='{task_id}'" for task_id in going)
-    return f"Call {calls} in a minute; do not generate again: it is already ordered and is paid for once."
+    ordered = all(piece.is_over or piece.task for piece in pieces)
+    how = "it is already ordered and is paid for once" if ordered else "it is being ordered, and is paid for once"
+    return f"Call {calls} in a minute; do not generate again: {how}."
 
 
 def _about_container(pieces: Sequence[Piece]) -> str:
