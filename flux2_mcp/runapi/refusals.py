@@ -29,6 +29,8 @@ from flux2_mcp.runapi.lines import one_line
 from flux2_mcp.runapi.models import message_in
 from flux2_mcp.runapi.patience import retry_after
 
+NEXT_STEP = "Check RUNAPI_BASE_URL, and send the request again in a few minutes; if it stays so, ask RunAPI's support."
+"""For a status of which no more is known than that it is no success."""
 LONGEST_PAGE = 20_000
 """Characters or bytes in which those words are looked for; a page may be of any size."""
 
@@ -43,6 +45,8 @@ _BY_STATUS: Mapping[int, type[RunApiError]] = {
     404: NotFound,
     405: NotFound,
     408: Unavailable,
+    425: Unavailable,
+    499: Unavailable,
     409: KeyReused,
     429: Throttled,
 }
@@ -62,6 +66,7 @@ def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunAp
         code=one_line(mask(code)) if isinstance(code, str) else None,
         request_id=one_line(mask(request_id)) if request_id else None,
         retry_after=retry_after(response.headers),
+        remedy=NEXT_STEP if kind is RunApiError else None,
     )
 
 

@@ -14,6 +14,8 @@ from flux2_mcp.runapi.patience import retry_after
 
 TRANSIENT = frozenset(
     {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.BAD_GATEWAY,
@@ -21,6 +23,8 @@ TRANSIENT = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
+UNCLEAR = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, 499})
+"""Refusals in the name of something between us and RunAPI, which may have passed the request on all the same."""
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 LOST = (httpx.TransportError, httpx.DecodingError)
 
@@ -68,7 +72,7 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                 if (wait := next(waits, None)) is None:
                     raise
             else:
-                if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                if _may_have_had_an_effect(response):
                     request.extensions["in_doubt"] = True
                 if response.status_code not in TRANSIENT or (wait := next(waits, None)) is None:
                     return response
@@ -89,6 +93,11 @@ class RetryingTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections below."""
         await self._inner.aclose()
+
+
+def _may_have_had_an_effect(response: httpx.Response) -> bool:
+    """Whether this failure leaves that open. A redirect does: it is how some servers answer what they have accepted."""
+    return response.is_server_error or response.is_redirect or response.status_code in UNCLEAR
 
 
 def _may_repeat(request: httpx.Request) -> bool:

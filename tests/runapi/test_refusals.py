@@ -37,7 +37,7 @@ async def refusal(
         *((status, errors.NotFound) for status in (404, 405)),
         (409, errors.KeyReused),
         (429, errors.Throttled),
-        *((status, errors.Unavailable) for status in (408, 500, 501, 502, 503, 504, 505, 520)),
+        *((status, errors.Unavailable) for status in (408, 425, 499, 500, 501, 502, 503, 504, 505, 520)),
         *((status, RunApiError) for status in (300, 301, 302, 303, 307, 308, 406, 407, 410, 418, 451)),
     ],
 )
@@ -48,6 +48,11 @@ async def test_every_status_has_its_error(status: int, kind: type[RunApiError]) 
     assert (status, "req_1") == (error.status, error.request_id)
     assert f"RunAPI said: So it is (HTTP {status})." in str(error)
     assert "(RunAPI request id: req_1)" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 307, 408, 410, 418, 425, 499])
+async def test_a_rare_status_names_a_next_step_as_well(status: int) -> None:
+    assert (await refusal(status)).remedy
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.runapi.network import FOX, Answer, Answers, Naps, breaks, breaks_in_t
 
 MADE = says(200, {"id": "t-1", "status": "pending"})
 RICH = says(200, {"balance_cents": 5})
-PASSING = (429, 500, 502, 503, 504)
+PASSING = (408, 425, 429, 500, 502, 503, 504)
 LOST = (httpx.ReadError, httpx.ReadTimeout, httpx.WriteError, httpx.WriteTimeout, httpx.RemoteProtocolError)
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
@@ -74,7 +74,7 @@ async def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
     assert (await create(runapi(line))).id == "t-1"
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 408, 409, 410, 418, 422, 501, 505, 520, 301])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 499, 501, 505, 520, 301])
 async def test_a_lasting_failure_is_not_repeated(status: int) -> None:
     for ask in (create, RunAPI.balance):
         line = Answers(says(status))
@@ -103,7 +103,9 @@ async def test_a_post_without_a_key_is_never_repeated(failure: Answer) -> None:
 
 DOUBTFUL: dict[str, list[Answer]] = {
     **{error.__name__: [breaks(error)] for error in LOST},
-    **{str(status): [says(status)] for status in (500, 501, 502, 503, 504, 505, 520)},
+    **{str(status): [says(status)] for status in (408, 425, 499, 500, 501, 502, 503, 504, 505, 520)},
+    **{str(status): [says(status, headers={"location": "/elsewhere"})] for status in (301, 302, 303, 307, 308)},
+    "304": [says(304)],
     "cut off": [breaks_in_the_middle],
     "captive portal": [says(200, content=b"<html>Sign in to the Wi-Fi</html>")],
     "empty": [says(200, content=b"")],
@@ -113,6 +115,7 @@ DOUBTFUL: dict[str, list[Answer]] = {
     "no gzip": [says(200, content=b"plain", headers={"content-encoding": "gzip"})],
     "no id": [says(200, {"status": "pending"})],
     "a list": [says(201, [])],
+    "300": [says(300)],
     # Once in doubt, always in doubt, whatever the later tries say.
     "lost, then 429": [breaks(httpx.ReadTimeout), says(429)],
     "lost, then 401": [breaks(httpx.ReadTimeout), says(401)],
@@ -133,8 +136,8 @@ async def test_a_create_that_may_have_had_an_effect_is_in_doubt(case: str) -> No
 
 @pytest.mark.parametrize(
     "answer",
-    [*(says(status) for status in (301, 400, 401, 402, 403, 404, 409, 422, 429)), *map(breaks, NEVER_SENT)],
-    ids=[301, 400, 401, 402, 403, 404, 409, 422, 429, *(error.__name__ for error in NEVER_SENT)],
+    [*(says(status) for status in (400, 401, 402, 403, 404, 409, 410, 418, 422, 429)), *map(breaks, NEVER_SENT)],
+    ids=[400, 401, 402, 403, 404, 409, 410, 418, 422, 429, *(error.__name__ for error in NEVER_SENT)],
 )
 async def test_a_create_that_had_no_effect_is_not_in_doubt(answer: Answer) -> None:
     with pytest.raises(RunApiError) as caught:
