@@ -45,6 +45,8 @@ LONG_PAUSE_WHEN_KNOWN = 0.75
 LONGEST_PAUSE = 5.0
 WORTH_CHECKING = 0.04
 """The chance of having ended unseen that makes a long pause too long."""
+WORTH_SHOWING = 10.0
+"""Seconds for which a completed task is looked at again while it shows no images."""
 
 PASSING = (Throttled, Unavailable, Unreachable, UnreadableAnswer, NotFound)
 """What one lost look may end in. A task that was accepted a moment ago may also not be shown everywhere yet."""
@@ -127,18 +129,22 @@ async def watch(
 ) -> AsyncGenerator[Look, None]:
     """Yield the task after every look, until it is over. How long to have patience is the caller's business.
 
-    A task that is over already is not looked at again, unless it is said to be completed and shows no images: the
-    answer to a repeated create request may leave them out.
+    A task that is over already is not looked at again, unless it is said to be completed and shows no images: they may
+    arrive a moment later, and the answer to a repeated create request may leave them out. Such a task is looked at once
+    more at least, and for `WORTH_SHOWING` seconds of waits at most.
 
     Raises:
         TaskOutOfSight: RunAPI refuses to show it, and will go on refusing: a revoked key, say.
     """
-    if task.status == "failed" or task.images:
+    if _is_shown_whole(task):
         return
+    unshown = 0.0
     trouble: RunApiError | None = None
     while True:
         asked = (trouble.retry_after if trouble else task.retry_after) or 0.0
-        await sleep(max(next(waits), asked))
+        wait = max(next(waits), asked)
+        await sleep(wait)
+        unshown += wait if task.is_over else 0.0
         trouble = None
         try:
             task = await runapi.look(task)
@@ -147,5 +153,10 @@ async def watch(
         except RunApiError as error:
             raise TaskOutOfSight(error.message, task_id=task.id) from error
         yield Look(task, trouble)
-        if task.is_over and trouble is None:
+        if trouble is None and (_is_shown_whole(task) or (task.is_over and unshown >= WORTH_SHOWING)):
             return
+
+
+def _is_shown_whole(task: Task) -> bool:
+    """Whether nothing more is to be seen of it. Images alone prove nothing: their addresses may be given beforehand."""
+    return task.status == "failed" or (task.is_over and bool(task.images))

@@ -15,6 +15,7 @@ from tests.runapi.network import Answer, Answers, Naps, breaks, breaks_in_the_mi
 
 SDK_TASK = Task(id="t-1", status="pending", action="text_to_image", dialect="sdk", path="/api/v1/tasks/t-1")
 RUNNING = says(200, {"id": "t-1", "status": "processing"})
+BARE = says(200, {"id": "t-1", "status": "completed"})
 DONE = says(200, {"id": "t-1", "status": "completed", "images": [{"url": "https://file.test/a.png"}]})
 
 
@@ -101,6 +102,30 @@ async def test_the_answer_to_the_order_may_ask_for_a_wait_as_well() -> None:
 )
 async def test_a_task_that_is_over_is_not_looked_at(task: Task) -> None:
     assert await looks(says(500), task=task) == []
+
+
+async def test_addresses_that_are_given_beforehand_are_no_end() -> None:
+    early = SDK_TASK.model_copy(update={"status": "processing", "images": ("https://file.test/a.png",)})
+    seen = await looks(RUNNING, DONE, task=early)
+
+    assert [look.task.status for look in seen] == ["processing", "completed"]
+
+
+async def test_images_may_arrive_a_moment_after_the_end() -> None:
+    seen = await looks(RUNNING, BARE, BARE, says(503), DONE)
+
+    assert [look.task.is_over for look in seen] == [False, True, True, True, True]
+    assert seen[-1].task.images == ("https://file.test/a.png",)
+
+
+@pytest.mark.parametrize(("pause", "further"), [(1.0, 10), (4.0, 3), (60.0, 1)])
+async def test_images_that_do_not_arrive_are_not_waited_for_long(pause: float, further: int) -> None:
+    line = Answers(RUNNING, BARE)
+    stream = watch(runapi(line, dialect="sdk"), SDK_TASK, waits=repeat(pause), sleep=Naps())
+    seen = [look.task async for look in stream]
+
+    assert len(line.requests) == 2 + further
+    assert (seen[-1].status, seen[-1].images) == ("completed", ())
 
 
 async def test_completed_without_images_is_looked_at_once_more() -> None:
