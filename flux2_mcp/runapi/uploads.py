@@ -26,7 +26,7 @@ def ticket_request(data: bytes, filename: str) -> Mapping[str, object]:
 async def put_to_storage(
     data: bytes, prepared: object, *, origin: str, transport: httpx.AsyncBaseTransport | None
 ) -> str:
-    """Put the bytes where RunAPI said, with exactly its headers; return the id to confirm.
+    """Put the bytes where RunAPI said, with its headers; return the id to confirm.
 
     One try only: the URL works once. It has a client of its own, which has never seen the key.
 
@@ -45,8 +45,12 @@ async def put_to_storage(
         raise UnreadableAnswer(msg)
     async with httpx.AsyncClient(transport=transport, timeout=STORAGE_TIMEOUT, follow_redirects=False) as storage:
         try:
-            response = await storage.put(ticket.upload_url, content=data, headers=_plain(ticket.headers))
-        except (httpx.InvalidURL, UnicodeError):
+            # The body of the answer is not read: nothing in it matters, and nobody knows how long it is.
+            async with storage.stream(
+                "PUT", ticket.upload_url, content=data, headers=_plain(ticket.headers)
+            ) as response:
+                pass
+        except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeError):
             msg = "RunAPI's upload ticket names an address or a header that cannot be sent."
             raise UnreadableAnswer(msg) from None
         except httpx.RequestError as error:
@@ -59,6 +63,7 @@ async def put_to_storage(
 
 
 def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    """Exactly the returned headers: a ticket has no business to set credentials of another kind."""
+    """The returned headers without credentials of another kind, and without those that belong to the transport."""
     kept_back = {"authorization", "proxy-authorization", "cookie"}
-    return {name: value for name, value in headers.items() if name.lower() not in kept_back}
+    of_the_transport = {"content-length", "transfer-encoding", "host", "connection"}
+    return {name: value for name, value in headers.items() if name.lower() not in kept_back | of_the_transport}

@@ -59,6 +59,26 @@ async def test_a_ticket_cannot_set_credentials() -> None:
     assert not {name.lower() for name in secrets} & set(line.requests[1].headers)
 
 
+async def test_a_ticket_cannot_say_how_the_bytes_travel() -> None:
+    """A length that is not theirs makes the transport fail in the middle of the body."""
+    theirs = {"Content-Length": "1", "transfer-encoding": "chunked", "Host": "evil.test", "Connection": "upgrade"}
+    line = Answers(ticket(headers=theirs), says(200), LENT)
+    await runapi(line).upload(b"png", filename="a.png")
+    headers = line.requests[1].headers
+
+    assert (headers["content-length"], headers["host"]) == ("3", "storage.test")
+    assert "transfer-encoding" not in headers
+    assert headers["connection"] == "keep-alive"
+
+
+async def test_a_ticket_that_the_transport_cannot_send_is_unreadable() -> None:
+    line = Answers(ticket(headers={"X": "two\r\nlines"}), breaks(httpx.LocalProtocolError), LENT)
+    with pytest.raises(UnreadableAnswer):
+        await runapi(line).upload(b"png", filename="a.png")
+
+    assert len(line.requests) == 2
+
+
 @pytest.mark.parametrize(
     "failure",
     [
