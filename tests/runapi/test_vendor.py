@@ -91,7 +91,9 @@ def test_the_wrapper_of_a_quote_is_still_there() -> None:
 
 
 def test_retries_py_repeats_what_the_vendor_repeats() -> None:
-    assert frozenset(map(int, TRANSIENT)) == constants.RETRYABLE_STATUS_CODES
+    ours = {408, 425}  # a gateway's; a key makes their repetition harmless
+
+    assert frozenset(map(int, TRANSIENT)) - ours == constants.RETRYABLE_STATUS_CODES
     assert len(list(backoff())) == constants.MAX_RETRIES
     assert 0.75 * constants.RETRY_BASE_DELAY <= next(backoff()) <= constants.RETRY_BASE_DELAY
 
