@@ -36,6 +36,7 @@ from flux2_mcp.runapi.refusals import error_from
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
 from flux2_mcp.runapi.routes import DialectSetting, Routes
 from flux2_mcp.runapi.uploads import put_to_storage, ticket_request
+from flux2_mcp.runapi.wholes import ENCODINGS, WholeAnswers
 
 Shape = TypeVar("Shape", bound=Wire)
 
@@ -71,8 +72,8 @@ class Connection:
         self._gates: dict[str, Gate] = {}
         self.http = httpx.AsyncClient(
             base_url=base_url,
-            headers={"Accept": "application/json", "User-Agent": user_agent},
-            transport=RetryingTransport(GatedTransport(transport or _network(base_url)), sleep=sleep),
+            headers={"Accept": "application/json", "Accept-Encoding": ENCODINGS, "User-Agent": user_agent},
+            transport=RetryingTransport(GatedTransport(WholeAnswers(transport or _network(base_url))), sleep=sleep),
             # One key's session is no business of another's.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=TIMEOUT,
@@ -314,6 +315,8 @@ def _no_answer(error: httpx.RequestError) -> str:
         return "RunAPI did not answer in time."
     if isinstance(error, httpx.ConnectError):
         return "RunAPI could not be reached: no connection."
+    if isinstance(error, httpx.DecodingError):
+        return "RunAPI's answer cannot be decoded, or is far too long."
     return f"The connection to RunAPI broke ({type(error).__name__})."
 
 

@@ -65,7 +65,7 @@ class RetryingTransport(httpx.AsyncBaseTransport):
         while True:
             asked = 0.0
             try:
-                response = await self._whole_answer(request)
+                response = await self._inner.handle_async_request(request)
             except LOST as error:
                 if not isinstance(error, NEVER_SENT):
                     request.extensions["in_doubt"] = True
@@ -80,15 +80,6 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                     continue  # it is the gate that waits, for this request and all others of the key
                 asked = retry_after(response.headers) or 0.0
             await self._sleep(max(wait, asked))
-
-    async def _whole_answer(self, request: httpx.Request) -> httpx.Response:
-        """An answer with its body: one that breaks off in the middle is as lost as one that never came."""
-        response = await self._inner.handle_async_request(request)
-        try:
-            await response.aread()
-        finally:
-            await response.aclose()
-        return response
 
     async def aclose(self) -> None:
         """Close the connections below."""
