@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -129,7 +129,7 @@ class RunAPI:
                 raise
             self.connection.routes.remember(dialect)
             made = {"action": action, "dialect": dialect.name, "path": self._own_path(response)}
-            return self._task(response).model_copy(update=made)
+            return self._made(response).model_copy(update=made)
         raise AssertionError(dialects)  # there is always at least one dialect
 
     async def look(self, task: Task, *, waits: Callable[[], Iterator[float]] = no_retries) -> Task:
@@ -247,9 +247,31 @@ class RunAPI:
             msg = f"RunAPI's answer is not a {shape.__name__}: {fields} is missing or unusable."
             raise self._unreadable(msg, response) from None
 
-    def _task(self, response: httpx.Response, *, fallback_id: str | None = None) -> Task:
+    def _made(self, response: httpx.Response) -> Task:
+        """The task that a create request made: without its id, what was paid for could never be found again."""
+        try:
+            return self._task(response, fallback_id=self._named_id(response))
+        except UnreadableAnswer:
+            found = self._named_id(response) or self._id_in_location(response)
+            if found is None:
+                raise
+            try:
+                return self._task(response, fallback_id=found)
+            except UnreadableAnswer:
+                return Task(id=found, status="processing", retry_after=retry_after(response.headers))
+
+    def _named_id(self, response: httpx.Response) -> str | None:
         named = self._mask(response.headers.get("x-runapi-task-id", ""))
-        task = task_from(self._json(response), fallback_id=fallback_id or (named if is_task_id(named) else None))
+        return named if is_task_id(named) else None
+
+    def _id_in_location(self, response: httpx.Response) -> str | None:
+        """The last part of the path in `Location`, unless it is one that belongs to every task."""
+        path, _, _ = (self._own_path(response) or "").partition("?")
+        *_, last = path.split("/")
+        return last if is_task_id(last) and last not in {"tasks", *get_args(Action)} else None
+
+    def _task(self, response: httpx.Response, *, fallback_id: str | None = None) -> Task:
+        task = task_from(self._json(response), fallback_id=fallback_id)
         if task is None:
             msg = f"RunAPI's answer names no task (HTTP {response.status_code})."
             raise self._unreadable(msg, response)

@@ -182,7 +182,7 @@ def task_from(body: object, *, fallback_id: str | None = None) -> Task | None:
     response = _mapping(outer.get("response")) or _mapping(data.get("response"))
     inner = _parsed(response.get("body"))
     layers = [layer for layer in (_mapping(inner.get("data")), inner, data, outer) if layer]
-    task_id = _id_in(reversed(layers)) or fallback_id
+    task_id = _id_in(layers[::-1]) or fallback_id or _number_in(layers[::-1])
     if task_id is None:
         return None
     images = _images_in(layers)
@@ -221,12 +221,18 @@ def _parsed(body: object) -> Mapping[str, object]:
         return {}
 
 
-def _id_in(layers: object) -> str | None:
-    for layer in cast("Sequence[Mapping[str, object]]", layers):
-        for name in ("id", "task_id"):
-            if is_task_id(found := layer.get(name)):
-                return cast("str", found)
-    return None
+def _id_in(layers: Sequence[Mapping[str, object]]) -> str | None:
+    return next((found for found in _names_in(layers) if isinstance(found, str) and is_task_id(found)), None)
+
+
+def _number_in(layers: Sequence[Mapping[str, object]]) -> str | None:
+    """An id that is a number, which nobody has documented."""
+    numbers = (found for found in _names_in(layers) if isinstance(found, int) and not isinstance(found, bool))
+    return next((str(number) for number in numbers if number >= 0 and is_task_id(str(number))), None)
+
+
+def _names_in(layers: Sequence[Mapping[str, object]]) -> list[object]:
+    return [layer.get(name) for layer in layers for name in ("id", "task_id")]
 
 
 def _word_in(layers: Sequence[Mapping[str, object]]) -> str:

@@ -130,7 +130,36 @@ def test_an_unknown_word_is_kept_to_be_reported() -> None:
     assert read({"id": "t-1", "status": "Upscaling"}).word == "Upscaling"
 
 
-@pytest.mark.parametrize("body", [None, [], "text", 5, {}, {"id": 5}, {"id": "../../me/balance"}, {"id": "a" * 129}])
+@pytest.mark.parametrize(
+    ("body", "task_id"),
+    [
+        ({"id": 12345}, "12345"),
+        ({"task_id": 0}, "0"),
+        ({"data": {"id": 12345}}, "12345"),
+        ({"id": 7, "task_id": "t-1"}, "t-1"),
+        ({"id": 7, "data": {"id": "t-1"}}, "t-1"),
+    ],
+)
+def test_an_id_may_be_a_number_where_no_text_names_the_task(body: object, task_id: str) -> None:
+    assert read(body).id == task_id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "text",
+        5,
+        {},
+        {"id": True},
+        {"id": 5.0},
+        {"id": -5},
+        {"id": 10**128},
+        {"id": "../../me"},
+        {"id": "a" * 129},
+    ],
+)
 def test_a_body_without_a_usable_id_is_no_task(body: object) -> None:
     assert task_from(body) is None
 

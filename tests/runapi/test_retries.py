@@ -154,6 +154,41 @@ async def test_the_header_names_a_task_that_the_body_does_not(body: object) -> N
     assert (task.id, task.is_over) == ("t-9", False)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"Accepted", b"[]", b'{"status": "queued"}', b'{"id": 7}'],
+    ids=["empty", "text", "list", "state", "7"],
+)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-RunAPI-Task-Id": "t-9"},
+        {"X-RunAPI-Task-Id": "t-9", "Location": "/api/v1/tasks/other"},
+        {"Location": "/api/v1/flux_2/text_to_image/t-9"},
+        {"Location": "https://runapi.test/api/v1/tasks/t-9?wait=1"},
+        {"X-RunAPI-Task-Id": "no id", "Location": "t-9"},
+    ],
+    ids=["header", "header first", "path", "address", "relative"],
+)
+async def test_an_accepted_order_is_found_by_whatever_names_it(headers: dict[str, str], content: bytes) -> None:
+    task = await create(runapi(Answers(says(202, content=content, headers=headers))))
+
+    by_number = b"7" in content and "t-9" not in headers.get("X-RunAPI-Task-Id", "")
+    assert task.id == ("7" if by_number else "t-9")
+    assert not task.is_over
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://evil.test/tasks/t-9", "/api/v1/tasks", "/api/v1/flux_2/text_to_image", "/api/v1/tasks/", "/api/v1/a.b"],
+)
+async def test_a_location_that_names_no_task_is_not_believed(location: str) -> None:
+    with pytest.raises(UnreadableAnswer) as caught:
+        await create(runapi(Answers(says(202, content=b"", headers={"Location": location}))))
+
+    assert caught.value.in_doubt
+
+
 async def test_a_header_that_is_no_id_is_not_believed() -> None:
     with pytest.raises(UnreadableAnswer):
         await create(runapi(Answers(says(200, {}, headers={"X-RunAPI-Task-Id": "../../me/balance"}))))
