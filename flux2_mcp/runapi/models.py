@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from flux2_mcp.runapi.lines import one_line
 
@@ -54,7 +54,12 @@ def _short_line(text: str) -> str:
     return one_line(text, most=LONGEST_WORD)
 
 
-ShortLine = Annotated[str, AfterValidator(_short_line)]
+def _text_or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+ShortLine = Annotated[str, AfterValidator(_short_line), BeforeValidator(_text_or_empty)]
+"""Words that are only shown: what is no text is left out."""
 
 
 class Wire(BaseModel):
@@ -89,9 +94,9 @@ class Task(Wire):
 
 
 class Balance(Wire):
-    """The account's money in US cents."""
+    """The account's money in US cents; less than none where it owes some."""
 
-    balance_cents: int
+    balance_cents: Annotated[int, Field(ge=-MOST_CENTS, le=MOST_CENTS)]
 
 
 def _numbers_by_word(value: object) -> object:
@@ -119,15 +124,32 @@ class PriceSchedule(Wire):
     model: str | None = None
     pricing_status: str = ""
     currency: str = "USD"
+    billing_unit: Literal["per_call", "per_image"] | None = None
+    """Any other unit makes the price one of something else, and the schedule useless to us."""
     unit_price_cents: int | None = None
     billing_config: Annotated[BillingConfig | None, BeforeValidator(_config_or_nothing)] = None
+
+
+def _readable_schedules(value: object) -> object:
+    """Without those that cannot be read: one odd schedule says nothing about the others."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return () if value is None else value
+    return tuple(each for each in cast("Sequence[object]", value) if _is_schedule(each))
+
+
+def _is_schedule(value: object) -> bool:
+    try:
+        PriceSchedule.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 class PriceSchedules(Wire):
     """All schedules that a filter matched, and the tag that recognises them unchanged."""
 
     as_of: ShortLine = ""
-    price_schedules: tuple[PriceSchedule, ...] = ()
+    price_schedules: Annotated[tuple[PriceSchedule, ...], BeforeValidator(_readable_schedules)] = ()
     etag: str | None = None
 
 

@@ -27,6 +27,17 @@ async def test_a_balance_without_a_number_is_unreadable(body: object) -> None:
         await runapi(Answers(says(200, body))).balance()
 
 
+@pytest.mark.parametrize("cents", [10**9, 0, -(10**9)])
+async def test_a_balance_may_be_anything_that_an_account_can_hold_or_owe(cents: int) -> None:
+    assert (await runapi(Answers(says(200, {"balance_cents": cents}))).balance()).balance_cents == cents
+
+
+@pytest.mark.parametrize("cents", [10**9 + 1, -(10**9) - 1, 10**400])
+async def test_a_balance_that_nobody_can_mean_is_unreadable(cents: int) -> None:
+    with pytest.raises(UnreadableAnswer):
+        await runapi(Answers(says(200, {"balance_cents": cents}))).balance()
+
+
 async def test_a_wrong_key_is_said_to_be_wrong() -> None:
     _, api = simulated(Script(keys={}))
     with pytest.raises(KeyRejected):

@@ -13,6 +13,7 @@ from flux2_mcp.runapi.models import PriceSchedules
 from flux2_mcp.simulator import Script
 from tests.runapi.network import Answers, runapi, says, simulated
 
+CHEAP = {"pricing_status": "available", "unit_price_cents": 1}
 FOX = catalogue().check(Request(action="text_to_image", prompt="a fox", output_resolution="2k"))
 MAX = catalogue().check(Request(action="text_to_image", prompt="a fox", model="max"))
 
@@ -199,6 +200,39 @@ async def test_the_price_is_that_of_the_resolution_else_that_of_the_unit(
 ) -> None:
     """Section 6: the effective price."""
     assert (await price_list(Shop(listed(6, **more))).current()).of(FOX) == cents
+
+
+ODD: list[object] = [
+    None,
+    5,
+    "flat",
+    {"model": 5},
+    {"model": MAX.model, "unit_price_cents": "a lot"},
+    {"model": MAX.model, "unit_price_cents": 30, "currency": None},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_one_odd_schedule_spoils_no_other(odd: object) -> None:
+    good = {"model": FOX.model, "pricing_status": "available", "unit_price_cents": 6}
+    api = runapi(Answers(says(200, {"as_of": None, "price_schedules": [odd, good]})))
+    prices = await price_list(lambda etag: api.price_schedules(etag=etag)).current()
+
+    assert (prices.source, prices.as_of) == ("RunAPI", "")
+    assert (prices.of(FOX), prices.of(MAX)) == (6, None)
+
+
+@pytest.mark.parametrize("unit", ["per_megapixel", "per_1m_tokens", "per_second", "", 5])
+async def test_the_price_of_something_else_is_none_of_a_picture(unit: object) -> None:
+    api = runapi(Answers(says(200, {"price_schedules": [{"model": FOX.model, "billing_unit": unit, **CHEAP}]})))
+    prices = await price_list(lambda etag: api.price_schedules(etag=etag)).current()
+
+    assert prices.of(FOX) != CHEAP["unit_price_cents"]
+
+
+@pytest.mark.parametrize("unit", [None, "per_call", "per_image"])
+async def test_the_price_of_a_picture_may_go_by_several_names(unit: str | None) -> None:
+    assert (await price_list(Shop(listed(6, billing_unit=unit))).current()).of(FOX) == 6
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"price_schedules": 5}', b"<html>", b""])
