@@ -37,6 +37,11 @@ def is_safe_on_windows(part: str) -> bool:
     return not (device or part.endswith((".", " ")) or _FORBIDDEN_ON_WINDOWS & set(part) or has_control(part))
 
 
+def is_plain(name: str) -> bool:
+    """Whether a file can have this name without extension: no folder in it, and more than dots and blanks."""
+    return bool(name.strip(". ")) and "/" not in name and "\\" not in name
+
+
 def has_control(text: str) -> bool:
     return any(unicodedata.category(letter) == "Cc" for letter in text)
 

@@ -10,7 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from flux2_mcp.errors import BadSetting, RequestRefused
-from flux2_mcp.images.naming import has_control, is_safe_on_windows
+from flux2_mcp.images.naming import has_control, is_plain, is_safe_on_windows
 
 FOLDER: Final = "Flux 2"
 WINDOWS: Final = os.name == "nt"
@@ -125,6 +125,9 @@ def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
     if (mode and stat.S_ISDIR(mode)) or says_folder:
         return Destination(target)
     if target.suffix.lower() in _PICTURE_ENDINGS:
+        if not is_plain(target.stem):
+            msg = f"No picture can be called {target.name}. Give another name, or a folder."
+            raise RequestRefused(msg)
         return Destination(target.parent, target.stem)
     if mode:
         msg = f"save_to leads to {target}, which is a file, and files are never overwritten. Give a folder."

@@ -14,6 +14,7 @@ from typing import Final
 import anyio.to_thread
 
 from flux2_mcp.errors import PictureNotSaved
+from flux2_mcp.images.naming import is_plain
 from flux2_mcp.images.pictures import Picture
 
 _REASONS: Final = {
@@ -64,7 +65,7 @@ async def save(picture: Picture, *, folder: Path, name: str, disk: Disk = THE_DI
 
 
 def _saved(picture: Picture, *, folder: Path, name: str, disk: Disk) -> Path:
-    if not folder.is_absolute() or not name.strip(". ") or Path(name).name != name or "\\" in name:
+    if not folder.is_absolute() or Path(name).name != name or not is_plain(name):
         msg = "The picture was not saved: that is not a folder and a file name."
         raise PictureNotSaved(msg)
     try:

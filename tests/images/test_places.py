@@ -142,6 +142,13 @@ def test_a_file_that_is_no_picture_is_refused(home: Path) -> None:
         destination("~/.bashrc", home)
 
 
+@posix_only
+@pytest.mark.parametrize("save_to", ["a\\b.png", "sub/..png", "... .png", "~/x/. .jpg"])
+def test_a_name_that_saving_would_refuse_is_refused_before_anything_is_paid(save_to: str, home: Path) -> None:
+    with pytest.raises(RequestRefused, match="No picture can be called"):
+        destination(save_to, home)
+
+
 @pytest.mark.parametrize("save_to", ["https://example.com/x.png", "file:///tmp/x.png", "s3://bucket/x", "a\0b", "a\nb"])
 def test_what_is_no_path_is_refused(save_to: str, home: Path) -> None:
     with pytest.raises(RequestRefused, match="not a path on this computer"):
