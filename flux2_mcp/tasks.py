@@ -144,7 +144,7 @@ async def watch(
         asked = (trouble.retry_after if trouble else task.retry_after) or 0.0
         wait = max(next(waits), asked)
         await sleep(wait)
-        unshown += wait if task.is_over else 0.0
+        unshown += max(wait, SHORTEST_PAUSE) if task.is_over else 0.0
         trouble = None
         try:
             task = await runapi.look(task)

@@ -79,14 +79,27 @@ class Fulfilment:
             except Exception as crash:
                 # A mistake of ours with one picture must not lose the others, which are paid for.
                 logger.exception("Order %s", piece.order.id)
-                msg = f"Something went wrong in this server ({type(crash).__name__})."
-                piece.error = TaskOutOfSight(msg, task_id=piece.id)
+                self._note_crash(piece, crash)
             report(pieces)
 
         report(pieces)
         async with anyio.create_task_group() as group:
             for piece in pieces:
                 group.start_soon(bring_one, piece)
+
+    def _note_crash(self, piece: Piece, crash: Exception) -> None:
+        """Say no more of the money than is known at this point."""
+        while isinstance(crash, ExceptionGroup):
+            crash = cast("ExceptionGroup[Exception]", crash).exceptions[0]
+        msg = f"Something went wrong in this server ({type(crash).__name__})."
+        if piece.is_made:
+            for shot in piece.shots:
+                shot.trouble = shot.trouble or PictureUnavailable(msg)
+        elif piece.task or piece.order.task_id:
+            piece.error = TaskOutOfSight(msg, task_id=piece.id)
+        else:
+            by_its_call = not self.history.keeps_words
+            piece.error = OutcomeUnknown(msg, order_id=piece.order.id, by_its_call=by_its_call)
 
     def was_abandoned(self, order: Order) -> bool:
         """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
@@ -257,11 +270,35 @@ class Fulfilment:
         # Another process may have saved them since this one has looked.
         order = await self.history.find(self.owner, order.id) or order
         shots = [Shot(url, path=path) for url, path in _places(order)]
+        await self._collect_all(order, shots)
+        if not all(shot.picture for shot in shots) and (urls := await self._fresh_links(order)):
+            for shot, url in zip(shots, urls, strict=True):
+                if not shot.picture:
+                    shot.url, shot.trouble = url, None
+            await self._collect_all(order, [shot for shot in shots if not shot.picture])
+        await self._note_places(order, shots)
+        return shots
+
+    async def _collect_all(self, order: Order, shots: Sequence[Shot]) -> None:
         async with anyio.create_task_group() as group:
             for shot in shots:
                 group.start_soon(self._collect_one, order, shot)
-        await self._note_places(order, shots)
-        return shots
+
+    async def _fresh_links(self, order: Order) -> Sequence[str]:
+        """The addresses that RunAPI shows now, if it shows others: links die, some sooner than after seven days."""
+        if order.task_id is None:
+            return ()
+        try:
+            task = await self.runapi.look(_task_of(order, order.task_id))
+        except RunApiError:
+            return ()
+        if task.status != "completed" or task.images == order.urls or len(task.images) != len(order.urls):
+            return ()
+        expire_at = None if order.made_elsewhere else self.history.now() + URLS_LAST
+        await self.history.finished(
+            order, state="completed", urls=task.images, urls_expire_at=expire_at, settled_cents=task.cost_cents
+        )
+        return task.images
 
     async def _note_places(self, seen: Order, shots: Sequence[Shot]) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed."""

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from mcp.client.client import ConnectMode
 
-from flux2_mcp.simulator import Fault, Script
+from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.images.examples import bomb, noise
 from tests.pictures.stage import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
+from tests.wires import Wire, fetches, looks
 from tests.world import KEY, World, text_of, world
 
 HTML = b"<!doctype html><title>Sign in</title>"
@@ -74,6 +75,43 @@ async def test_a_picture_that_cannot_be_fetched_is_still_a_result(tmp_path: Path
     assert f"task_status with task_id='{task.id}'" in image["note"]
     assert image["url"] == f"{ELSEWHERE}/generated/{task.picture_name}.png"
     assert "path" not in image
+
+
+class LinksOfOneLook(Wire):
+    """Signs the links anew at every look; only those of the latest look work."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.signature = 0
+        self.expires = True
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if fetches(request) and self.expires:
+            self.expires = False
+            self.signature += 1
+        if fetches(request) and request.url.params.get("sig") != str(self.signature):
+            return httpx.Response(403, request=request)
+        answer = await super().handle_async_request(request)
+        if not looks(request):
+            return answer
+        await answer.aread()
+        signed = answer.text.replace(".png", f".png?sig={self.signature}")
+        return httpx.Response(answer.status_code, text=signed, headers={"Content-Type": "application/json"})
+
+
+async def test_a_link_that_died_is_asked_for_anew(tmp_path: Path) -> None:
+    """RunAPI may sign its links for an hour, and show fresh ones at every look."""
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True))
+    here.transport = LinksOfOneLook(here.simulator)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+        listed = await client.call_tool("recent_tasks", {})
+
+    assert len(images_in(result)) == 1
+    assert "sig=1" in text_of(result)
+    assert "sig=1" in text_of(listed)
+    assert len(list(here.output.iterdir())) == 1
+    assert len(here.creates) == 1
 
 
 async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path) -> None:
