@@ -150,7 +150,9 @@ class RequestRejected(RunApiError):
 class KeyRejected(RunApiError):
     """401 or 403: the key is wrong, revoked, or not allowed to do this."""
 
-    remedy = "Check RUNAPI_API_KEY; keys are listed at https://runapi.ai/api_keys."
+    remedy = (
+        "Run `flux2-mcp login` for a new key, or check RUNAPI_API_KEY; keys are listed at https://runapi.ai/api_keys."
+    )
 
 
 class OutOfCredits(RunApiError):
@@ -229,7 +231,9 @@ class TaskFailed(Flux2Error):
     charge = "RunAPI does not charge for failed tasks."
 
     def __init__(self, message: str, *, task_id: str, charge: str | None = None, remedy: str | None = None) -> None:
-        super().__init__(message, charge=charge, remedy=remedy or f"Task id: {task_id}.")
+        super().__init__(
+            message, charge=charge, remedy=remedy or f"Change the words, or send it once more. Task id: {task_id}."
+        )
         self.task_id = task_id
 
 

@@ -197,6 +197,21 @@ async def test_a_call_that_ran_out_of_time_is_resumed_by_its_words(tmp_path: Pat
     assert "not ordered anew" in text_of(result)
 
 
+@pytest.mark.parametrize(
+    "spelt_out",
+    [{"aspect_ratio": "1:1"}, {"output_resolution": "1k"}, {"prompt": " a fox\n"}, {"count": 1, "model": "flux-2-pro"}],
+    ids=str,
+)
+async def test_what_is_usual_anyway_makes_no_other_call(tmp_path: Path, spelt_out: dict[str, object]) -> None:
+    here = small_world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        result = await client.call_tool("generate", {"prompt": "a fox", **spelt_out})
+
+    assert "not ordered anew" in text_of(result)
+    assert len(here.simulator.books.tasks()) == 1
+
+
 async def test_words_whose_picture_was_handed_over_mean_a_new_picture(tmp_path: Path) -> None:
     here = small_world(tmp_path)
     async with here.client() as client:

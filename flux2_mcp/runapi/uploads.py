@@ -58,7 +58,7 @@ async def put_to_storage(
             raise Unreachable(msg) from error
     if not response.is_success:
         msg = f"RunAPI's storage refused the image (HTTP {response.status_code})."
-        raise Unreachable(msg, status=response.status_code)
+        raise Unreachable(msg, status=response.status_code, remedy="Send the same call again in a minute.")
     return ticket.signed_id
 
 

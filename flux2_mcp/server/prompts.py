@@ -196,8 +196,9 @@ def consistent_character(
 ) -> str:
     """The same character in several scenes, each remixed from one first picture."""
     wanted = [scene.strip() for scene in scenes.split(";") if scene.strip()]
-    if not 1 <= len(wanted) <= MOST_PICTURES:
-        msg = f"scenes has {len(wanted)} scenes; 1 to {MOST_PICTURES} can be made, with semicolons between."
+    others = 0 if reference else 1  # the picture that all start from
+    if not 1 <= len(wanted) <= MOST_PICTURES - others:
+        msg = f"scenes has {len(wanted)} scenes; 1 to {MOST_PICTURES - others} can be made, with semicolons between."
         raise RequestRefused(msg)
     source = reference or UNKNOWN_YET
     remixes = [
@@ -222,7 +223,7 @@ def consistent_character(
             *([] if reference else [_call("generate", _first_picture(character, style, model))]),
             *(_call("remix", remix) for remix in remixes),
         ],
-        estimate=_estimate(remixes[0], len(wanted)),
+        estimate=_estimate(remixes[0], len(wanted) + others),
     )
 
 

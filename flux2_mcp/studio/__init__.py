@@ -350,9 +350,10 @@ class Studio:
 
 
 def _wish(request: Request, opened: Sequence[OpenedSource], count: int) -> str:
-    """What makes two calls the same."""
-    known = replace(request, source_image_urls=tuple(source.identity for source in opened))
-    wish = json.dumps([request.action, count, known.body], sort_keys=True)
+    """What makes two calls the same; to spell out what RunAPI does anyway makes no difference."""
+    known = replace(request, prompt=request.prompt.strip(), source_image_urls=tuple(each.identity for each in opened))
+    usual = {"aspect_ratio": "auto" if opened else "1:1", "output_resolution": "1k"}
+    wish = json.dumps([request.action, count, usual | known.body], sort_keys=True)
     return hashlib.sha256(wish.encode()).hexdigest()
 
 

@@ -108,7 +108,7 @@ async def test_a_character_goes_from_its_first_picture_into_every_scene(tmp_path
             assert not result.is_error, text_of(result)
 
     assert "TASK_ID in flux2://tasks/TASK_ID/images/0 stands for the task_id of the first picture." in text
-    assert (cost.structured_content or {})["cost_usd"] == 0.10
+    assert (cost.structured_content or {})["cost_usd"] == 0.15
     assert len(here.paid) == 3
 
 
@@ -190,7 +190,7 @@ async def test_an_argument_left_blank_counts_as_not_given(tmp_path: Path) -> Non
         (
             "consistent_character",
             {"character": "Mira", "scenes": "a;" * 9},
-            "scenes has 9 scenes; 1 to 8 can be made, with semicolons between.",
+            "scenes has 9 scenes; 1 to 7 can be made, with semicolons between.",
         ),
         (
             "landscape",
