@@ -105,12 +105,16 @@ class History:
         most_new: int | None = None,
         daily_cap_cents: int | None = None,
         day_start: datetime | None = None,
+        again: Sequence[str] = (),
     ) -> list[tuple[Order, bool]]:
         """Give, for each intent, the order that it resumes and True, or a new order and False. All or none.
 
         An order of the same owner with the same wish and number is resumed while it is not older than `resume_within`
         and still runs, is in doubt, or has a result that was never delivered. With None nothing is resumed, and later
         calls resume the new orders. One transaction decides, for all processes.
+
+        The orders with the ids `again` count as not delivered, whatever is noted of them, unless a newer order has
+        taken their place; of two with one wish and number, the first is resumed.
 
         Raises:
             MoreAreNew: there would be more than `most_new` new orders.
@@ -122,13 +126,17 @@ class History:
         midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
         return await self._write(
-            lambda store: store.open_orders(owner, wanted, at=at, resume_since=resume_since, most_new=most_new, cap=cap)
+            lambda store: store.open_orders(
+                owner, wanted, at=at, resume_since=resume_since, most_new=most_new, cap=cap, again=again
+            )
         )
 
-    async def resumable(self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta) -> int:
+    async def resumable(
+        self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta, again: Sequence[str] = ()
+    ) -> int:
         """Say how many of these `open_orders` would resume at this moment."""
         wanted, since = list(intents), self.now() - resume_within
-        return await self._read(lambda store: store.resumable(owner, wanted, since=since))
+        return await self._read(lambda store: store.resumable(owner, wanted, since=since, again=again))
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> Order:
         """Note the exact body to send, unless one was noted before: then that one is given.

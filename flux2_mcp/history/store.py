@@ -50,9 +50,13 @@ class Store:
         resume_since: datetime | None,
         most_new: int | None,
         cap: DailyCap | None,
+        again: Sequence[str],
     ) -> list[tuple[Order, bool]]:
         with writing(self.engine) as connection:
             lock(connection, owner)
+            if resume_since is not None:
+                for id in again:
+                    _take_back(connection, owner, id, since=resume_since)
             opened = [
                 # A microsecond apart, so that the pictures of one call keep their order in `recent`.
                 self._open(connection, intended(intent, owner=owner, at=at + n * MICROSECOND), resume_since)
@@ -77,10 +81,11 @@ class Store:
         holder = _order(connection.execute(select(orders).where(same)).mappings().one())
         return holder, holder.id != order.id
 
-    def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime) -> int:
-        same = and_(orders.c.owner == owner, orders.c.claim.in_([_claim(intent) for intent in intents]))
+    def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime, again: Sequence[str]) -> int:
+        claimed = orders.c.claim.in_([_claim(intent) for intent in intents])
+        same = and_(orders.c.owner == owner, or_(claimed, orders.c.id.in_(again)))
         with reading(self.engine) as connection:
-            found = connection.scalar(select(func.count()).select_from(orders).where(same, _resumable(since)))
+            found = connection.scalar(select(func.count(orders.c.nth.distinct())).where(same, _resumable(since)))
             return int(found or 0)
 
     def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
@@ -226,6 +231,16 @@ def _claim_after(connection: Connection, before: Order, after: Order, found: Row
     # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
     same = and_(orders.c.owner == after.owner, orders.c.claim == _claim(after))
     return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
+
+
+def _take_back(connection: Connection, owner: str, id: str, *, since: datetime) -> None:
+    """Have the same request resume an order that was delivered, unless it resumes a newer one."""
+    this = and_(orders.c.owner == owner, orders.c.id == id)
+    found = connection.execute(select(orders).where(this, orders.c.claim.is_(None), _resumable(since)))
+    if row := found.mappings().one_or_none():
+        claim = _claim(_order(row))
+        if not connection.scalar(select(orders.c.id).where(orders.c.owner == owner, orders.c.claim == claim)):
+            connection.execute(update(orders).where(this).values(claim=claim, delivered=False))
 
 
 def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:

@@ -122,13 +122,11 @@ class Studio:
         request = self.catalogue.check(request)
         await anyio.to_thread.run_sync(self.places.destination, save_to)
         sources = await self._sources(client_roots)
-        with self.deliveries.asking(since=self.began) as asking:
-            with patience.for_once():
-                opened = await sources.opened(request.source_image_urls)
-            asking.wish = _wish(request, opened, count)
-            quote = await self.quote(request, count)
-            intents = _intents(asking.wish, request, opened, quote, save_to)
-            orders = await self._ordered(intents, quote, repeat=repeat, most_usd=max_cost_usd, agreed=agreed)
+        with patience.for_once():
+            opened = await sources.opened(request.source_image_urls)
+        quote = await self.quote(request, count)
+        intents = _intents(_wish(request, opened, count), request, opened, quote, save_to)
+        orders = await self._ordered(intents, quote, repeat=repeat, most_usd=max_cost_usd, agreed=agreed)
         pieces: list[Piece] = []
 
         def uploading(words: str) -> None:
@@ -170,19 +168,19 @@ class Studio:
         if not self.budget.must_ask(quote):
             return quote
         sources = await self._sources(client_roots)
-        with self.deliveries.asking(since=self.began) as asking:
-            with patience.for_once():
-                opened = await sources.opened(request.source_image_urls)
-            asking.wish = _wish(request, opened, count)
-            intents = _intents(asking.wish, request, opened, quote, save_to=None)
-            return await self._new_of(quote, intents, repeat=repeat)
+        with patience.for_once():
+            opened = await sources.opened(request.source_image_urls)
+        intents = _intents(_wish(request, opened, count), request, opened, quote, save_to=None)
+        return await self._new_of(quote, intents, repeat=repeat)
 
     async def _new_of(self, quote: Quote, intents: Sequence[Intent], *, repeat: bool) -> Quote:
         """The quote for those that no earlier order stands for."""
         if repeat:
             return quote
-        await self.deliveries.write_down()
-        ordered = await self.history.resumable(intents, owner=self.owner, resume_within=RESUME_WITHIN)
+        wish = intents[0].wish
+        await self.deliveries.settle(self.began, owner=self.owner, wish=wish)
+        again = self.deliveries.since(self.began, owner=self.owner, wish=wish)
+        ordered = await self.history.resumable(intents, owner=self.owner, resume_within=RESUME_WITHIN, again=again)
         return replace(quote, count=quote.count - ordered)
 
     async def _ordered(
@@ -210,6 +208,7 @@ class Studio:
                     most_new=new.count,
                     daily_cap_cents=self.budget.limits.per_day,
                     day_start=midnight(),
+                    again=self.deliveries.since(self.began, owner=self.owner, wish=intents[0].wish),
                 )
 
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Piece]:

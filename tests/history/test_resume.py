@@ -59,6 +59,59 @@ async def test_a_delivered_result_means_that_the_same_words_want_another_picture
     assert delivered.delivered
 
 
+async def test_a_delivered_result_is_resumed_by_a_call_that_may_have_it_again(history: History) -> None:
+    """It is delivered anew then."""
+    pair = [fox(nth=0), fox(nth=1)]
+    first = [order for order, _ in await history.open_orders(pair, owner="ann", resume_within=QUARTER)]
+    for one in first:
+        await history.finished(one, state="completed")
+    ids = [one.id for one in first]
+    await history.delivered(*ids, owner="ann")
+
+    counted = await history.resumable(pair, owner="ann", resume_within=QUARTER, again=ids)
+    again = await history.open_orders(pair, owner="ann", resume_within=QUARTER, most_new=0, again=ids)
+    await history.delivered(*ids, owner="ann")
+
+    assert counted == 2
+    assert [(order.id, order.delivered, resumed) for order, resumed in again] == [(id, False, True) for id in ids]
+    assert await history.resumable(pair, owner="ann", resume_within=QUARTER) == 0
+
+
+async def test_a_newer_order_stands_before_a_delivered_result(history: History) -> None:
+    first = await painted(history)
+    await history.delivered(first.id, owner="ann")
+    newer, _ = await order(history, fox())
+
+    counted = await history.resumable([fox()], owner="ann", resume_within=QUARTER, again=[first.id])
+    [(again, _)] = await history.open_orders([fox()], owner="ann", resume_within=QUARTER, again=[first.id])
+
+    assert counted == 1
+    assert again.id == newer.id
+    assert (old := await history.find("ann", first.id))
+    assert old.delivered
+
+
+@pytest.mark.parametrize("why", ["too old", "repeat", "of another"])
+async def test_a_delivered_result_stays_delivered_where_nothing_is_resumed(
+    history: History, clock: Clock, why: str
+) -> None:
+    first = await painted(history)
+    await history.delivered(first.id, owner="ann")
+    clock.forward(minutes=16 if why == "too old" else 0)
+
+    [(again, resumed)] = await history.open_orders(
+        [fox()],
+        owner="bob" if why == "of another" else "ann",
+        resume_within=None if why == "repeat" else QUARTER,
+        again=[first.id],
+    )
+
+    assert not resumed
+    assert again.id != first.id
+    assert (old := await history.find("ann", first.id))
+    assert old.delivered
+
+
 async def test_a_failed_order_is_not_resumed(history: History) -> None:
     first, _ = await order(history, fox())
     await history.finished(first, state="failed", error="moderated")

@@ -1,0 +1,124 @@
+"""Calls that are sent again, by hosts that may not have read the first answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import anyio
+import httpx
+from mcp.client import Client
+from mcp_types import CallToolResult
+
+from flux2_mcp.history import History
+from flux2_mcp.server.app import build_server
+from flux2_mcp.simulator import Script, Simulator
+from tests.wires import Gate, Wire, fetches, looks
+from tests.world import World, text_of, world
+
+FOX = {"prompt": "a fox"}
+CHEERFUL = Script(looks_until_done=1, plain_pictures=True)
+
+
+class SlowSource(Wire):
+    """Holds looks, and the download of every picture that was made before."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.looks = Gate(simulator, looks)
+        earlier = {seen.path for seen in simulator.requests}
+        self.sources = Gate(simulator, lambda request: request.url.path in earlier)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await (self.sources if fetches(request) else self.looks).handle_async_request(request)
+
+
+class SlowDelivery(History):
+    """Takes its time to note the first results that were delivered."""
+
+    is_told: anyio.Event
+    may_note: anyio.Event
+
+    async def delivered(self, *order_ids: str, owner: str) -> None:
+        if not self.is_told.is_set():
+            self.is_told.set()
+            await self.may_note.wait()
+        await super().delivered(*order_ids, owner=owner)
+
+
+@asynccontextmanager
+async def answered_while_sent_again(
+    here: World, results: list[CallToolResult]
+) -> AsyncGenerator[tuple[Client, dict[str, object]], None]:
+    """A remix was answered; the same call had come a second time before, and reads its source until this ends.
+
+    The second one may spend nothing.
+    """
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a source"})
+    [source] = here.output.iterdir()
+    copy = source.with_name("copy.png")
+    copy.write_bytes(source.read_bytes())
+    remix = {**FOX, "source_image_urls": [f"flux2://tasks/{here.paid[0].id}/images/0"]}
+    wire = here.transport = SlowSource(here.simulator)
+    async with here.client() as client:
+
+        async def call(**more: object) -> None:
+            results.append(await client.call_tool("remix", {**remix, **more}))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await wire.looks.holds_one()
+            source.unlink()
+            group.start_soon(partial(call, max_cost_usd=0))
+            await wire.sources.holds_one()
+            wire.looks.open()
+            while not (results and (await here.orders())[0].delivered):  # noqa: ASYNC110 there is no event for it
+                await anyio.sleep(0.01)
+            yield client, {**FOX, "source_image_urls": [str(copy)]}
+            wire.sources.open()
+
+
+def are_repeats(*results: CallToolResult) -> list[bool]:
+    assert not any(result.is_error for result in results)
+    return ["not ordered anew" in text_of(result) for result in results]
+
+
+async def test_a_call_that_came_before_the_answer_has_its_picture_however_late_it_asks(tmp_path: Path) -> None:
+    """Its source was still being read when the first result was noted as read, and another call came by."""
+    here = world(tmp_path, CHEERFUL)
+    results: list[CallToolResult] = []
+    async with answered_while_sent_again(here, results) as (client, _):
+        await client.call_tool("generate", {"prompt": "something else"})
+
+    assert are_repeats(*results) == [False, True]
+    assert len(here.paid) == 3
+
+
+async def test_a_call_that_came_after_the_answer_is_new_while_another_may_still_have_it(tmp_path: Path) -> None:
+    """Who came before takes up the new one then: two pictures for two wishes."""
+    here = world(tmp_path, CHEERFUL)
+    results: list[CallToolResult] = []
+    async with answered_while_sent_again(here, results) as (client, remix):
+        third = await client.call_tool("remix", remix)
+
+    assert are_repeats(*results, third) == [False, True, False]
+    assert len(here.paid) == 3
+
+
+async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) -> None:
+    here = world(tmp_path, CHEERFUL)
+    history = SlowDelivery(tmp_path / "data")
+    history.is_told, history.may_note = anyio.Event(), anyio.Event()
+    with anyio.fail_after(10):
+        async with Client(build_server(replace(here.surroundings(), history=history))) as client:
+            first = await client.call_tool("generate", FOX)
+            await history.is_told.wait()
+            again = await client.call_tool("generate", FOX)
+            history.may_note.set()
+
+    assert are_repeats(first, again) == [False, False]
+    assert len(here.paid) == 2
