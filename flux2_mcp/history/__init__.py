@@ -195,7 +195,8 @@ class History:
     async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
         """Note where the pictures of the order lie, instead of what `order` says.
 
-        If something else was noted since `order` was read, that stays: look at what is returned.
+        If something else was noted since `order` was read, or they are wanted elsewhere by now, nothing is noted: look
+        at what is returned.
         """
         where = tuple(str(path) for path in paths)
         return await self._write(lambda store: store.change(order, partial(save, seen=order, paths=where)))

@@ -196,4 +196,5 @@ def fail(order: Order, *, seen: Order, settled_cents: int | None, error: str | N
 
 def save(order: Order, *, seen: Order, paths: tuple[str, ...]) -> Order:
     """Note where the pictures lie; whoever noted it first, of those who have seen the same, is right."""
-    return replace(order, paths=paths) if order.paths == seen.paths else order
+    is_as_seen = (order.paths, order.save_to) == (seen.paths, seen.save_to)
+    return replace(order, paths=paths) if is_as_seen else order

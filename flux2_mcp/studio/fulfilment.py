@@ -301,7 +301,11 @@ class Fulfilment:
         return task.images
 
     async def _note_places(self, seen: Order, shots: Sequence[Shot]) -> None:
-        """Note where the pictures lie. Where another process was first, its files are used, and ours are removed."""
+        """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
+
+        Where a call has said meanwhile that they shall lie elsewhere, they are moved there.
+        """
+        before = {Path(path) for path in seen.paths}
         while any(shot.path for shot in shots):
             paths = tuple(str(shot.path or "") for shot in shots)
             if paths == seen.paths:
@@ -309,8 +313,14 @@ class Fulfilment:
             noted = await self.history.saved(seen, paths)
             if noted.paths == paths:
                 return
-            for shot, (_, theirs) in zip(shots, _places(noted), strict=False):
-                await _use_instead(shot, theirs)
+            theirs = [path for _, path in _places(noted)]
+            for shot, path in zip(shots, theirs, strict=False):
+                ours = shot.path
+                if not await _use_instead(shot, path) and noted.save_to != seen.save_to:
+                    await self._save(noted, shot)
+                if ours and ours != shot.path and ours not in before:
+                    with suppress(OSError):
+                        await anyio.Path(ours).unlink()
             seen = noted
 
     async def _collect_one(self, order: Order, shot: Shot) -> None:
@@ -320,12 +330,21 @@ class Fulfilment:
                 shot.picture, shot.path = picture, saved
                 return
             shot.picture = await self.fetcher.fetch(shot.url)
-            # A repeated call may have said meanwhile that it shall lie elsewhere.
-            order = await self.history.find(self.owner, order.id) or order
+        except PictureUnavailable as error:
+            shot.trouble = error
+            return
+        # A repeated call may have said meanwhile that it shall lie elsewhere.
+        await self._save(await self.history.find(self.owner, order.id) or order, shot)
+
+    async def _save(self, order: Order, shot: Shot) -> None:
+        """Write the picture where the order wants it."""
+        if shot.picture is None:
+            return
+        try:
             if there := await anyio.to_thread.run_sync(self.places.destination, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
                 shot.path = await images.save(shot.picture, folder=there.folder, name=name)
-        except (PictureUnavailable, PictureNotSaved, RequestRefused) as error:
+        except (PictureNotSaved, RequestRefused) as error:
             shot.trouble = error
 
 
@@ -333,13 +352,12 @@ class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
-async def _use_instead(shot: Shot, path: Path | None) -> None:
-    """Use this file, if it is the picture that was saved for the same place."""
-    ours = shot.path
-    if ours and path and path != ours and path.parent == ours.parent and await images.read(path):
-        with suppress(OSError):
-            await anyio.Path(ours).unlink()
-        shot.path = path
+async def _use_instead(shot: Shot, path: Path | None) -> bool:
+    """Use this file, if it can be read; say whether it is used."""
+    if path is None or not (picture := await images.read(path)):
+        return False
+    shot.picture, shot.path, shot.trouble = picture, path, None
+    return True
 
 
 def _failure_of(order: Order, words: str = "") -> TaskFailed:

@@ -234,6 +234,15 @@ async def test_an_order_shows_no_words_and_no_signed_links(history: History) -> 
     assert "key-1" not in shown
 
 
+async def test_pictures_that_are_wanted_elsewhere_by_now_are_not_noted(history: History) -> None:
+    done = await painted(history)
+    await history.redirected(done, save_to="elsewhere")
+
+    after = await history.saved(done, ["/pictures/fox.png"])
+
+    assert (after.paths, after.save_to) == ((), "elsewhere")
+
+
 @pytest.mark.parametrize("sent", [True, False])
 async def test_an_order_is_given_up_only_as_long_as_nobody_is_about_to_send_it(history: History, *, sent: bool) -> None:
     """Two processes may have it in hand: whoever comes second learns what the first one did."""
