@@ -138,14 +138,23 @@ class History:
         wanted, since = list(intents), self.now() - resume_within
         return await self._read(lambda store: store.resumable(owner, wanted, since=since, again=again))
 
-    async def prepared(self, order: Order, *, request: Mapping[str, object]) -> Order:
-        """Note the exact body to send, unless one was noted before: then that one is given.
+    async def prepared(self, order: Order, *, request: Mapping[str, object]) -> tuple[Order, bool]:
+        """Note the exact body to send, unless one was noted before; say whether this is the one that stays.
 
-        In private mode that is only where its sources were uploaded to.
+        In private mode only the addresses of its sources are noted.
         """
-        if not self.keeps_words:
-            request = {"source_image_urls": request.get("source_image_urls", [])}
-        return await self._write(lambda store: store.change(order, partial(prepare, request=request)))
+
+        def noted(store: Store) -> tuple[Order, bool]:
+            found: list[Order] = []
+
+            def step(before: Order) -> Order:
+                found.append(before)
+                return prepare(before, request=request)
+
+            after = store.change(order, step)
+            return after, found[-1].request is None and after.request is not None
+
+        return await self._write(noted)
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:
         """Note that its pictures are wanted somewhere else than was said before."""
@@ -181,7 +190,7 @@ class History:
         """Note how it ended, once or often.
 
         A completed order never fails afterwards; a failed one can turn out completed. A failure that is reported
-        without knowing of a task does not end an order that has one by now: look at what is returned.
+        without knowing of a task does not end an order that has one by now, or may have: look at what is returned.
         """
         at = self.now()
         if state == "completed":

@@ -52,7 +52,10 @@ class Order:
     resolution: str | None
     """`output_resolution` of the request, where it named one."""
     request: Mapping[str, object] | None = field(repr=False)
-    """The exact JSON body of the create request; None in private mode, and for a task that was made elsewhere."""
+    """The exact JSON body of the create request, in private mode only its `source_image_urls`.
+
+    None while its sources are not uploaded, and for a task that was made elsewhere.
+    """
     prompt: str = field(repr=False)
     """Empty in private mode."""
     state: State
@@ -80,8 +83,7 @@ class Order:
     @property
     def was_never_sent(self) -> bool:
         """Whether it is certain that RunAPI never heard of it: what is sent is noted before."""
-        # Where no words are kept, neither is all that was sent.
-        return self.state == "intended" and self.request is None and bool(self.prompt)
+        return self.state == "intended" and self.request is None
 
     @property
     def made_elsewhere(self) -> bool:
@@ -139,7 +141,10 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
 
 def prepare(order: Order, *, request: Mapping[str, object]) -> Order:
     """The first body stays: an Idempotency-Key stands for exactly one."""
-    return order if order.request is not None else replace(order, request=request)
+    if order.request is not None or order.state == "failed":
+        return order
+
+    return replace(order, request=request)
 
 
 def accept(order: Order, *, task_id: str, dialect: str, at: datetime) -> Order:
@@ -180,9 +185,9 @@ def complete(
 
 def fail(order: Order, *, seen: Order, settled_cents: int | None, error: str | None, at: datetime) -> Order:
     """Fail the order; `seen` is what the caller knew of it."""
-    # Two calls may resume one order. The one that was refused must not end the task that the other one got.
-    out_of_date = seen.task_id is None and order.task_id is not None
-    if order.state == "completed" or out_of_date:
+    # Two calls may resume one order. The one that was refused must not end what the other one got, or may have got.
+    is_news = order.task_id is not None or (order.state == "unknown" and seen.state != "unknown")
+    if order.state == "completed" or (seen.task_id is None and is_news):
         return order
 
     return replace(

@@ -194,7 +194,7 @@ class Store:
                 connection.execute(_insert(connection, row).on_conflict_do_nothing())
 
     def _row(self, order: Order) -> dict[str, Any]:
-        kept = order if self._keeps_words else replace(order, request=_uploads(order), prompt="", error=None)
+        kept = order if self._keeps_words else replace(order, request=_sources(order), prompt="", error=None)
         row = {name: getattr(kept, name) for name in ORDER_FIELDS}
         return row | {
             "claim": _claim(order),
@@ -286,9 +286,12 @@ def _refuse_over(cap: DailyCap, *, spent: int, new: Sequence[Order]) -> None:
     raise OverLimit(message, remedy="Wait until tomorrow, or ask the user to raise the daily limit.")
 
 
-def _uploads(order: Order) -> Mapping[str, object] | None:
-    """Where RunAPI keeps the sources that were uploaded for this order: the same key must come with the same body."""
-    return order.request if order.request and set(order.request) == {"source_image_urls"} else None
+def _sources(order: Order) -> Mapping[str, object] | None:
+    """Where RunAPI finds the sources of this order, once that is known: the same key must come with the same body.
+
+    What was known stays known: an order without a request was never sent.
+    """
+    return None if order.request is None else {"source_image_urls": order.request.get("source_image_urls", [])}
 
 
 def _cursor(order: Order) -> str:

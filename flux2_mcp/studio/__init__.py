@@ -93,6 +93,7 @@ class Studio:
             errands=self.errands,
             places=self.places,
             uploads=self.uploads,
+            daily_cap_cents=self.budget.limits.per_day,
             pauses=self.pauses,
             sleep=self.sleep,
         )

@@ -15,7 +15,8 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
+from uuid import uuid4
 
 import anyio
 
@@ -35,7 +36,7 @@ from flux2_mcp.errors import (
     TaskFailed,
     TaskOutOfSight,
 )
-from flux2_mcp.history import History, Order
+from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.sources import Uploads
 from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot
@@ -62,6 +63,7 @@ class Fulfilment:
     errands: Errands
     places: images.Places
     uploads: Uploads
+    daily_cap_cents: int | None
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -103,10 +105,7 @@ class Fulfilment:
 
     def was_abandoned(self, order: Order) -> bool:
         """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
-        return order.was_never_sent and self._is_too_old_to_take_up(order)
-
-    def _is_too_old_to_take_up(self, order: Order) -> bool:
-        return self.history.now() - order.created_at > RESUME_WITHIN
+        return order.was_never_sent and self.history.now() - order.created_at > RESUME_WITHIN
 
     async def _bring_one(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Take one piece as far as it gets in time."""
@@ -134,12 +133,36 @@ class Fulfilment:
 
     async def _placed(self, piece: Piece) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
-        order = piece.order
-        while order.task_id is None:
+        while (task_id := piece.order.task_id) is None:
             with suppress(_Withdrawn):
-                piece.order, task = await self.errands.run(f"place {order.id}", partial(self._place, piece))
+                piece.order, task = await self.errands.run(f"place {piece.order.id}", partial(self._place, piece))
                 return task
-        return _task_of(order, order.task_id)
+            # The call that had it in hand was cancelled; this one wants the picture still.
+            piece.order, piece.resumed = await self._ordered_again(piece.order)
+        return _task_of(piece.order, task_id)
+
+    async def _ordered_again(self, order: Order) -> tuple[Order, bool]:
+        """What stands for an order that was given up: one that somebody has made since, and True, or a new one.
+
+        Raises:
+            OverLimit: The money that was given back is spent.
+        """
+        intent = Intent(
+            wish=order.wish,
+            nth=order.nth,
+            idempotency_key=str(uuid4()),
+            action=order.action,
+            model=order.model,
+            request=None,
+            resolution=order.resolution,
+            prompt=order.prompt,
+            estimated_cents=order.estimated_cents,
+            save_to=order.save_to,
+        )
+        [opened] = await self.history.open_orders(
+            [intent], owner=self.owner, resume_within=RESUME_WITHIN, daily_cap_cents=self.daily_cap_cents
+        )
+        return opened
 
     async def _place(self, piece: Piece) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
@@ -148,67 +171,83 @@ class Fulfilment:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        # Another call or process may be further on than this one has seen.
-        order = await self.history.find(self.owner, piece.order.id) or piece.order
+        order = await self._as_it_is(piece)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
-        doubted = order.state == "unknown"
-        body: Mapping[str, object] = {}
+        is_new = order.was_never_sent
         try:
-            order, body = await self._prepared(order, piece)
+            order, body, was_tried = await self._prepared(order, piece)
+        except (RunApiError, SourceRefused, _Withdrawn) as error:
+            order = await self.history.given_up(order, error=error.message)
+            if order.state == "failed" or isinstance(error, _Withdrawn) or not is_new:
+                raise
+            return await self._place(piece)  # another process has uploaded what this one could not
+        try:
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
-            if isinstance(error, RequestRejected):
-                self.uploads.forget(_sources_in(body))
-            # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
-            tried = piece.resumed and not order.was_never_sent
-            again = tried and (doubted or not isinstance(error, RequestRejected))
-            if error.in_doubt or isinstance(error, KeyReused) or again:
-                order = await self.history.unknown(order, error=error.message)
-                if order.task_id is None:
-                    by_its_call = not self.history.keeps_words
-                    raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
-            else:
-                order = await self._refused(order, error)
-                if order.task_id is None:
-                    raise
-            # Another process was luckier with the same order.
-            return order, _task_of(order, order.task_id)
-        except (SourceRefused, _Withdrawn) as error:
-            await self._refused(order, error)
+            order = await self._refused(order, error, body, was_tried=was_tried)
+            if order.task_id is not None:
+                return order, _task_of(order, order.task_id)  # another process was luckier with the same order
+            if order.state == "unknown":
+                by_its_call = not _is_whole(order.request)
+                raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
             raise
         return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
-    async def _refused(self, order: Order, error: Flux2Error) -> Order:
-        """Note that it came to nothing, unless another process is further on."""
-        if order.was_never_sent:
-            return await self.history.given_up(order, error=error.message)
+    async def _refused(self, order: Order, error: RunApiError, body: Mapping[str, object], *, was_tried: bool) -> Order:
+        """Note what this answer to the create request means for the order."""
+        is_rejected = isinstance(error, RequestRejected)
+        if is_rejected:
+            self.uploads.forget(_sources_in(body))
+        # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
+        says_nothing = was_tried and (order.state == "unknown" or not is_rejected)
+        if error.in_doubt or isinstance(error, KeyReused) or says_nothing:
+            return await self.history.unknown(order, error=error.message)
         return await self.history.finished(order, state="failed", error=error.message)
 
-    async def _prepared(self, order: Order, piece: Piece) -> tuple[Order, Mapping[str, object]]:
+    async def _as_it_is(self, piece: Piece) -> Order:
+        """The order as it is now; what nobody can send any more is given up."""
+        # Another call or process may be further on than this one has seen.
+        order = await self.history.find(self.owner, piece.order.id) or piece.order
+        if piece.compose is None and self.was_abandoned(order):
+            return await self.history.given_up(order, error=_never_sent().message)
+        return order
+
+    async def _prepared(self, order: Order, piece: Piece) -> _Prepared:
         """The order with the exact body that its Idempotency-Key stands for.
 
         Raises:
             Flux2Error: It will not be sent.
         """
-        if piece.resumed and self.history.now() - order.created_at > REPLAY_WITHIN:
-            msg = "What became of this order was never learnt, and it is too old to ask again safely."
-            raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
-        if order.request is not None and "prompt" in order.request:
-            return order, order.request
+        if order.state == "failed":
+            raise _never_sent() if order.request is None else _failure_of(order)
+        if not order.was_never_sent:
+            return await self._prepared_before(order, piece, was_tried=piece.resumed)
         if piece.compose is None:
-            if self.was_abandoned(order):
-                order = await self.history.given_up(order, error=_never_sent().message)
-            raise _never_sent() if order.state == "failed" else _only_by_its_call(kept=self.history.keeps_words)
-        body = await piece.compose(_sources_in(order.request or {}))
+            raise _not_sent()
+        body = await piece.compose(())
         if piece.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
-        order = await self.history.prepared(order, request=body)
-        if order.state == "failed" and self._is_too_old_to_take_up(order):
+        order, is_first = await self.history.prepared(order, request=body)
+        if order.state == "failed":
             # Another process gave it up in the meantime, and its money may be spent elsewhere.
-            raise _never_sent()
-        return order, order.request if order.request and "prompt" in order.request else body
+            raise _never_sent() if order.request is None else _failure_of(order)
+        if is_first:
+            return _Prepared(order, body, was_tried=False)
+        return await self._prepared_before(order, piece, was_tried=True)
+
+    async def _prepared_before(self, order: Order, piece: Piece, *, was_tried: bool) -> _Prepared:
+        """The same for an order that may have been sent; where no words are kept, its call has them."""
+        if was_tried and self.history.now() - order.created_at > REPLAY_WITHIN:
+            msg = "What became of this order was never learnt, and it is too old to ask again safely."
+            raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
+        body = order.request or {}
+        if not _is_whole(body):
+            if piece.compose is None:
+                raise _only_by_its_call()
+            body = await piece.compose(_sources_in(body))
+        return _Prepared(order, body, was_tried=was_tried)
 
     async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
@@ -348,6 +387,15 @@ class Fulfilment:
             shot.trouble = error
 
 
+class _Prepared(NamedTuple):
+    """An order that can be sent."""
+
+    order: Order
+    body: Mapping[str, object]
+    was_tried: bool
+    """Whether it may have been sent before."""
+
+
 class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
@@ -375,18 +423,24 @@ def _sources_in(body: Mapping[str, object]) -> Sequence[str]:
     return cast("Sequence[str]", body.get("source_image_urls", ()))
 
 
+def _is_whole(body: Mapping[str, object] | None) -> bool:
+    """Whether this is all of a create request; where no words are kept, it is not."""
+    return body is not None and "prompt" in body
+
+
 def _never_sent() -> Flux2Error:
-    msg = "This order was never sent: its call ended before its source images were uploaded."
+    msg = "This order was never sent: it was given up before its source images were uploaded."
     return Flux2Error(msg, remedy="Order it again if it is still wanted.")
 
 
-def _only_by_its_call(*, kept: bool) -> Flux2Error:
-    """Why an order without a request cannot be taken up by its id; `kept`: requests are noted before they are sent."""
-    if kept:
-        msg = "This order was not sent: not all of its source images were uploaded."
-        return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
+def _not_sent() -> Flux2Error:
+    msg = "This order was not sent: not all of its source images were uploaded."
+    return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
+
+
+def _only_by_its_call() -> Flux2Error:
     return Flux2Error(
-        "The history keeps no requests, so only the call itself can find out what became of this order.",
+        "The request of this order was not kept, so only the call itself can find out what became of it.",
         charge="It is not known whether RunAPI accepted it; if it did, it is paid once.",
         remedy="Send the same call again within 15 minutes of the first: it asks with the same Idempotency-Key.",
     )

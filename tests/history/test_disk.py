@@ -118,7 +118,7 @@ def test_in_private_mode_no_file_holds_a_word_of_the_prompt(folder: Path) -> Non
 
     running, while_running = during(folder, story, mode="private")
 
-    assert (running.prompt, running.request) == ("", None)
+    assert (running.prompt, running.request) == ("", {"source_image_urls": []})
     assert b"task-1" in while_running
     assert b"zebra" not in while_running + everything_in(folder)
 

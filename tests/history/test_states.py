@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
@@ -234,6 +235,18 @@ async def test_an_order_shows_no_words_and_no_signed_links(history: History) -> 
     assert "key-1" not in shown
 
 
+async def test_a_call_that_was_refused_does_not_take_away_the_doubt_of_another(history: History) -> None:
+    """The answer to the other one was lost; only who knew of that may know better."""
+    opened, _ = await order(history, fox())
+    lost = await history.unknown(opened, error="no answer")
+
+    late = await history.finished(opened, state="failed", error="402")
+    known = await history.finished(lost, state="failed", error="422")
+
+    assert (late.state, late.error) == ("unknown", "no answer")
+    assert known.state == "failed"
+
+
 async def test_pictures_that_are_wanted_elsewhere_by_now_are_not_noted(history: History) -> None:
     done = await painted(history)
     await history.redirected(done, save_to="elsewhere")
@@ -243,22 +256,35 @@ async def test_pictures_that_are_wanted_elsewhere_by_now_are_not_noted(history: 
     assert (after.paths, after.save_to) == ((), "elsewhere")
 
 
+@pytest.mark.parametrize("mode", ["on", "private"])
 @pytest.mark.parametrize("sent", [True, False])
-async def test_an_order_is_given_up_only_as_long_as_nobody_is_about_to_send_it(history: History, *, sent: bool) -> None:
+async def test_an_order_is_given_up_only_as_long_as_nobody_is_about_to_send_it(
+    folder: Path, mode: Literal["on", "private"], *, sent: bool
+) -> None:
     """Two processes may have it in hand: whoever comes second learns what the first one did."""
+    history = History(folder, mode=mode)
     opened, _ = await order(history, replace(fox(), request=None))
-    if sent:
-        await history.prepared(opened, request={"prompt": FOX})
+    was_first = sent and (await history.prepared(opened, request={"prompt": FOX}))[1]
     given_up = await history.given_up(opened, error="never sent")
-    prepared = await history.prepared(opened, request={"prompt": FOX})
-
-    assert given_up.state == prepared.state == ("intended" if sent else "failed")
-
-
-async def test_in_private_mode_nothing_is_given_up(folder: Path) -> None:
-    history = History(folder, mode="private")
-    opened, _ = await order(history, fox())
-    given_up = await history.given_up(opened, error="never sent")
+    prepared, is_first = await history.prepared(opened, request={"prompt": FOX})
     await history.aclose()
 
-    assert given_up.state == "intended"
+    assert given_up.state == prepared.state == ("intended" if sent else "failed")
+    assert (was_first, is_first) == (sent, False)
+    assert (prepared.request is None) is not sent
+
+
+@pytest.mark.parametrize("modes", [("on", "private"), ("private", "on"), ("private", "private")])
+async def test_what_may_have_been_sent_is_not_given_up_by_a_history_that_keeps_more_or_less(
+    folder: Path, modes: tuple[Literal["on", "private"], Literal["on", "private"]]
+) -> None:
+    """Whatever it kept of the request, it knows that there was one, also after it has noted something else."""
+    before, after = (History(folder, mode=mode) for mode in modes)
+    opened, _ = await order(before, fox())
+    await before.aclose()
+    [left] = await after.unfinished("ann")
+    await after.redirected(left, save_to="elsewhere")
+    given_up = await after.given_up(left, error="never sent")
+    await after.aclose()
+
+    assert (given_up.id, given_up.state) == (opened.id, "intended")

@@ -301,24 +301,29 @@ async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Nursery,
     check_pictures(result, tasks=[task.id])
 
 
+@pytest.mark.parametrize("kept", ["on", "private"])
+@pytest.mark.parametrize("hours", [0.3, 25])
 @pytest.mark.parametrize("by", ["task_status", "recover", "the next start"])
 async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
-    servers: Nursery, tmp_path: Path, by: str
+    servers: Nursery, tmp_path: Path, by: str, hours: float, kept: str
 ) -> None:
     """Only the call itself could send it, and after a quarter of an hour the same words want another picture."""
-    remix = wish(tmp_path, "remix")
+    remix, history = wish(tmp_path, "remix"), {"FLUX2_HISTORY": kept}
     async with tolled(UPLOADS["uploading"]) as (base_url, gate):
-        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
-        time_passes(tmp_path, minutes=16)
-        async with servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.05") as host:
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix, **history)
+        time_passes(tmp_path, hours=hours)
+        async with servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.05", **history) as host:
             [left] = await recent(host)
-            said = await given_up(host, left["task_id"], tmp_path, base_url, by=by)
+            said = await given_up(host, left["task_id"], tmp_path, base_url, by=by, **history)
             again = await called(host, "task_status", {"task_id": left["task_id"]})
             result = await called(host, "remix", remix)
             await check_books(host, gate)
 
-    assert "was never sent" in said
-    assert "was never sent" in again["content"][0]["text"]
+    assert said.count(left["task_id"]) <= 1
+    if kept == "on" or by != "the next start":
+        assert "was never sent" in said
+    if kept == "on":
+        assert "was never sent" in again["content"][0]["text"]
     assert "Nothing was charged" in again["content"][0]["text"]
     [task] = gate.books.tasks()
     check_pictures(result, tasks=[task.id])
@@ -342,31 +347,54 @@ async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
     assert gate.books.tasks() == []
 
 
-async def given_up(host: Host, order_id: str, home: Path, base_url: str, *, by: str) -> str:
+@pytest.mark.parametrize("status", [401, 402, 422, 429])
+async def test_a_remix_that_is_refused_when_it_is_sent_for_the_first_time_costs_nothing(
+    servers: Nursery, tmp_path: Path, status: int
+) -> None:
+    """It was ordered before a kill, and sent after it, so that there is nothing to be in doubt about either."""
+    remix = wish(tmp_path, "remix")
+    async with tolled(UPLOADS["uploading"]) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
+        gate.faults.append(Fault(on="create", status=status, times=9))
+        async with servers.server(tmp_path, base_url) as host:
+            refused = await called(host, "remix", remix)
+            [left] = await recent(host)
+            await check_books(host, gate)
+
+    assert refused["isError"]
+    assert "Nothing was charged" in refused["content"][0]["text"]
+    assert left["status"] == "failed"
+
+
+async def given_up(host: Host, order_id: str, home: Path, base_url: str, *, by: str, **environ: str) -> str:
     """What is said of the order once it is given up."""
     if by == "task_status":
         return (await called(host, "task_status", {"task_id": order_id}))["content"][0]["text"]
     if by == "recover":
-        recovered = await finished(home, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url)
+        recovered = await finished(home, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url, **environ)
         assert recovered.returncode == 0
         return recovered.stdout.decode()
     while (entry := (await recent(host))[0])["status"] != "failed":  # noqa: ASYNC110 there is no event for it
         await anyio.sleep(0.05)
-    return entry["error"]
+    return entry.get("error", "")
 
 
+@pytest.mark.parametrize("kept", ["private", "on"])
+@pytest.mark.parametrize("step", list(STEPS.values())[:2], ids=list(STEPS)[:2])
 @pytest.mark.parametrize("tool", ["generate", "remix"])
-async def test_a_private_history_cannot_tell_what_was_never_sent(servers: Nursery, tmp_path: Path, tool: str) -> None:
-    """It notes too little of what was sent; the order was paid here, and stays counted."""
-    private = {"FLUX2_HISTORY": "private"}
-    arguments = wish(tmp_path, tool)
-    async with tolled(STEPS["answer to the order on its way"]) as (base_url, gate):
-        await killed_at(servers, tmp_path, gate, base_url, tool, arguments, **private)
+async def test_a_private_history_calls_nothing_unsent_that_may_have_been_sent(
+    servers: Nursery, tmp_path: Path, tool: str, step: Step, kept: str
+) -> None:
+    """It has not kept what was sent, only that something was; also for a server that keeps all since."""
+    async with tolled(step) as (base_url, gate):
+        await killed_at(servers, tmp_path, gate, base_url, tool, wish(tmp_path, tool), FLUX2_HISTORY="private")
         time_passes(tmp_path, minutes=16)
-        async with servers.server(tmp_path, base_url, **private) as host:
+        async with servers.server(tmp_path, base_url, FLUX2_HISTORY=kept) as host:
             [left] = await recent(host)
             status = await called(host, "task_status", {"task_id": left["task_id"]})
-            recovered = await finished(tmp_path, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url, **private)
+            recovered = await finished(
+                tmp_path, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url, FLUX2_HISTORY=kept
+            )
             estimate = await called(host, "estimate_cost", {})
 
     assert "It is not known whether RunAPI accepted it" in status["content"][0]["text"]

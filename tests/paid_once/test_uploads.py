@@ -1,0 +1,212 @@
+"""Orders whose source images take long to upload, while others have the same order in hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from mcp.client import Client
+from mcp_types import CallToolResult
+from PIL import Image
+
+from flux2_mcp.history import History, Order
+from flux2_mcp.server.app import build_server
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.clocks import time_passes
+from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
+from tests.wires import Gate, Wire, creates
+from tests.world import World, text_of, world
+
+LOST = Fault(on="create", after=True, lose=True, times=9)
+
+
+def uploads(request: httpx.Request) -> bool:
+    return request.url.path.endswith("/files/prepare")
+
+
+def small_world(home: Path, **environ: str) -> World:
+    here = world(home, Script(looks_until_done=1, plain_pictures=True), environ=environ)
+    here.output.mkdir()
+    Image.new("RGB", (8, 6), "red").save(here.output / "mine.png")
+    return here
+
+
+def remix_in(here: World) -> dict[str, object]:
+    return {"prompt": "a fox", "source_image_urls": [str(here.output / "mine.png")]}
+
+
+@asynccontextmanager
+async def still_uploading(here: World, results: list[CallToolResult]) -> AsyncGenerator[Client, None]:
+    """A process uploads until this ends; here is the client of another."""
+    gate = here.transport = Gate(here.simulator, uploads)
+    async with here.client() as slow:
+        here.transport = Wire(here.simulator)
+
+        async def call() -> None:
+            results.append(await slow.call_tool("remix", remix_in(here)))
+
+        async with here.client() as other, anyio.create_task_group() as group:
+            group.start_soon(call)
+            await gate.holds_one()
+            yield other
+            gate.open()
+
+
+async def test_an_order_that_another_process_gave_up_and_made_anew_is_not_sent_after_all(tmp_path: Path) -> None:
+    """The money that was given back is spent."""
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        here.simulator.faults.append(Fault(on="prepare", status=403))
+        refused = await other.call_tool("remix", remix_in(here))
+        made = await other.call_tool("remix", remix_in(here))
+
+    assert refused.is_error
+    assert not made.is_error
+    assert "was never sent" in text_of(results[0])
+    assert "Nothing was charged" in text_of(results[0])
+    assert len(here.paid) == len(here.creates) == 1
+    assert sorted(order.state for order in await here.orders()) == ["completed", "failed"]
+
+
+async def test_an_order_that_was_refused_another_process_is_not_sent_once_more(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        here.simulator.faults.append(Fault(on="create", status=402))
+        refused = await other.call_tool("remix", remix_in(here))
+
+    [same] = results
+    assert refused.is_error
+    assert same.is_error
+    assert "Nothing was charged" in text_of(same)
+    assert len(here.creates) == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 422, 429])
+async def test_a_refusal_says_nothing_of_what_another_process_has_sent_meanwhile(tmp_path: Path, status: int) -> None:
+    """To the process that is refused it looks as if it sent the order for the first time."""
+    here = small_world(tmp_path)
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        here.simulator.faults.append(LOST)
+        lost = await other.call_tool("remix", remix_in(here))
+        here.simulator.faults[:] = [Fault(on="create", status=status, times=9)]
+    here.simulator.faults.clear()
+    async with here.client() as client:
+        found = await client.call_tool("remix", remix_in(here))
+        ours = await ledger_of(client)
+
+    assert ["It is not known whether RunAPI accepted the order" in text_of(each) for each in (lost, *results)] == [
+        True
+    ] * 2
+    assert not found.is_error
+    assert len(here.paid) == 1
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+async def test_an_upload_that_fails_does_not_hide_what_another_process_has_made(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        made = await other.call_tool("remix", remix_in(here))
+        here.simulator.faults.append(Fault(on="prepare", status=403, times=9))
+
+    assert [result.is_error for result in (made, *results)] == [False, False]
+    [task] = here.paid
+    assert task.id in text_of(results[0])
+    assert len(here.creates) == 1
+
+
+async def test_a_call_that_waits_for_the_upload_of_a_cancelled_one_gets_its_picture(tmp_path: Path) -> None:
+    """The cancelled call gave its money back, and the other one takes it."""
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    gate = here.transport = Gate(here.simulator, uploads)
+    results: list[CallToolResult] = []
+    async with here.client() as client:
+
+        async def call() -> None:
+            results.append(await client.call_tool("remix", remix_in(here)))
+
+        async with anyio.create_task_group() as others:
+            async with anyio.create_task_group() as cancelled:
+                cancelled.start_soon(call)
+                await gate.holds_one()
+                others.start_soon(call)
+                await anyio.wait_all_tasks_blocked()
+                cancelled.cancel_scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            gate.open()
+        ours = await ledger_of(client)
+
+    [result] = results
+    assert not result.is_error
+    assert len(here.paid) == len(here.creates) == 1
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+class Steps(Wire):
+    """Holds uploads, and apart from them the orders that come after them."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.uploads = Gate(simulator, uploads)
+        self.creates = Gate(simulator, creates)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await (self.creates if creates(request) else self.uploads).handle_async_request(request)
+
+
+class LateToGiveUp(History):
+    """Another process is always a little quicker than this one, when an order shall be given up."""
+
+    is_about_to: anyio.Event
+    may_give_up: anyio.Event
+
+    async def given_up(self, order: Order, *, error: str) -> Order:
+        self.is_about_to.set()
+        await self.may_give_up.wait()
+        return await super().given_up(order, error=error)
+
+
+@pytest.mark.parametrize("kept", ["on", "private"])
+async def test_an_order_that_is_sent_at_the_moment_it_shall_be_given_up_is_not_called_unsent(
+    tmp_path: Path, kept: str
+) -> None:
+    """Its upload took a quarter of an hour."""
+    here = small_world(tmp_path, FLUX2_HISTORY=kept)
+    steps = here.transport = Steps(here.simulator)
+    history = LateToGiveUp(tmp_path / "data", mode="on" if kept == "on" else "private")
+    history.is_about_to, history.may_give_up = anyio.Event(), anyio.Event()
+    statuses: list[CallToolResult] = []
+    async with here.client() as slow:
+        here.transport = Wire(here.simulator)
+        async with Client(build_server(replace(here.surroundings(), history=history))) as other:
+
+            async def ask() -> None:
+                [order] = await here.orders()
+                statuses.append(await other.call_tool("task_status", {"task_id": order.id}))
+
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(slow.call_tool, "remix", remix_in(here))
+                    await steps.uploads.holds_one()
+                    time_passes(tmp_path, minutes=16)
+                    group.start_soon(ask)
+                    await history.is_about_to.wait()
+                    steps.uploads.open()
+                    await steps.creates.holds_one()
+                    history.may_give_up.set()
+                    while not statuses:  # noqa: ASYNC110 there is no event for it
+                        await anyio.sleep(0.01)
+                    steps.creates.open()
+
+    [status] = statuses
+    assert "not sent" not in text_of(status)
+    assert "never sent" not in text_of(status)
+    assert len(here.paid) == 1
