@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flux2_mcp.cli.terminal import agreed
+from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.server.books import STATES, Entries, Entry, entries
 from flux2_mcp.server.wiring import Surroundings, connected
 from flux2_mcp.settings import Settings
@@ -49,13 +50,13 @@ def run(options: argparse.Namespace) -> int:
     """List the pictures, or forget them.
 
     Raises:
-        Flux2Error: A setting cannot be used.
+        Flux2Error: A setting or an option cannot be used, or there is nobody to ask.
     """
     if options.forget:
         return _forget(options)
     if options.before or options.yes:
-        print("flux2-mcp: --before and --yes go with --forget.", file=sys.stderr)
-        return 2
+        msg = "--before and --yes go with --forget."
+        raise BadSetting(msg, remedy="Add --forget, or leave them out.")
     page = anyio.run(_page, options)
     if options.json:
         print(page.model_dump_json(indent=1, exclude_none=True))
@@ -74,10 +75,12 @@ async def _page(options: argparse.Namespace) -> Entries:
 def _forget(options: argparse.Namespace) -> int:
     which = f"asked for before {options.before:%Y-%m-%d}" if options.before else "of the whole history"
     answer = options.yes or agreed(f"Forget all pictures {which}? Their files stay where they are.")
+    if answer is None:
+        msg = "There is nobody to ask."
+        raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Add --yes to forget them all the same.")
     if not answer:
-        why = "There is nobody to ask; add --yes. " if answer is None else ""
-        print(f"flux2-mcp: {why}Nothing was forgotten.", file=sys.stderr)
-        return 2 if answer is None else 1
+        print("Nothing was forgotten.", file=sys.stderr)
+        return 1
     count = anyio.run(_forgotten, options.before)
     print(json.dumps({"forgotten": count}) if options.json else f"Forgotten: {count}.")
     return 0

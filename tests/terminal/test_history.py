@@ -55,7 +55,7 @@ async def test_nothing_is_forgotten_without_consent(command: Command, tmp_path: 
     ended = await command("history", "--forget")
 
     assert ended.code == 2
-    assert "add --yes. Nothing was forgotten" in ended.err
+    assert "There is nobody to ask. Nothing was forgotten. Add --yes" in ended.err
     assert len(await here.orders()) == 1
 
 
