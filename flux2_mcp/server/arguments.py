@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
@@ -85,17 +86,11 @@ async def request_to_remix(
     enable_safety_checker: bool | None,  # noqa: FBT001 arguments arrive by name
     callback_url: str,
 ) -> Request:
-    """What a call of remix asks RunAPI for."""
-    return Request(
-        action="remix_image",
-        prompt=prompt,
-        model=model,
-        source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
+    """What a call of remix asks RunAPI for: the same, of sources."""
+    request = await request_to_generate(
+        prompt, model, aspect_ratio, output_resolution, enable_safety_checker, callback_url
     )
+    return replace(request, action="remix_image", source_image_urls=tuple(source_image_urls))
 
 
 ToGenerate = Annotated[Request, Resolve(request_to_generate)]
