@@ -11,10 +11,13 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from mcp.client.client import ConnectMode
 
+from tests.virtual_time import VirtualTimeLoop
+
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
+    is_virtual = request.node.get_closest_marker("virtual_time") is not None
+    return "asyncio", {"loop_factory": VirtualTimeLoop} if is_virtual else {}
 
 
 @pytest.fixture(params=["legacy", "auto"], ids=["legacy", "modern"])

@@ -15,6 +15,8 @@ from flux2_mcp.simulator import Script
 from tests.wires import Gate, creates, fetches, looks
 from tests.world import World, text_of, world
 
+pytestmark = pytest.mark.virtual_time
+
 FOX = {"prompt": "a fox"}
 
 

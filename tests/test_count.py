@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.wires import Wire, looks
 from tests.world import World, every, text_of, world
+
+pytestmark = pytest.mark.virtual_time
 
 
 class OneOfThem(Wire):

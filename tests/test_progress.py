@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import anyio
+import pytest
 from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
@@ -11,6 +12,8 @@ from mcp_types import CallToolResult
 from flux2_mcp.simulator import Fault, Script
 from tests.wires import Gate, looks
 from tests.world import World, every, text_of, world
+
+pytestmark = pytest.mark.virtual_time
 
 FOREVER = 10**9
 

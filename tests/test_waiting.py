@@ -10,6 +10,8 @@ from flux2_mcp import tasks
 from flux2_mcp.simulator import Fault, Script
 from tests.world import every, text_of, world
 
+pytestmark = pytest.mark.virtual_time
+
 FOREVER = 10**9
 
 
@@ -66,7 +68,7 @@ async def test_wait_seconds_0_hands_back_at_once(tmp_path: Path, era: ConnectMod
 
 async def test_running_out_of_time_is_a_normal_result_with_id_and_next_step(tmp_path: Path, era: ConnectMode) -> None:
     """It is no error that a picture takes its time; a model that reads "error" would order another one."""
-    here = world(tmp_path, Script(looks_until_done=FOREVER), mode=era)
+    here = world(tmp_path, Script(looks_until_done=FOREVER), pauses=every(0.05), mode=era)
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0.2})
 

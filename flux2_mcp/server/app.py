@@ -43,7 +43,7 @@ def build_server(surroundings: Surroundings, *, over_stdio: bool = False) -> Car
         instructions=INSTRUCTIONS,
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=tools.tools(over_stdio=over_stdio),
+        tools=list(tools.tools(over_stdio=over_stdio)),
         lifespan=lifespan,
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},

@@ -6,6 +6,7 @@ A tool's signature is its schema. What its arguments come to is resolved from th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 from mcp.server.elicitation import ElicitationResult
@@ -211,11 +212,12 @@ async def _is_gone(ctx: Ctx) -> bool:
     return isinstance(request, HttpRequest) and await request.is_disconnected()
 
 
-def tools(*, over_stdio: bool) -> list[Tool]:
+@cache
+def tools(*, over_stdio: bool) -> tuple[Tool, ...]:
     """All tools, in the order in which they are listed. Only over stdio is the caller's browser on this computer."""
     spends = ToolAnnotations(read_only_hint=False, destructive_hint=False)
     looks = ToolAnnotations(read_only_hint=True)
-    return [
+    return (
         CarefulTool.of(generate, title="Make a picture", annotations=spends),
         CarefulTool.of(remix, title="Remix pictures", annotations=spends),
         CarefulTool.of(task_status, title="Look at a picture's task", annotations=looks),
@@ -223,4 +225,4 @@ def tools(*, over_stdio: bool) -> list[Tool]:
         CarefulTool.of(books.recent_tasks, title="Recent pictures", annotations=looks),
         CarefulTool.of(books.estimate_cost, title="What it would cost", annotations=looks),
         *([login_tool()] if over_stdio else []),
-    ]
+    )

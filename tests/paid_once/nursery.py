@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import repeat
@@ -54,7 +54,9 @@ class Server:
         return self.stdin
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        """Kill it, unless it is gone already; its parent collects it at once, so that even its number may be."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Wait until there is no such process."""
@@ -83,10 +85,11 @@ class Nursery:
             try:
                 yield await Host.of(cast("Process", process), "legacy", errors)
             finally:
-                if process.returncode is None:
-                    process.kill()
+                process.kill()
+                try:
                     await process.wait()
-                await process.stdin.aclose()
+                finally:
+                    await process.stdin.aclose()
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from tests.pictures.stage import ELSEWHERE, Answer, Megabytes, PictureServer, an
 from tests.wires import Wire, fetches, looks
 from tests.world import KEY, World, text_of, world
 
+pytestmark = pytest.mark.virtual_time
+
 HTML = b"<!doctype html><title>Sign in</title>"
 SCRIPT = Script(looks_until_done=1, plain_pictures=True, public_url=ELSEWHERE)
 
