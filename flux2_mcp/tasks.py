@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from flux2_mcp.errors import (
-    NotFound,
-    RunApiError,
-    TaskOutOfSight,
-    Throttled,
-    Unavailable,
-    Unreachable,
-    UnreadableAnswer,
-)
+from flux2_mcp.errors import KeyRejected, OutOfCredits, RunApiError, TaskOutOfSight
 from flux2_mcp.runapi.models import Task
 
 if TYPE_CHECKING:
@@ -48,8 +40,9 @@ WORTH_CHECKING = 0.04
 WORTH_SHOWING = 10.0
 """Seconds for which a completed task is looked at again while it shows no images."""
 
-PASSING = (Throttled, Unavailable, Unreachable, UnreadableAnswer, NotFound)
-"""What one lost look may end in. A task that was accepted a moment ago may also not be shown everywhere yet."""
+LASTING = (KeyRejected, OutOfCredits)
+"""What RunAPI answers until somebody does something about it. Any other bad answer may be gone at the next look: it may
+come from a gateway, and a task that was accepted a moment ago may not be shown everywhere yet."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ async def watch(
     more at least, and for `WORTH_SHOWING` seconds of waits at most.
 
     Raises:
-        TaskOutOfSight: RunAPI refuses to show it, and will go on refusing: a revoked key, say.
+        TaskOutOfSight: RunAPI refuses the key or the account, and will go on refusing.
     """
     if _is_shown_whole(task):
         return
@@ -148,10 +141,10 @@ async def watch(
         trouble = None
         try:
             task = await runapi.look(task)
-        except PASSING as error:
-            trouble = error
-        except RunApiError as error:
+        except LASTING as error:
             raise TaskOutOfSight(error.message, task_id=task.id) from error
+        except RunApiError as error:
+            trouble = error
         yield Look(task, trouble)
         if trouble is None and (_is_shown_whole(task) or (task.is_over and unshown >= WORTH_SHOWING)):
             return

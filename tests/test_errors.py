@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ ORDERS_AGAIN = ("try again", "send the request", "call generate", "generate agai
 
 LOOKS = {
     **{str(status): Fault(on="look", status=status, times=10_000) for status in (400, 401, 402, 403, 404, 405, 409)},
-    **{str(status): Fault(on="look", status=status, times=10_000) for status in (410, 418, 422, 429, 500, 502, 503)},
+    **{str(status): Fault(on="look", status=status, times=10_000) for status in (408, 410, 418, 422, 425, 429)},
+    **{str(status): Fault(on="look", status=status, times=10_000) for status in (500, 502, 503, 520)},
     "redirect": Fault(on="look", status=302, headers={"Location": "https://elsewhere.example/"}, times=10_000),
     "no answer": Fault(on="look", lose=True, times=10_000),
     "not JSON": Fault(on="look", body="[1, 2", times=10_000),
@@ -83,6 +85,27 @@ async def test_a_look_that_fails_now_and_then_ends_no_wait(tmp_path: Path) -> No
 
     assert not result.is_error
     assert "made the picture" in text_of(result)
+
+
+@pytest.mark.parametrize("name", [name for name in LOOKS if name not in {"401", "402", "403", "silence"}])
+async def test_no_single_bad_look_ends_a_wait(tmp_path: Path, name: str) -> None:
+    here = quick_world(tmp_path, replace(LOOKS[name], times=1))
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert "made the picture" in text_of(result)
+    assert not any(seen.path == "/" for seen in here.simulator.requests)
+
+
+@pytest.mark.parametrize("name", ["401", "403"])
+async def test_a_key_that_is_refused_at_a_look_ends_the_wait(tmp_path: Path, name: str) -> None:
+    here = quick_world(tmp_path, LOOKS[name])
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert result.is_error
+    assert "do not generate again" in text_of(result)
+    assert len(here.looks) == 1
 
 
 async def test_completed_without_a_picture_is_a_failure_that_keeps_its_id(tmp_path: Path, era: ConnectMode) -> None:

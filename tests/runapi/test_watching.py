@@ -8,7 +8,16 @@ from itertools import repeat
 import httpx
 import pytest
 
-from flux2_mcp.errors import NotFound, TaskOutOfSight, Throttled, Unavailable, Unreachable, UnreadableAnswer
+from flux2_mcp.errors import (
+    KeyReused,
+    NotFound,
+    RunApiError,
+    TaskOutOfSight,
+    Throttled,
+    Unavailable,
+    Unreachable,
+    UnreadableAnswer,
+)
 from flux2_mcp.runapi.models import Task
 from flux2_mcp.tasks import Look, watch
 from tests.runapi.network import Answer, Answers, Naps, breaks, breaks_in_the_middle, runapi, says
@@ -31,19 +40,25 @@ async def test_every_look_is_shown() -> None:
     assert [look.task.status for look in seen] == ["pending", "processing", "completed"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "trouble"),
-    [
-        (says(429), Throttled),
-        *((says(status), Unavailable) for status in (408, 500, 501, 502, 503, 504, 520)),
-        (breaks(httpx.ReadTimeout), Unreachable),
-        (breaks(httpx.ConnectError), Unreachable),
-        (breaks_in_the_middle, Unreachable),
-        (says(200, content=b"<html>"), UnreadableAnswer),
-        (says(200, []), UnreadableAnswer),
-    ],
-    ids=["429", "408", "500", "501", "502", "503", "504", "520", "silence", "no way", "cut off", "HTML", "a list"],
-)
+ELSEWHERE = {"Location": "https://elsewhere.test/"}
+LOST_LOOKS: dict[str, tuple[Answer, type[Exception]]] = {
+    "429": (says(429), Throttled),
+    **{str(status): (says(status), Unavailable) for status in (408, 425, 499, 500, 501, 502, 503, 504, 520)},
+    **{str(status): (says(status, headers=ELSEWHERE), RunApiError) for status in (301, 302, 307)},
+    **{str(status): (says(status), RunApiError) for status in (300, 406, 410, 418, 451)},
+    "409": (says(409), KeyReused),
+    "silence": (breaks(httpx.ReadTimeout), Unreachable),
+    "no way": (breaks(httpx.ConnectError), Unreachable),
+    "cut off": (breaks_in_the_middle, Unreachable),
+    "HTML": (says(200, content=b"<html>"), UnreadableAnswer),
+    "empty": (says(200, content=b""), UnreadableAnswer),
+    "204": (says(204), UnreadableAnswer),
+    "304": (says(304), UnreadableAnswer),
+    **{body: (says(200, content=body.encode()), UnreadableAnswer) for body in ("[]", "null", "7", '"completed"')},
+}
+
+
+@pytest.mark.parametrize(("answer", "trouble"), LOST_LOOKS.values(), ids=LOST_LOOKS)
 async def test_a_lost_look_never_ends_a_wait(answer: Answer, trouble: type[Exception]) -> None:
     seen = await looks(RUNNING, answer, answer, answer, answer, DONE)
 
@@ -53,15 +68,16 @@ async def test_a_lost_look_never_ends_a_wait(answer: Answer, trouble: type[Excep
     assert seen[-1].task.is_over
 
 
-async def test_not_found_just_after_acceptance_is_not_the_end() -> None:
+@pytest.mark.parametrize("status", [404, 405, 400, 413, 415, 422])
+async def test_not_found_just_after_acceptance_is_not_the_end(status: int) -> None:
     """Another machine of RunAPI's may not have heard of the task yet. All paths are asked for each look."""
-    seen = await looks(says(404), says(404), DONE)
+    seen = await looks(says(status), says(status), DONE)
 
     assert isinstance(seen[0].trouble, NotFound)
     assert seen[1].task.is_over
 
 
-@pytest.mark.parametrize("status", [401, 403, 402, 410, 418, 301])
+@pytest.mark.parametrize("status", [401, 403, 402])
 async def test_a_lasting_refusal_ends_the_wait_and_keeps_the_id(status: int) -> None:
     with pytest.raises(TaskOutOfSight) as caught:
         await looks(RUNNING, says(status))
