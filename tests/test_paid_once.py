@@ -22,6 +22,9 @@ LOST_ONCE = {
     "504 after creation": [Fault(on="create", after=True, status=504)],
     "429 before": [Fault(on="create", status=429)],
     "429 after creation": [Fault(on="create", after=True, status=429)],
+    "empty after creation": [Fault(on="create", after=True, body=b"")],
+    "cut off after creation": [Fault(on="create", after=True, body='{"id": "9f2c')],
+    "a page after creation": [Fault(on="create", after=True, body="<html><title>Welcome</title></html>")],
     "two kinds": [Fault(on="create", after=True, lose=True), Fault(on="create", status=503)],
 }
 LOST_FOR_GOOD = {

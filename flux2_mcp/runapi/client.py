@@ -118,6 +118,8 @@ class RunAPI:
             request = self._request(
                 "POST", dialect.create_path(action), json=body, headers={"Idempotency-Key": idempotency_key}
             )
+            # The same key brings the same task: an answer that names none is asked for again, like a lost one.
+            request.extensions["is_lost"] = self._names_no_task
             try:
                 response = await self._send(request)
             except NotFound as error:
@@ -259,6 +261,13 @@ class RunAPI:
                 return self._task(response, fallback_id=found)
             except UnreadableAnswer:
                 return Task(id=found, status="processing", retry_after=retry_after(response.headers))
+
+    def _names_no_task(self, response: httpx.Response) -> bool:
+        try:
+            self._made(response)
+        except UnreadableAnswer:
+            return True
+        return False
 
     def _named_id(self, response: httpx.Response) -> str | None:
         named = self._mask(response.headers.get("x-runapi-task-id", ""))

@@ -43,8 +43,9 @@ def no_retries() -> Iterator[float]:
 class RetryingTransport(httpx.AsyncBaseTransport):
     """Send GETs, and POSTs with an Idempotency-Key, again after a failure that may pass.
 
-    A request carries its own schedule in `extensions["waits"]`. When a try ended in a way that does not tell
-    whether it had an effect, `extensions["in_doubt"]` is set and stays so, whatever the later tries say.
+    A request carries its own schedule in `extensions["waits"]`, and in `extensions["is_lost"]` perhaps a way to tell
+    that a success says nothing. When a try ended in a way that does not tell whether it had an effect,
+    `extensions["in_doubt"]` is set and stays so, whatever the later tries say.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                 if (wait := next(waits, None)) is None:
                     raise
             else:
-                if _may_have_had_an_effect(response):
+                says_nothing = _says_nothing(request, response)
+                if says_nothing or _may_have_had_an_effect(response):
                     request.extensions["in_doubt"] = True
-                if response.status_code not in TRANSIENT or (wait := next(waits, None)) is None:
+                may_pass = says_nothing or response.status_code in TRANSIENT
+                if not may_pass or (wait := next(waits, None)) is None:
                     return response
                 if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and is_gated(request):
                     continue  # it is the gate that waits, for this request and all others of the key
@@ -89,6 +92,12 @@ class RetryingTransport(httpx.AsyncBaseTransport):
 def _may_have_had_an_effect(response: httpx.Response) -> bool:
     """Whether this failure leaves that open. A redirect does: it is how some servers answer what they have accepted."""
     return response.is_server_error or response.is_redirect or response.status_code in UNCLEAR
+
+
+def _says_nothing(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether this success is as good as lost to whoever asked."""
+    is_lost: Callable[[httpx.Response], bool] | None = request.extensions.get("is_lost")
+    return response.is_success and is_lost is not None and is_lost(response)
 
 
 def _may_repeat(request: httpx.Request) -> bool:

@@ -40,7 +40,9 @@ class WholeAnswers(httpx.AsyncBaseTransport):
             msg = f"The answer was not complete after {self._within:g} seconds."
             raise httpx.ReadTimeout(msg, request=request) from error
         headers = [pair for pair in response.headers.raw if pair[0].lower() not in _OF_THE_BODY]
-        return httpx.Response(response.status_code, headers=headers, content=body, extensions=response.extensions)
+        return httpx.Response(
+            response.status_code, headers=headers, content=body, extensions=response.extensions, request=request
+        )
 
     async def aclose(self) -> None:
         """Close the connections below."""

@@ -74,6 +74,39 @@ async def test_an_answer_that_breaks_off_is_asked_for_again() -> None:
     assert (await create(runapi(line))).id == "t-1"
 
 
+UNREADABLE: dict[str, Answer] = {
+    "empty": says(200, content=b""),
+    "no content": says(204),
+    "cut off": says(200, content=b'{"id": "t-'),
+    "a page": says(200, content=b"<html><title>Sign in</title></html>"),
+    "no id": says(200, {"status": "pending"}),
+    "a list": says(201, []),
+}
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_success_that_names_no_task_is_asked_for_again_with_the_same_key(answer: Answer) -> None:
+    naps = Naps()
+    line = Answers(answer, answer, MADE)
+    task = await create(runapi(line, naps=naps))
+
+    assert task.id == "t-1"
+    assert [request.headers["idempotency-key"] for request in line.requests] == ["k-1"] * 3
+    assert len({request.content for request in line.requests}) == 1
+    assert len(naps.seconds) == 2
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_success_that_never_names_a_task_stays_in_doubt_after_three_tries(answer: Answer) -> None:
+    line = Answers(answer)
+    with pytest.raises(UnreadableAnswer) as caught:
+        await create(runapi(line))
+
+    assert caught.value.in_doubt
+    assert len(line.requests) == 3
+    assert {request.url.path for request in line.requests} == {"/api/v1/flux_2/text_to_image"}
+
+
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 418, 422, 499, 501, 505, 520, 301])
 async def test_a_lasting_failure_is_not_repeated(status: int) -> None:
     for ask in (create, RunAPI.balance):
@@ -122,6 +155,9 @@ DOUBTFUL: dict[str, list[Answer]] = {
     "cut off, then 402": [breaks_in_the_middle, says(402)],
     "500, then 422": [says(500), says(422)],
     "502, then 404": [says(502), says(404)],
+    "empty, then 402": [says(200, content=b""), says(402)],
+    "a page, then 404": [says(200, content=b"<html>"), says(404)],
+    "no id, then 429": [says(200, {}), says(429)],
     "500, then no connection": [says(500), breaks(httpx.ConnectError)],
 }
 
