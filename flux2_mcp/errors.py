@@ -26,6 +26,7 @@ Flux2Error
 │   └── NoImages            the task completed without any image
 ├── NoSuchTask              nobody knows that id
 ├── PictureUnavailable      the picture exists, but its bytes could not be had
+│   └── PictureUnusable     its bytes can be had, but nothing here can show or save them
 └── PictureNotSaved         the picture is there, but could not be written to disk
 """
 
@@ -263,6 +264,15 @@ class PictureUnavailable(Flux2Error):
     """The picture exists and was paid for, but its bytes could not be had."""
 
     charge = ""
+
+
+class PictureUnusable(PictureUnavailable):
+    """Its bytes can be had, but nothing here can show or save them, and they will be the same the next time."""
+
+    remedy = (
+        "To fetch it again would bring the same file. It was paid for and lies at its URL, which recent_tasks lists "
+        "too: open that link, or give it to the person."
+    )
 
 
 class PictureNotSaved(Flux2Error):

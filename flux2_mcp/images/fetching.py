@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 import anyio.to_thread
 
-from flux2_mcp.errors import PictureUnavailable
+from flux2_mcp.errors import PictureUnavailable, PictureUnusable
 from flux2_mcp.images.addresses import Resolve, is_literal, is_public, system_resolver
 from flux2_mcp.images.pictures import MAX_PIXELS, Picture, Previewer, in_worker, recognise
 
@@ -70,6 +70,7 @@ class Fetcher:
 
         Raises:
             PictureUnavailable: What went wrong, with the host but never the rest of the address: it may be signed.
+            PictureUnusable: It is there, and no use to fetch again.
         """
         try:
             with anyio.fail_after(self._limits.seconds):
@@ -184,8 +185,8 @@ class Fetcher:
                 raise self._too_much()
         return b"".join(pieces)
 
-    def _too_much(self) -> PictureUnavailable:
-        return PictureUnavailable(f"The file has more than {self._limits.max_bytes / 1e6:g} MB, the limit here.")
+    def _too_much(self) -> PictureUnusable:
+        return PictureUnusable(f"The file has more than {self._limits.max_bytes / 1e6:g} MB, the limit here.")
 
     async def _opened(self) -> httpx.AsyncBaseTransport:
         async with self._opening:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from flux2_mcp.errors import PictureUnavailable
+from flux2_mcp.errors import PictureUnavailable, PictureUnusable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,11 +59,8 @@ _SIGNATURES: Final[dict[MediaType, re.Pattern[bytes]]] = {
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "image/gif": re.compile(rb"GIF8[79]a"),
 }
-_STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
+_OTHER_FORMATS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^>]*>\s*)*<svg\b", re.IGNORECASE), "an SVG drawing"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE), "a web page (HTML)"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<"), "an XML document"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"), "a JSON text"),
     (re.compile(rb"....ftypavi[fs]", re.DOTALL), "an AVIF picture"),
     (re.compile(rb"....ftyp(?:hei|mif|msf)", re.DOTALL), "a HEIC picture"),
     (re.compile(rb"....ftyp", re.DOTALL), "a video"),
@@ -71,6 +68,12 @@ _STRANGERS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
     (re.compile(rb"%PDF-"), "a PDF document"),
     (re.compile(rb"BM.{4}\x00\x00\x00\x00", re.DOTALL), "a BMP picture"),
 )
+_STAND_INS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE), "a web page (HTML)"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<"), "an XML document"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"), "a JSON text"),
+)
+"""What is sent in the place of a picture by something that has none at this moment."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS, previewer: Previewer
     """The picture that these bytes are, with a preview if it can be made. Decodes once; call this in a worker thread.
 
     Raises:
-        PictureUnavailable: Not a PNG, JPEG, WebP or GIF, or one that is damaged or too large.
+        PictureUnavailable: It is damaged, or something else came in its place.
+        PictureUnusable: It is of another format, or too large.
     """
     if not data:
         msg = "The file is empty."
@@ -120,9 +124,7 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS, previewer: Previewer
     head = data[:4096]
     media_type = media_type_of(head)
     if media_type is None:
-        stranger = next((name for signature, name in _STRANGERS if signature.match(head)), "something else")
-        msg = f"Only PNG, JPEG, WebP and GIF pictures can be used; this is {stranger}."
-        raise PictureUnavailable(msg)
+        raise _not_ours(head)
     with opened(data, media_type, max_pixels=max_pixels) as image:
         width, height = image.size
         preview = None
@@ -148,7 +150,8 @@ def opened(
     """The first frame, decoded; a JPEG may be decoded smaller, but not smaller than `draft`, which is much faster.
 
     Raises:
-        PictureUnavailable: Damaged, or more than `max_pixels`.
+        PictureUnavailable: Damaged.
+        PictureUnusable: More than `max_pixels`.
     """
     from PIL import Image
 
@@ -177,8 +180,19 @@ def _learn_formats() -> None:
         import_module(f"PIL.{name}ImagePlugin")
 
 
-def _too_large(max_pixels: int) -> PictureUnavailable:
-    return PictureUnavailable(f"The picture has more than {max_pixels / 1e6:g} million pixels, the limit here.")
+def _not_ours(head: bytes) -> PictureUnavailable:
+    only = "Only PNG, JPEG, WebP and GIF pictures can be used; this is"
+    if other := _named(head, _OTHER_FORMATS):
+        return PictureUnusable(f"{only} {other}.")
+    return PictureUnavailable(f"{only} {_named(head, _STAND_INS) or 'something else'}.")
+
+
+def _named(head: bytes, kinds: Sequence[tuple[re.Pattern[bytes], str]]) -> str | None:
+    return next((name for signature, name in kinds if signature.match(head)), None)
+
+
+def _too_large(max_pixels: int) -> PictureUnusable:
+    return PictureUnusable(f"The picture has more than {max_pixels / 1e6:g} million pixels, the limit here.")
 
 
 _workers: RunVar[anyio.CapacityLimiter] = RunVar("flux2_mcp.images workers")

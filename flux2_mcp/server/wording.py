@@ -9,7 +9,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
 from flux2_mcp.catalogue import catalogue
-from flux2_mcp.errors import Flux2Error
+from flux2_mcp.errors import Flux2Error, PictureUnusable
 from flux2_mcp.history import Order
 from flux2_mcp.images import Picture, Preview
 from flux2_mcp.studio import Piece, Shot
@@ -160,6 +160,8 @@ def _shot_lines(piece: Piece, shot: Shot) -> list[str]:
 
 def _trouble(task_id: str, picture: Picture | None, trouble: Flux2Error) -> str:
     """Without the error's own word on money: this picture was paid for."""
+    if isinstance(trouble, PictureUnusable):
+        return f"{trouble.message} {trouble.remedy}"
     aim = "to save it once that is mended" if picture else "to fetch it again"
     return f"{trouble.message} Call task_status with task_id='{task_id}' {aim}; that is free."
 

@@ -29,7 +29,7 @@ def fetcher(transport: httpx.AsyncBaseTransport, *addresses: str, limits: FetchL
 async def refusal(of: Fetcher, url: str = "https://cdn.example/1.png") -> str:
     with anyio.fail_after(5), pytest.raises(PictureUnavailable) as caught:
         await of.fetch(url)
-    return str(caught.value)
+    return caught.value.message
 
 
 class Answers(httpx.AsyncBaseTransport):

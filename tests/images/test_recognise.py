@@ -48,7 +48,7 @@ def test_what_is_no_picture_is_called_by_its_name(data: bytes, said: str) -> Non
     with pytest.raises(PictureUnavailable) as caught:
         recognise(data)
 
-    assert str(caught.value).endswith(said)
+    assert caught.value.message.endswith(said)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])

@@ -23,15 +23,9 @@ TROUBLES: dict[str, tuple[Answer, str]] = {
     "web page": (answers(HTML, Content_Type="image/png"), "this is a web page (HTML)"),
     "404": (answers(b"", 404), "answered with HTTP status 404; the link may have expired."),
     "500": (answers(b"", 500), "answered with HTTP status 500."),
-    "100 MB": (lambda _: httpx.Response(200, stream=Megabytes(100)), "more than 40 MB"),
-    "100 MB announced": (
-        lambda _: httpx.Response(200, headers={"Content-Length": "100000000"}, stream=Megabytes(1)),
-        "more than 40 MB",
-    ),
-    "bomb": (answers(bomb()), "more than 64 million pixels"),
     "truncated": (answers(noise(128).data[:20_000]), "This PNG file is cut off or damaged."),
     "empty": (answers(b""), "The file is empty."),
-    "SVG": (answers(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "this is an SVG drawing"),
+    "noise": (answers(b"\xff\xfe\x00"), "this is something else"),
     "to a private address": (
         answers(b"", 302, Location="https://10.0.0.5/generated/1.png"),
         "10.0.0.5 is not on the public internet",
@@ -44,6 +38,18 @@ TROUBLES: dict[str, tuple[Answer, str]] = {
     "without TLS": (answers(b"", 302, Location="http://93.184.216.34/generated/1.png"), "not an https address"),
     "in circles": (answers(b"", 302, Location="/generated/again.png"), "redirected more than 3 times"),
 }
+"""What may have passed the next time."""
+UNUSABLE: dict[str, tuple[Answer, str]] = {
+    "100 MB": (lambda _: httpx.Response(200, stream=Megabytes(100)), "more than 40 MB"),
+    "100 MB announced": (
+        lambda _: httpx.Response(200, headers={"Content-Length": "100000000"}, stream=Megabytes(1)),
+        "more than 40 MB",
+    ),
+    "bomb": (answers(bomb()), "more than 64 million pixels"),
+    "SVG": (answers(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), "this is an SVG drawing"),
+    "AVIF": (answers(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"), "this is an AVIF picture"),
+}
+"""What will be the same file the next time."""
 
 
 def troubled(home: Path, answer: Answer, mode: ConnectMode = "auto", **environ: str) -> tuple[World, PictureServer]:
@@ -77,6 +83,29 @@ async def test_a_picture_that_cannot_be_fetched_is_still_a_result(tmp_path: Path
     assert f"task_status with task_id='{task.id}'" in image["note"]
     assert image["url"] == f"{ELSEWHERE}/generated/{task.picture_name}.png"
     assert "path" not in image
+
+
+@pytest.mark.parametrize(("answer", "words"), UNUSABLE.values(), ids=UNUSABLE)
+async def test_a_picture_that_can_never_be_shown_is_not_to_be_fetched_again(
+    tmp_path: Path, answer: Answer, words: str
+) -> None:
+    """The same bytes would come again. What helps is the link."""
+    here, _ = troubled(tmp_path, answer)
+    async with here.client() as client:
+        made = await client.call_tool("generate", {"prompt": "a fox"})
+        asked = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+        viewed = await client.call_tool("view_image", {"task_id": here.paid[0].id})
+
+    assert made.structured_content is not None
+    [image] = made.structured_content["pictures"][0]["images"]
+    for told in (text_of(made), text_of(asked), text_of(viewed), image["note"]):
+        assert words in told
+        assert "To fetch it again would bring the same file. It was paid for and lies at its URL" in told
+        assert "Call task_status" not in told
+    assert f"URL: {ELSEWHERE}/generated/{here.paid[0].picture_name}.png (until " in text_of(made)
+    assert "cost: $0.05" in text_of(made)
+    assert not made.is_error
+    assert len(here.paid) == 1
 
 
 class LinksOfOneLook(Wire):
