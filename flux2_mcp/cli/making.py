@@ -276,8 +276,7 @@ def _outcome(piece: Piece) -> Outcome:
         return "refused"
     if piece.error or any(shot.trouble for shot in piece.shots):
         return "failed"
-    there = piece.is_made and all(shot.picture for shot in piece.shots)
-    return "done" if there else "running"
+    return "done" if piece.has_pictures else "running"
 
 
 def _tell(piece: Piece) -> None:

@@ -72,7 +72,7 @@ def words_for(pieces: Sequence[Piece]) -> str:
     if len(pieces) == 1:
         return _stage(pieces[0])
     stages = Counter(_stage(piece) for piece in pieces if not piece.is_over)
-    stage = stages.most_common(1)[0][0] if stages else "Fetching the pictures"
+    stage = stages.most_common(1)[0][0] if stages else _last_stage(pieces)
     return f"{stage}, {len(pieces) - stages.total()} of {len(pieces)} done"
 
 
@@ -80,10 +80,18 @@ def _stage(piece: Piece) -> str:
     if piece.error:
         return "It failed"
     if piece.is_made:
-        return "Fetching the picture"
+        return _last_stage([piece])
     if piece.task is None:
         return piece.stage or "Sending the order to RunAPI"
     if piece.trouble:
         return "RunAPI did not answer the last look; asking again"
     doing = "waits in RunAPI's queue" if piece.task.status == "pending" else "is painting"
     return f"{title_of(piece.order)} {doing}"
+
+
+def _last_stage(pieces: Sequence[Piece]) -> str:
+    """What is done for pieces of which RunAPI has made all that it will."""
+    what = "picture" if len(pieces) == 1 else "pictures"
+    shots = [shot for piece in pieces for shot in piece.shots]
+    is_left = bool(shots) and not any(shot.wanted for shot in shots)
+    return f"RunAPI has made the {what}" if is_left else f"Fetching the {what}"

@@ -131,6 +131,7 @@ class Wiring:
             began=began,
             uploads=self.uploads,
             places=await anyio.to_thread.run_sync(self._places),
+            shows=surroundings.settings.preview_edge is not None,
             pauses=surroundings.pauses,
             sleep=surroundings.sleep,
         )

@@ -153,7 +153,7 @@ def _shot_lines(piece: Piece, shot: Shot) -> list[str]:
         lines.append(f"Size: {shot.picture.width} × {shot.picture.height} pixels, {kind}")
     if shot.trouble:
         lines.append(_trouble(piece.id, shot.picture, shot.trouble))
-    elif not shot.picture:
+    elif shot.is_missing:
         lines.append("It is still being fetched; task_status shows it once it is here.")
     return lines
 
@@ -239,7 +239,11 @@ def _facts_of_shot(piece: Piece, shot: Shot) -> Facts:
 def _note(piece: Piece, shot: Shot) -> str | None:
     if shot.trouble:
         return _trouble(piece.id, shot.picture, shot.trouble)
-    return None if shot.picture or shot.path else f"Not fetched yet: task_status with task_id='{piece.id}' does; free."
+    return (
+        None
+        if shot.path or not shot.is_missing
+        else f"Not fetched yet: task_status with task_id='{piece.id}' does; free."
+    )
 
 
 def _without_nothing(facts: Facts) -> Facts:

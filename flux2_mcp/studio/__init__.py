@@ -80,6 +80,8 @@ class Studio:
     uploads: Uploads
     began: int
     """How many results had been handed over when this request came."""
+    shows: bool = True
+    """Whether results show their pictures."""
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -94,6 +96,7 @@ class Studio:
             places=self.places,
             uploads=self.uploads,
             daily_cap_cents=self.budget.limits.per_day,
+            shows=self.shows,
             pauses=self.pauses,
             sleep=self.sleep,
         )
@@ -274,7 +277,8 @@ class Studio:
     async def recover(self, *, before: datetime | None = None) -> list[Piece]:
         """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
 
-        What was finished, but neither saved nor handed over, is fetched as well.
+        What was finished, but neither saved nor handed over, is fetched as well. Nobody looks at what is fetched here,
+        so where nothing is saved, nothing is fetched.
         Orders made since `before` are left to the calls that made them. Orders whose answer was lost are left alone:
         asking again could order them now, when nobody waits for them. What was never sent is given up, and with it the
         money that was reserved for it.
@@ -287,7 +291,7 @@ class Studio:
         if self.places.saves:
             left_open += await self.history.unseen(self.owner)
         pieces = [Piece(order, resumed=True) for order in left_open if before is None or order.created_at < before]
-        await self._fulfilment.bring(pieces, Patience.of(0), unheard)
+        await replace(self._fulfilment, shows=False).bring(pieces, Patience.of(0), unheard)
         return pieces
 
     async def peek(self, task_id: str) -> Piece:

@@ -64,6 +64,8 @@ class Fulfilment:
     places: images.Places
     uploads: Uploads
     daily_cap_cents: int | None
+    shows: bool
+    """Whether somebody is shown the pictures, so that they are fetched also where they are not saved."""
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
 
@@ -112,7 +114,7 @@ class Fulfilment:
         await self.finish(piece, patience, changed)
         if piece.is_made:
             with anyio.CancelScope(deadline=patience.with_(piece)):
-                piece.shots = await self.collected(piece.order)
+                piece.shots = await self.collected(piece.order, anyway=False)
 
     async def finish(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
         """Have RunAPI finish the piece, if it does so in time.
@@ -128,7 +130,7 @@ class Fulfilment:
             changed()
             await self._watch(piece, patience, changed)
         if piece.order.state == "completed":
-            piece.shots = [Shot(url, path=path) for url, path in _places(piece.order)]
+            piece.shots = _shots(piece.order, wanted=self._wants(piece.order))
             changed()
 
     async def _placed(self, piece: Piece) -> Task:
@@ -301,20 +303,30 @@ class Fulfilment:
             settled_cents=task.cost_cents,
         )
 
-    async def collected(self, order: Order) -> list[Shot]:
-        """The pictures of a completed order: from disk where they were saved, else fetched and saved now."""
-        return await self.errands.run(f"collect {order.id}", partial(self._collect, order))
+    async def collected(self, order: Order, *, anyway: bool = True) -> list[Shot]:
+        """The pictures of a completed order: from disk where they were saved, else fetched, and saved if they shall be.
 
-    async def _collect(self, order: Order) -> list[Shot]:
+        Unless they are fetched `anyway`, those that are neither shown nor saved stay where they are.
+        """
+        fetches = anyway or self._wants(order)
+        # Two errands: whoever wants the bytes must not be given the result of one that leaves them.
+        name = f"collect {order.id}" if fetches else f"look up {order.id}"
+        return await self.errands.run(name, partial(self._collect, order, fetches=fetches))
+
+    def _wants(self, order: Order) -> bool:
+        """Whether anybody is shown its pictures, or they are to be saved."""
+        return self.shows or self.places.saves or bool(order.save_to)
+
+    async def _collect(self, order: Order, *, fetches: bool) -> list[Shot]:
         # Another process may have saved them since this one has looked.
         order = await self.history.find(self.owner, order.id) or order
-        shots = [Shot(url, path=path) for url, path in _places(order)]
+        shots = _shots(order, wanted=fetches)
         await self._collect_all(order, shots)
-        if not all(shot.picture for shot in shots) and (urls := await self._fresh_links(order)):
+        if any(shot.is_missing for shot in shots) and (urls := await self._fresh_links(order)):
             for shot, url in zip(shots, urls, strict=True):
-                if not shot.picture:
+                if shot.is_missing:
                     shot.url, shot.trouble = url, None
-            await self._collect_all(order, [shot for shot in shots if not shot.picture])
+            await self._collect_all(order, [shot for shot in shots if shot.is_missing])
         await self._note_places(order, shots)
         return shots
 
@@ -367,6 +379,7 @@ class Fulfilment:
         try:
             if saved and (picture := await images.read(saved)):
                 shot.picture, shot.path = picture, saved
+            if not shot.is_missing:
                 return
             shot.picture = await self.fetcher.fetch(shot.url)
         except PictureUnavailable as error:
@@ -450,6 +463,10 @@ def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
     """Where each picture of the order is: its URL, and its file if it was saved."""
     saved = (Path(path) if path else None for path in order.paths)
     return ((url, next(saved, None)) for url in order.urls)
+
+
+def _shots(order: Order, *, wanted: bool) -> list[Shot]:
+    return [Shot(url, path=path, wanted=wanted) for url, path in _places(order)]
 
 
 def _task_of(order: Order, task_id: str) -> Task:

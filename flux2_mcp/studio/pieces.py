@@ -32,6 +32,13 @@ class Shot:
     path: Path | None = None
     trouble: Flux2Error | None = None
     """Why it could not be fetched or saved. It was paid for all the same."""
+    wanted: bool = True
+    """Whether anybody looks at the bytes or saves them; if not, the address is all there is to have."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its bytes are wanted and not here."""
+        return self.wanted and self.picture is None
 
 
 Compose = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
@@ -76,8 +83,8 @@ class Piece:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether everything that RunAPI made for it is here."""
-        return self.is_made and all(shot.picture for shot in self.shots)
+        """Whether everything that RunAPI made for it is here, as far as it is wanted."""
+        return self.is_made and not any(shot.is_missing for shot in self.shots)
 
     @property
     def is_lost(self) -> bool:

@@ -37,6 +37,19 @@ async def test_generate_ends_with_the_path_and_the_cost(tmp_path: Path) -> None:
     assert "is painting" in ended.stderr.decode()
 
 
+async def test_where_nothing_is_saved_it_ends_with_the_link(tmp_path: Path) -> None:
+    """Nobody looks at the picture here, so it is not downloaded either."""
+    async with served() as (base_url, runapi):
+        ended = await finished(tmp_path, *CLI, "generate", "a fox", RUNAPI_BASE_URL=base_url, FLUX2_SAVE="off")
+
+    [task] = runapi.books.paid_tasks()
+    assert ended.returncode == 0, ended.stderr.decode()
+    link, facts = ended.stdout.decode().splitlines()
+    assert link.endswith(f"/generated/{task.picture_name}.png")
+    assert facts.startswith("cost: $0.05 · ")
+    assert not any("/generated/" in seen.path for seen in runapi.requests)
+
+
 async def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
     async with served() as (base_url, _):
         ended = await finished(tmp_path, *CLI, "generate", "a fox", "--count", "2", "--json", RUNAPI_BASE_URL=base_url)
