@@ -21,7 +21,7 @@ from flux2_mcp.cli.terminal import Moved, absolute, add_picture_arguments, agree
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, OverLimit, RequestRefused, TaskOutOfSight
 from flux2_mcp.server.progress import words_for
 from flux2_mcp.server.wiring import Surroundings, connected
-from flux2_mcp.server.wording import dollars, facts_of
+from flux2_mcp.server.wording import about_sharing, dollars, facts_of
 from flux2_mcp.settings import Settings, misspelt
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Piece, Studio
 
@@ -290,6 +290,8 @@ def _tell(piece: Piece) -> None:
             print(f"flux2-mcp: {shot.trouble}", file=sys.stderr)
     if piece.is_made:
         print(" · ".join(_facts(piece)))
+    if words := about_sharing(piece.order):
+        print(f"flux2-mcp: {words}", file=sys.stderr)
 
 
 def _facts(piece: Piece) -> Iterator[str]:

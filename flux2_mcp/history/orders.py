@@ -60,6 +60,8 @@ class Order:
     """Empty in private mode."""
     state: State
     task_id: str | None = None
+    shared_with: str | None = None
+    """Our id of an order for which RunAPI had named the same task before; None where the task is this order's own."""
     dialect: str | None = None
     estimated_cents: int | None = None
     settled_cents: int | None = None
@@ -75,6 +77,11 @@ class Order:
     """Why it failed or is in doubt, until it completes; not kept in private mode."""
     delivered: bool = False
     """Whether the result was handed to the host."""
+
+    @property
+    def handle(self) -> str:
+        """The id by which it is found: RunAPI's when there is one and it means no other order, else ours."""
+        return self.id if self.task_id is None or self.shared_with else self.task_id
 
     @property
     def is_over(self) -> bool:

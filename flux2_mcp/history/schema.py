@@ -93,6 +93,7 @@ orders = Table(
     Column("words", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("task_id", Text),
+    Column("shared_with", Text),
     Column("dialect", Text),
     Column("estimated_cents", Integer),
     Column("settled_cents", Integer),
@@ -147,6 +148,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX orders_by_time ON orders (owner, created_at, id)",
         "CREATE INDEX orders_by_task ON orders (owner, task_id)",
     ),
+    ("ALTER TABLE orders ADD COLUMN shared_with TEXT",),
 )
 
 Trouble = Literal["busy", "damaged", "unusable"]

@@ -95,6 +95,8 @@ class Store:
             found = connection.execute(select(orders).where(_is(seen))).mappings().one_or_none()
             before = _order(found) if found else seen
             after = step(before)
+            if after.task_id != before.task_id:
+                after = replace(after, shared_with=_first_with_task(connection, after))
             row = self._row(after) | {"claim": _claim_after(connection, before, after, found)}
             if not found:
                 # Forgotten, or lost with its file, but a picture is paid for.
@@ -233,6 +235,14 @@ def _claim_after(connection: Connection, before: Order, after: Order, found: Row
     return None if connection.scalar(select(orders.c.id).where(same)) else _claim(after)
 
 
+def _first_with_task(connection: Connection, order: Order) -> str | None:
+    """The other order for which RunAPI has named this task, if there is one; what was only looked at is none."""
+    same = and_(orders.c.owner == order.owner, orders.c.task_id == order.task_id, orders.c.shared_with.is_(None))
+    others = and_(same, orders.c.id != order.id, orders.c.wish != "")
+    found: str | None = connection.scalar(select(orders.c.id).where(others).order_by(orders.c.created_at).limit(1))
+    return found
+
+
 def _take_back(connection: Connection, owner: str, id: str, *, since: datetime) -> None:
     """Have the same request resume an order that was delivered, unless it resumes a newer one."""
     this = and_(orders.c.owner == owner, orders.c.id == id)
@@ -260,7 +270,9 @@ def _is(order: Order) -> ColumnElement[bool]:
 def _find(connection: Connection, owner: str, id: str) -> Order | None:
     name = _plain(id)
     named = and_(orders.c.owner == owner, or_(orders.c.id == name, orders.c.task_id == name))
-    row = connection.execute(select(orders).where(named).order_by(*_BY_AGE).limit(1)).mappings().one_or_none()
+    # A task that RunAPI has named for two orders is the first one's; the second is found by our id.
+    best_first = select(orders).where(named).order_by(orders.c.shared_with.is_not(None), *_BY_AGE)
+    row = connection.execute(best_first.limit(1)).mappings().one_or_none()
     return _order(row) if row else None
 
 

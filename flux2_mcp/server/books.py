@@ -12,6 +12,7 @@ from flux2_mcp.errors import OverLimit, RequestRefused
 from flux2_mcp.history import Order, State
 from flux2_mcp.server.arguments import AnyStudio, Dollars, Number, Seconds, Text
 from flux2_mcp.server.calls import sendable
+from flux2_mcp.server.wording import about_sharing
 from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
 Limit = Annotated[int, Field(ge=1, le=50)]
@@ -136,7 +137,8 @@ async def entries(
 ) -> Entries:
     """One page of this owner's history."""
     page = await studio.history.recent(studio.owner, limit=limit, states=states, text=text, before=cursor or None)
-    note = studio.history.degraded or studio.history.note
+    notes = [studio.history.degraded or studio.history.note, *map(about_sharing, page.orders)]
+    note = " ".join(filter(None, notes))
     return Entries(tasks=[_entry(order) for order in page.orders], next_cursor=page.cursor, note=note or None)
 
 
@@ -152,7 +154,7 @@ def money(account: Account) -> Money:
 
 def _entry(order: Order) -> Entry:
     return Entry(
-        task_id=order.task_id or order.id,
+        task_id=order.handle,
         status="running" if order.state in STATES["running"] else order.state,
         model=order.model,
         prompt=order.prompt,

@@ -124,7 +124,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
             return Completion(values=["0"])
         wiring = shelf.open
         page = await wiring.history.recent(await wiring.owner(), limit=MOST_COMPLETIONS)
-        ids = [order.task_id or order.id for order in page.orders]
+        ids = [order.handle for order in page.orders]
         return Completion(values=[id for id in ids if id.startswith(argument.value)])
 
 

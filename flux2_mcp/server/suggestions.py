@@ -159,4 +159,4 @@ def _about(fn: Callable[..., object]) -> dict[str, About]:
 
 async def _recent_pictures(wiring: Wiring) -> list[str]:
     page = await wiring.history.recent(await wiring.owner(), limit=MOST_COMPLETIONS, states=("completed",))
-    return [f"flux2://tasks/{order.task_id or order.id}/images/0" for order in page.orders]
+    return [f"flux2://tasks/{order.handle}/images/0" for order in page.orders]

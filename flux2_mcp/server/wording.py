@@ -72,7 +72,7 @@ def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False, 
         lines = [_summary(pieces)]
         for number, piece in enumerate(pieces, 1):
             first, *rest = _lines(piece)
-            lines += [f"{number}. {first}", *(f"   {line}" for line in rest)]
+            lines += [f"{number}. {first}", *(f"   {line}" for line in rest if line)]
     lines.append(_about_container(pieces) if in_container else "")
     lines.append(warning)
     lines.append(_next_step(pieces) or _about_seeing(shown))
@@ -81,12 +81,11 @@ def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False, 
 
 def facts_of(pieces: Sequence[Piece]) -> Facts:
     """The same as data, never with the bytes of a picture."""
-    costs = [piece.order.settled_cents for piece in pieces]
-    known = [cents for cents in costs if cents is not None]
+    charged = _charged(pieces)
     facts: Facts = {
         "completed": all(piece.is_over for piece in pieces),
         "pictures": [_facts_of_piece(piece) for piece in pieces],
-        "cost_usd": sum(known) / 100 if known else None,
+        "cost_usd": None if charged is None else charged / 100,
         "next_step": _next_step(pieces),
     }
     return _without_nothing(facts)
@@ -97,6 +96,18 @@ def dollars(cents: int | None) -> str:
     return "not stated" if cents is None else f"${cents / 100:.2f}"
 
 
+def about_sharing(order: Order) -> str:
+    """What is known of an order for which RunAPI named another order's task; empty for all others."""
+    if not order.shared_with:
+        return ""
+    return (
+        f"RunAPI named task {order.task_id} for order {order.id}, though it was order {order.shared_with}'s already. "
+        "So both stand for one picture; no second one was made. RunAPI states its cost once, for the task: whether "
+        "the second order was charged too is not known, and shows in the balance. task_status finds both orders by "
+        "these ids."
+    )
+
+
 def _summary(pieces: Sequence[Piece]) -> str:
     made = sum(piece.is_made for piece in pieces)
     failed = sum(piece.is_lost for piece in pieces)
@@ -104,13 +115,19 @@ def _summary(pieces: Sequence[Piece]) -> str:
     parts = [f"{made} of {len(pieces)} pictures are made"]
     parts += [f"{going} still to come"] if going else []
     parts += [f"{failed} failed"] if failed else []
-    total = sum(piece.order.settled_cents or 0 for piece in pieces)
-    return f"{', '.join(parts)}; charged {dollars(total)} in all."
+    return f"{', '.join(parts)}; charged {dollars(_charged(pieces) or 0)} in all."
+
+
+def _charged(pieces: Sequence[Piece]) -> int | None:
+    """US cents that RunAPI states for these pieces together, each task once; None where it states nothing."""
+    costs = {piece.order.task_id: piece.order.settled_cents for piece in pieces}
+    known = [cents for cents in costs.values() if cents is not None]
+    return sum(known) if known else None
 
 
 def _lines(piece: Piece) -> list[str]:
     if piece.error:
-        return [str(piece.error)]
+        return [_failure(piece)]
     if not piece.is_made:
         return _unfinished_lines(piece)
     order = piece.order
@@ -120,7 +137,7 @@ def _lines(piece: Piece) -> list[str]:
     lines = [f"{title_of(order)} made the picture{after}{resumed}."]
     for shot in piece.shots:
         lines += _shot_lines(piece, shot)
-    return [*lines, f"{_handle(piece)} · cost: {_cost(order)}"]
+    return [*lines, f"{_handle(piece)} · cost: {_cost(order)}", about_sharing(order)]
 
 
 def _unfinished_lines(piece: Piece) -> list[str]:
@@ -134,7 +151,7 @@ def _unfinished_lines(piece: Piece) -> list[str]:
         lines.append("This is the order that was placed before; nothing was ordered anew.")
     if piece.trouble:
         lines.append(f"The last look saw nothing: {piece.trouble.message}")
-    return [*lines, f"{_handle(piece)} · expected cost: {dollars(order.estimated_cents)}"]
+    return [*lines, f"{_handle(piece)} · expected cost: {dollars(order.estimated_cents)}", about_sharing(order)]
 
 
 def _handle(piece: Piece) -> str:
@@ -198,10 +215,14 @@ def _about_seeing(shown: int) -> str:
 
 
 def _failures(pieces: Sequence[Piece]) -> str:
-    messages = list(dict.fromkeys(str(piece.error) for piece in pieces))
+    messages = list(dict.fromkeys(map(_failure, pieces)))
     if len(messages) == 1:
         return messages[0]
     return "\n".join(f"{number}. {message}" for number, message in enumerate(messages, 1))
+
+
+def _failure(piece: Piece) -> str:
+    return f"{piece.error} {about_sharing(piece.order)}".rstrip()
 
 
 def _facts_of_piece(piece: Piece) -> Facts:
@@ -216,6 +237,7 @@ def _facts_of_piece(piece: Piece) -> Facts:
             "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
             "resumed": piece.is_repeat or None,
             "error": str(piece.error) if piece.error else None,
+            "note": about_sharing(order),
             "images": [_facts_of_shot(piece, shot) for shot in piece.shots] or None,
         }
     )

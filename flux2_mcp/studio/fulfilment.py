@@ -286,7 +286,7 @@ class Fulfilment:
         if task.is_over and not task.images and task.status != "failed":
             # Not written down as an end: the picture may yet be shown.
             msg = "RunAPI says the task is completed, but it shows no image."
-            raise NoImages(msg, task_id=task.id, cost_cents=task.cost_cents)
+            raise NoImages(msg, task_id=piece.id, cost_cents=task.cost_cents)
         if task.status == "failed":
             reason = task.error.rstrip(".") or "no reason given"
             words = f"RunAPI could not make the picture: {reason}."
@@ -428,7 +428,7 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
         charge = f"RunAPI states a cost of ${order.settled_cents / 100:.2f}."
     elif order.task_id is None:
         charge = "Nothing was charged."
-    return TaskFailed(words or order.error or "The task failed.", task_id=order.task_id or order.id, charge=charge)
+    return TaskFailed(words or order.error or "The task failed.", task_id=order.handle, charge=charge)
 
 
 def _sources_in(body: Mapping[str, object]) -> Sequence[str]:

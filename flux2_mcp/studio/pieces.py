@@ -68,8 +68,8 @@ class Piece:
 
     @property
     def id(self) -> str:
-        """RunAPI's id when there is one, else ours; `Studio.status` understands both."""
-        return self.order.task_id or self.order.id
+        """RunAPI's id when there is one of its own, else ours; `Studio.status` understands both."""
+        return self.order.handle
 
     @property
     def is_repeat(self) -> bool:

@@ -321,6 +321,16 @@ def test_migrations_are_applied_once(folder: Path) -> None:
     assert versions == [(number,) for number in range(1, len(schema.MIGRATIONS) + 1)]
 
 
+def test_orders_from_before_tasks_could_be_shared_are_kept(folder: Path) -> None:
+    opened = during(folder, open_one)
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
+        older.execute("ALTER TABLE orders DROP COLUMN shared_with")
+        older.execute("DELETE FROM schema_version WHERE version > 1")
+        older.commit()
+
+    assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+
+
 def test_a_later_migration_keeps_the_orders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = during(folder, open_one)
     later = (*schema.MIGRATIONS, ("ALTER TABLE orders ADD COLUMN stars INTEGER", "UPDATE orders SET stars = 5"))
