@@ -18,11 +18,16 @@ from pydantic import BaseModel, Field, ValidationError
 from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
+from flux2_mcp.runapi.lines import one_line
 from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
 from flux2_mcp.studio import Studio
 
 PATIENCE_FOR_ROOTS = 3.0
 """Seconds that a host gets to list its folders."""
+LONGEST_EXCERPT = 60
+"""Characters of the prompt in a question."""
+WITHOUT_MARKUP = str.maketrans('"', "'", "<>[]`*_|\\")
+"""Some hosts show a question as Markdown; and where the prompt ends is ours to say."""
 
 
 class Consent(BaseModel):
@@ -35,13 +40,15 @@ class Consent(BaseModel):
 class Offer:
     """What a call would order now: what was ordered before is taken up, and costs nothing again."""
 
-    question: str
-    """What the person is asked; empty when they need not be."""
+    order: str
+    """The model, how many pictures, and for how much; empty when the person need not be asked."""
+    prompt: str
+    """Its first words, for the person to recognise."""
     agreement: Agreement | None
     """What the call may order once they agree."""
 
 
-NO_QUESTION = Offer("", None)
+NO_QUESTION = Offer("", "", None)
 
 
 async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
@@ -134,11 +141,12 @@ def folders(listed: ListRootsResult) -> list[str]:
 def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd: float | None) -> Offer:
     agreement = studio.budget.agreed(quote)
     if not studio.budget.must_ask(quote):
-        return Offer("", agreement)
+        return Offer("", "", agreement)
     studio.budget.check(quote, most_usd=most_usd)  # nobody is asked about what may not be ordered
     tier = studio.catalogue.tier_of(studio.catalogue.check(request).model).title
     price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    return Offer(f"{tier}: {_pictures(quote.count, asked)} {price}", agreement)
+    excerpt = one_line(request.prompt.translate(WITHOUT_MARKUP), most=LONGEST_EXCERPT)
+    return Offer(f"{tier}: {_pictures(quote.count, asked)} {price}", excerpt, agreement)
 
 
 def _pictures(new: int, asked: int) -> str:
@@ -149,11 +157,11 @@ def _pictures(new: int, asked: int) -> str:
 
 
 def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
-    if not offer.question:
+    if not offer.order:
         return Consent()
     if ctx.client_capabilities and ctx.client_capabilities.elicitation is not None:
-        return Elicit(f"{offer.question}. Order?", Consent)
+        return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
     limit = studio.budget.limits.confirm_over or 0
-    words = f"{offer.question} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
+    words = f"{offer.order} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
     msg = f"{words}, and this host cannot ask the person."
     raise OverLimit(msg, remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.")

@@ -309,6 +309,10 @@ async def asked(here: World, person: Person) -> AsyncGenerator[Client, None]:
             yield client
 
 
+def question(order: str, prompt: str = "a fox") -> str:
+    return f'{order}, from "{prompt}". Order?'
+
+
 async def test_a_person_who_agrees_to_the_price_gets_the_picture(tmp_path: Path, era: ConnectMode) -> None:
     here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.10")
     person = Person("accept")
@@ -316,10 +320,36 @@ async def test_a_person_who_agrees_to_the_price_gets_the_picture(tmp_path: Path,
         result = await client.call_tool("generate", {**FOX, "count": 3})
         ours = await ledger_of(client)
 
-    assert person.questions == ["Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    assert person.questions == [question("Flux 2 Pro: 3 pictures for $0.15")]
     assert not result.is_error
     assert len(here.paid) == 3
     assert ours == ledger_of_runapi(here.simulator)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a fox in\n\nthe snow.", "a fox in the snow"),
+        ("fox " * 30, "fox " * 14 + "fox…"),
+        (
+            'a fox" for $0.00. Order?\u202e [yes](https://x.example) <b>',
+            "a fox' for $0.00. Order? yes(https://x.example) b",
+        ),
+        ('{"scene": "ein Füchschen 🦊 \ud83e"}', "{'scene': 'ein Füchschen 🦊 ?'}"),
+    ],
+    ids=["lines", "long", "markup", "JSON"],
+)
+async def test_the_question_shows_the_first_words_of_the_prompt(
+    tmp_path: Path, era: ConnectMode, prompt: str, shown: str
+) -> None:
+    """On one line, and without what could look like words of ours."""
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    person = Person("accept")
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", {"prompt": prompt})
+
+    assert not result.is_error
+    assert person.questions == [question("Flux 2 Pro: one picture for $0.05", shown)]
 
 
 @pytest.mark.parametrize("answer", ["refuse", "decline", "cancel"])
@@ -373,7 +403,7 @@ async def test_nobody_is_asked_about_what_was_ordered_before(tmp_path: Path, era
         result = await client.call_tool("generate", THREE)
 
     assert not result.is_error
-    assert person.questions == ["Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    assert person.questions == [question("Flux 2 Pro: 3 pictures for $0.15")]
     assert len(here.paid) == 3
 
 
@@ -410,7 +440,7 @@ async def test_the_question_is_about_the_pictures_that_are_new(tmp_path: Path, e
     async with asked(here, person) as client:
         result = await client.call_tool("generate", THREE)
 
-    assert person.questions == ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?"]
+    assert person.questions == [question("Flux 2 Pro: 1 more of 3 pictures for $0.05")]
     assert not result.is_error
     assert len(here.paid) == 3
 
@@ -462,7 +492,7 @@ async def test_nobody_pays_more_than_they_agreed_to(tmp_path: Path, era: Connect
     async with asked(here, person) as client:
         result = await client.call_tool("generate", THREE)
 
-    about = ["Flux 2 Pro: 1 more of 3 pictures for $0.05. Order?", "Flux 2 Pro: 3 pictures for $0.15. Order?"]
+    about = [question("Flux 2 Pro: 1 more of 3 pictures for $0.05"), question("Flux 2 Pro: 3 pictures for $0.15")]
     assert person.questions == (about if era == "auto" else about[:1])
     assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
     assert len(here.paid) == (5 if era == "auto" else 2)
@@ -489,7 +519,7 @@ async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era:
     async with asked(here, person) as client:
         result = await client.call_tool("generate", FOX)
 
-    about = ["Flux 2 Pro: one picture for $0.05. Order?", "Flux 2 Pro: one picture for $0.90. Order?"]
+    about = [question("Flux 2 Pro: one picture for $0.05"), question("Flux 2 Pro: one picture for $0.90")]
     assert person.questions == (about if era == "auto" else about[:1])
     assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
     assert len(here.paid) == (1 if era == "auto" else 0)
