@@ -109,8 +109,8 @@ class Budget:
         """Let the call pass, or say which limit stands in its way.
 
         Raises:
-            OverLimit: The call's own limit, the owner's limit per call, an unknown price under any limit, or more than
-                the person agreed to.
+            OverLimit: The call's own limit, the owner's limit per call, an unknown price under a limit that holds for
+                it, or more than the person agreed to.
         """
         if agreed and not agreed.covers(quote):
             msg = "Meanwhile this costs more than when the person was, or would have been, asked about it."
@@ -122,11 +122,17 @@ class Budget:
         for name, cap in caps.items():
             if cap is not None and quote.total is not None and quote.total > cap:
                 raise OverLimit(_over(quote, name, cap), remedy=_REMEDIES[name])
-        capped = [name for name, cap in {**caps, "FLUX2_DAILY_BUDGET": self.limits.per_day}.items() if cap is not None]
-        if quote.total is None and capped and not self.limits.allow_unknown_price:
-            msg = f"Nobody states a price for this model, so it cannot be held within {capped[0]}."
-            remedy = "Use flux-2-pro or flux-2-flex, or let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true."
-            raise OverLimit(msg, remedy=remedy)
+        if quote.total is None:
+            self._check_unknown(most_usd)
+
+    def _check_unknown(self, most_usd: float | None) -> None:
+        """Refuse a price that nobody states under any limit; the person can lift their own for it, but no caller's."""
+        theirs = {"FLUX2_MAX_COST_PER_CALL": self.limits.per_call, "FLUX2_DAILY_BUDGET": self.limits.per_day}
+        capped = [name for name, cap in theirs.items() if cap is not None]
+        if capped and not self.limits.allow_unknown_price:
+            raise _unknown(capped[0], "let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
+        if most_usd is not None:
+            raise _unknown("max_cost_usd", "leave max_cost_usd out if the person accepts a price that nobody states")
 
     def check_day(self, quote: Quote, *, spent: int) -> None:
         """Say beforehand what the history would say when the orders are opened; `spent` is in US cents.
@@ -161,6 +167,11 @@ _REMEDIES = {
         "Ask for fewer pictures, a cheaper model or 1k; only the person can raise this limit, in the server's settings."
     ),
 }
+
+
+def _unknown(name: str, way_out: str) -> OverLimit:
+    msg = f"Nobody states a price for this model, so it cannot be held within {name}."
+    return OverLimit(msg, remedy=f"Use flux-2-pro or flux-2-flex, or {way_out}.")
 
 
 def _over(quote: Quote, name: str, cap: int) -> str:

@@ -190,6 +190,24 @@ async def test_an_unknown_price_is_paid_where_the_person_allows_it_and_counts_on
     assert ours.spent == MAX
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [{"FLUX2_ALLOW_UNKNOWN_PRICE": "true"}, {"FLUX2_MAX_COST_PER_CALL": "off"}],
+    ids=["allowed", "no other limit"],
+)
+async def test_the_limit_of_a_call_holds_for_an_unknown_price_whatever_the_person_allows(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """Whoever made the call said what it may cost; the setting is about the person's own limits."""
+    here = small_world_in(tmp_path, environ)
+    result = await one_call(here, **UNKNOWN, max_cost_usd=5)
+
+    assert result.is_error
+    assert "cannot be held within max_cost_usd. Nothing was charged." in text_of(result)
+    assert "leave max_cost_usd out" in text_of(result)
+    assert here.creates == []
+
+
 async def test_a_price_that_only_a_quote_states_is_held_within_the_cap(tmp_path: Path) -> None:
     here = small_world(tmp_path, script=Script(looks_until_done=1, max_price_cents=20), FLUX2_MAX_COST_PER_CALL="0.19")
     result = await one_call(here, **UNKNOWN)
@@ -393,6 +411,20 @@ async def test_a_host_that_cannot_ask_is_told_the_amount_and_the_way_out(tmp_pat
     assert "$0.05" in text_of(result)
     assert "raise FLUX2_CONFIRM_OVER" in text_of(result)
     assert here.creates == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_the_limits_come_before_the_question(tmp_path: Path, era: ConnectMode, *, allowed: bool) -> None:
+    """Nobody is asked about an unknown price that a limit refuses; where they have lifted it, they are."""
+    environ = {"FLUX2_ALLOW_UNKNOWN_PRICE": "true"} if allowed else {}
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="5", **environ)
+    person = Person("accept")
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", {**FOX, **UNKNOWN})
+
+    assert person.questions == ([question("Flux 2 Max: one picture at a price that nobody states")] if allowed else [])
+    assert ("cannot be held within FLUX2_MAX_COST_PER_CALL" in text_of(result)) is not allowed
+    assert len(here.paid) == allowed
 
 
 async def test_nobody_is_asked_about_what_was_ordered_before(tmp_path: Path, era: ConnectMode) -> None:
