@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from flux2_mcp.catalogue import PriceList, Request
-from flux2_mcp.errors import OverLimit, RunApiError
+from flux2_mcp.errors import OutOfCredits, OverLimit, RunApiError
 from flux2_mcp.history import History
 
 if TYPE_CHECKING:
@@ -130,9 +130,11 @@ class Budget:
         theirs = {"FLUX2_MAX_COST_PER_CALL": self.limits.per_call, "FLUX2_DAILY_BUDGET": self.limits.per_day}
         capped = [name for name, cap in theirs.items() if cap is not None]
         if capped and not self.limits.allow_unknown_price:
-            raise _unknown(capped[0], "let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
+            raise _unknown(within=capped[0], way_out="let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
         if most_usd is not None:
-            raise _unknown("max_cost_usd", "leave max_cost_usd out if the person accepts a price that nobody states")
+            raise _unknown(
+                within="max_cost_usd", way_out="leave max_cost_usd out if the person accepts a price that nobody states"
+            )
 
     def check_day(self, quote: Quote, *, spent: int) -> None:
         """Say beforehand what the history would say when the orders are opened; `spent` is in US cents.
@@ -144,6 +146,18 @@ class Budget:
         if cap is not None and spent + (quote.total or 0) > cap:
             msg = f"${spent / 100:.2f} of the ${cap / 100:.2f} of FLUX2_DAILY_BUDGET are spent or reserved today."
             raise OverLimit(msg, remedy="Wait until midnight UTC, or let the person raise the budget.")
+
+    def check_balance(self, quote: Quote, *, balance: int | None) -> None:
+        """Say beforehand what RunAPI would say; `balance` is in US cents, None when it is not known.
+
+        Raises:
+            OutOfCredits: The account cannot pay for this.
+        """
+        if balance is not None and (quote.total or 0) > balance:
+            msg = (
+                f"The balance at RunAPI is ${balance / 100:.2f}, less than the ${(quote.total or 0) / 100:.2f} of this."
+            )
+            raise OutOfCredits(msg)
 
     async def spent_today(self) -> int:
         """US cents spent and reserved since midnight UTC."""
@@ -169,8 +183,8 @@ _REMEDIES = {
 }
 
 
-def _unknown(name: str, way_out: str) -> OverLimit:
-    msg = f"Nobody states a price for this model, so it cannot be held within {name}."
+def _unknown(*, within: str, way_out: str) -> OverLimit:
+    msg = f"Nobody states a price for this model, so it cannot be held within {within}."
     return OverLimit(msg, remedy=f"Use flux-2-pro or flux-2-flex, or {way_out}.")
 
 

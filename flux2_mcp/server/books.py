@@ -8,10 +8,11 @@ from typing import Annotated, get_args
 from pydantic import BaseModel, Field
 
 from flux2_mcp.catalogue import Request
-from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.errors import NoApiKey, OutOfCredits, OverLimit, RequestRefused
 from flux2_mcp.history import Order, State
-from flux2_mcp.server.arguments import AnyStudio, Dollars, Number, Seconds, Text
+from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
 from flux2_mcp.server.calls import sendable
+from flux2_mcp.server.consent import check_can_ask, order_of
 from flux2_mcp.server.wording import about_sharing
 from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
@@ -71,9 +72,12 @@ class Estimate(Money):
     price_as_of: str
     allowed: bool
     why_not: str | None = None
+    asks_first: bool
+    """Whether the person is asked before anything is ordered."""
 
 
 async def estimate_cost(
+    ctx: Ctx,
     studio: AnyStudio,
     prompt: Text = "",
     source_image_urls: list[str] | None = None,
@@ -103,12 +107,17 @@ async def estimate_cost(
     )
     quote = await studio.estimate(request, count=count)
     account = await studio.account()
+    asks = studio.budget.must_ask(quote)
     why_not = None
     try:
+        _check_key(studio)
         studio.budget.check(quote, most_usd=max_cost_usd)
+        if asks:
+            check_can_ask(ctx, studio, order_of(studio, request, quote, count))
         studio.budget.check_day(quote, spent=account.spent_today)
-    except OverLimit as over:
-        why_not = f"{over.message} {over.remedy}"
+        studio.budget.check_balance(quote, balance=account.balance)
+    except (NoApiKey, OverLimit, OutOfCredits) as refusal:
+        why_not = f"{refusal.message} {refusal.remedy}"
     return Estimate(
         **money(account).model_dump(),
         cost_usd=_dollars(quote.total),
@@ -119,7 +128,18 @@ async def estimate_cost(
         price_as_of=quote.as_of,
         allowed=why_not is None,
         why_not=why_not,
+        asks_first=asks and why_not is None,
     )
+
+
+def _check_key(studio: Studio) -> None:
+    """Go on only with a key.
+
+    Raises:
+        NoApiKey: There is none.
+    """
+    if not studio.runapi.has_key:
+        raise NoApiKey
 
 
 async def recent_tasks(

@@ -143,10 +143,15 @@ def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd:
     if not studio.budget.must_ask(quote):
         return Offer("", "", agreement)
     studio.budget.check(quote, most_usd=most_usd)  # nobody is asked about what may not be ordered
+    excerpt = one_line(request.prompt.translate(WITHOUT_MARKUP), most=LONGEST_EXCERPT)
+    return Offer(order_of(studio, request, quote, asked), excerpt, agreement)
+
+
+def order_of(studio: Studio, request: Request, quote: Quote, asked: int) -> str:
+    """The model, how many pictures, and for how much."""
     tier = studio.catalogue.tier_of(studio.catalogue.check(request).model).title
     price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    excerpt = one_line(request.prompt.translate(WITHOUT_MARKUP), most=LONGEST_EXCERPT)
-    return Offer(f"{tier}: {_pictures(quote.count, asked)} {price}", excerpt, agreement)
+    return f"{tier}: {_pictures(quote.count, asked)} {price}"
 
 
 def _pictures(new: int, asked: int) -> str:
@@ -159,9 +164,18 @@ def _pictures(new: int, asked: int) -> str:
 def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
     if not offer.order:
         return Consent()
+    check_can_ask(ctx, studio, offer.order)
+    return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
+
+
+def check_can_ask(ctx: Ctx, studio: Studio, order: str) -> None:
+    """Go on only if the host can ask the person about this order.
+
+    Raises:
+        OverLimit: It cannot.
+    """
     if ctx.client_capabilities and ctx.client_capabilities.elicitation is not None:
-        return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
+        return
     limit = studio.budget.limits.confirm_over or 0
-    words = f"{offer.order} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER"
-    msg = f"{words}, and this host cannot ask the person."
+    msg = f"{order} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER, and this host cannot ask the person."
     raise OverLimit(msg, remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.")

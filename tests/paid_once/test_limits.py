@@ -416,8 +416,8 @@ async def test_a_host_that_cannot_ask_is_told_the_amount_and_the_way_out(tmp_pat
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_the_limits_come_before_the_question(tmp_path: Path, era: ConnectMode, *, allowed: bool) -> None:
     """Nobody is asked about an unknown price that a limit refuses; where they have lifted it, they are."""
-    environ = {"FLUX2_ALLOW_UNKNOWN_PRICE": "true"} if allowed else {}
-    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="5", **environ)
+    setting = "true" if allowed else "false"
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="5", FLUX2_ALLOW_UNKNOWN_PRICE=setting)
     person = Person("accept")
     async with asked(here, person) as client:
         result = await client.call_tool("generate", {**FOX, **UNKNOWN})
@@ -555,3 +555,49 @@ async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era:
     assert person.questions == (about if era == "auto" else about[:1])
     assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
     assert len(here.paid) == (1 if era == "auto" else 0)
+
+
+# What estimate_cost says beforehand.
+
+
+@pytest.mark.parametrize(
+    ("environ", "cents", "why_not"),
+    [
+        ({}, 5, ""),
+        ({}, 4, "The balance at RunAPI is $0.04, less than the $0.05 of this. Add credits"),
+        ({"RUNAPI_API_KEY": ""}, 5, "There is no RunAPI key yet. Run `flux2-mcp login`"),
+        ({"FLUX2_MAX_COST_PER_CALL": "0.04"}, 5, "more than the $0.04 of FLUX2_MAX_COST_PER_CALL"),
+        ({"FLUX2_DAILY_BUDGET": "0.04"}, 5, "$0.00 of the $0.04 of FLUX2_DAILY_BUDGET"),
+        ({"FLUX2_CONFIRM_OVER": "0.05"}, 5, ""),
+        ({"FLUX2_CONFIRM_OVER": "0.04"}, 5, "this host cannot ask the person"),
+    ],
+    ids=["free to go", "poor", "no key", "cap", "budget", "not asked", "cannot be asked"],
+)
+async def test_an_estimate_allows_what_the_call_would_be_allowed(
+    tmp_path: Path, era: ConnectMode, environ: dict[str, str], cents: int, why_not: str
+) -> None:
+    here = small_world(tmp_path, script=Script(looks_until_done=1, opening_cents=cents), mode=era, **environ)
+    async with here.client() as client:
+        estimate = (await client.call_tool("estimate_cost", FOX)).structured_content
+        made = await client.call_tool("generate", FOX)
+
+    assert estimate is not None
+    assert estimate["allowed"] is not made.is_error
+    assert estimate["allowed"] is not bool(why_not)
+    assert why_not in estimate.get("why_not", "")
+    assert estimate["asks_first"] is False
+
+
+@pytest.mark.parametrize(("cap", "allowed"), [("1.00", True), ("0.04", False)])
+async def test_an_estimate_says_that_the_person_is_asked_first(
+    tmp_path: Path, era: ConnectMode, cap: str, *, allowed: bool
+) -> None:
+    """Unless a limit refuses the call before that. Nobody is asked for an estimate."""
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04", FLUX2_MAX_COST_PER_CALL=cap)
+    person = Person("accept")
+    async with asked(here, person) as client:
+        estimate = (await client.call_tool("estimate_cost", FOX)).structured_content
+
+    assert estimate is not None
+    assert estimate["allowed"] is estimate["asks_first"] is allowed
+    assert person.questions == []
