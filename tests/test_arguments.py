@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from jsonschema import validate
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Script
@@ -97,6 +99,33 @@ async def test_null_means_that_an_argument_was_left_out(tmp_path: Path, era: Con
 
     assert not result.is_error, text_of(result)
     assert json.loads(here.creates[0].body) == {"model": "flux-2-pro-text-to-image", "prompt": "a fox"}
+
+
+LEFT_OUT = {"enable_safety_checker", "max_cost_usd"}
+
+
+@pytest.mark.parametrize(("tool", "given"), [("generate", FOX), ("remix", REMIX), ("estimate_cost", FOX)])
+async def test_a_host_that_requires_every_argument_can_leave_out_a_limit_all_the_same(
+    tmp_path: Path, era: ConnectMode, tool: str, given: dict[str, object]
+) -> None:
+    """Its model must fill in everything, as in OpenAI's strict mode, and a limit that it makes up refuses calls."""
+    here = small_world(tmp_path, era)
+    async with here.client() as client:
+        [schema] = [each.input_schema for each in (await client.list_tools()).tools if each.name == tool]
+        nothing = {name: nothing_for(each) for name, each in schema["properties"].items()}
+        arguments = {**nothing, **given, **dict.fromkeys(LEFT_OUT)}
+        validate(arguments, {**schema, "required": list(schema["properties"])})
+        result = await client.call_tool(tool, arguments)
+
+    assert not result.is_error, text_of(result)
+    assert len(here.paid) == (tool != "estimate_cost")
+    assert not any(LEFT_OUT & set(json.loads(seen.body)) for seen in here.creates)
+
+
+def nothing_for(schema: Mapping[str, object]) -> object:
+    """What a model fills in that must fill in something: the default, or the emptiest value of the type."""
+    empty: dict[str, object] = {"string": "", "boolean": False, "array": [], "integer": 0, "number": 0}
+    return schema.get("default", empty.get(str(schema.get("type"))))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, get_args
 
@@ -80,7 +81,7 @@ async def estimate_cost(
     ctx: Ctx,
     studio: AnyStudio,
     prompt: Text = "",
-    source_image_urls: list[str] | None = None,
+    source_image_urls: Sequence[str] = (),
     model: Text = "flux-2-pro",
     aspect_ratio: Text = "",
     output_resolution: Text = "",
@@ -99,7 +100,7 @@ async def estimate_cost(
         action="remix_image" if source_image_urls else "text_to_image",
         prompt=prompt or "any picture",
         model=model,
-        source_image_urls=tuple(source_image_urls or ()),
+        source_image_urls=tuple(source_image_urls),
         aspect_ratio=aspect_ratio,
         output_resolution=output_resolution,
         enable_safety_checker=enable_safety_checker,

@@ -47,6 +47,7 @@ NO_ANSWER = OverLimit(
 )
 
 Json = dict[str, Any]  # a JSON schema, as the SDK types it
+NULL: Json = {"type": "null"}
 
 
 class CarefulTool(Tool):
@@ -58,8 +59,7 @@ class CarefulTool(Tool):
         tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
         if tool.fn_metadata.output_schema is not None:
             tool.fn_metadata.output_schema = _plain(tool.fn_metadata.output_schema)
-        parameters = {**_plain(tool.parameters), "additionalProperties": False}
-        return cast("CarefulTool", tool.model_copy(update={"parameters": parameters}))
+        return cast("CarefulTool", tool.model_copy(update={"parameters": _arguments(tool.parameters)}))
 
     async def run(self, arguments: Json, context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 as in the SDK
         """Run the tool.
@@ -162,6 +162,16 @@ def _words(problem: Mapping[str, Any]) -> str:
     return "it is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
 
 
+def _arguments(schema: Json) -> Json:
+    """The schema of a call: null stays with what has no other word for "left out", as some hosts require everything."""
+    plain: Json = {**_plain(schema), "additionalProperties": False}
+    properties: dict[str, Json] = schema["properties"]
+    for name in (name for name, each in properties.items() if NULL in each.get("anyOf", [])):
+        # Vertex AI takes nothing else beside anyOf, and Gemini's API takes no list of types.
+        plain["properties"][name] = {"anyOf": [plain["properties"][name], NULL]}
+    return plain
+
+
 def _plain(schema: Json) -> Json:
     """The same schema without what tells a model nothing: titles, and the null of what may be left out."""
     plain = {key: _plain_part(key, part) for key, part in schema.items() if key != "title"}
@@ -176,7 +186,7 @@ def _plain_part(key: str, part: object) -> object:
 
 def _plain_property(schema: Json) -> Json:
     choices: list[Json] = schema.get("anyOf", [])
-    real = [choice for choice in choices if choice != {"type": "null"}]
+    real = [choice for choice in choices if choice != NULL]
     merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
     if len(real) == 1:
         del merged["anyOf"]
