@@ -62,8 +62,12 @@ class Host:
         return host
 
     async def send(self, message: Message) -> None:
+        await self.write(json.dumps(message).encode())
+
+    async def write(self, line: bytes) -> None:
+        """Send a line that need not be a message."""
         assert self.process.stdin is not None
-        await self.process.stdin.send(json.dumps(message).encode() + b"\n")
+        await self.process.stdin.send(line + b"\n")
 
     async def request(self, method: str, params: Message) -> int:
         """Send a request; its answer is asked for by the id that this gives."""

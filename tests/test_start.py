@@ -15,7 +15,7 @@ OURS = """
 __main__ budget catalogue cli cli.listening cli.serve credentials errands errors history history.orders images
 images.addresses images.fetching images.naming images.pictures images.places images.previewing images.reading
 images.saving login login.counter login.pages runapi runapi.lines runapi.models runapi.origins server server.app
-server.arguments server.books server.calls server.consent server.hosts server.login server.progress
+server.arguments server.books server.calls server.consent server.hosts server.inbox server.login server.progress
 server.prompts server.resources server.stdio server.suggestions server.tools server.wiring server.wording
 settings sources sources.paths sources.reading sources.uploads studio
 studio.deliveries studio.fulfilment studio.pieces tasks

@@ -11,6 +11,7 @@ import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.stdio import stdio_server
 
+from flux2_mcp.server.inbox import Inbox
 from flux2_mcp.server.wiring import Wiring
 
 LAST_RESORT = 5.0
@@ -25,7 +26,7 @@ async def serve_stdio(server: MCPServer[Wiring]) -> None:
         group.start_soon(_stop_on_signal, group.cancel_scope, signals)
         async with stdio_server() as (read, write):
             try:
-                await low.run(read, write, low.create_initialization_options())
+                await low.run(Inbox(read, write), write, low.create_initialization_options())
             finally:
                 if signals:
                     # stdio_server() would wait for a thread that sits in readline() and cannot be cancelled.
