@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import Process
 from mcp.client import Client
 from mcp.client.client import ConnectMode
+from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Script, Simulator
 from tests.processes import environment, finished, served
@@ -35,11 +36,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def http_server(home: Path, base_url: str = "") -> AsyncGenerator[tuple[str, Process], None]:
-    """`flux2-mcp serve --http` on a free port: its address, and the process."""
+    """`flux2-mcp serve --http` on a free port: its address, and the process; it writes to home/stderr.txt."""
     port = free_port()
     command = [sys.executable, "-m", "flux2_mcp", "serve", "--http", "--port", str(port)]
-    with anyio.fail_after(40):
-        async with await anyio.open_process(command, env=environment(home, base_url)) as process:
+    with anyio.fail_after(40), (home / "stderr.txt").open("wb") as stderr:
+        async with await anyio.open_process(command, env=environment(home, base_url), stderr=stderr) as process:
             try:
                 while not await answers(port):  # noqa: ASYNC110 another process has no event
                     await anyio.sleep(0.05)
@@ -83,6 +84,53 @@ async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_pa
     assert welcome == 200
     assert all(400 <= status < 500 for status in refused)
     assert len(runapi.books.tasks()) == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a_complaint(
+    tmp_path: Path, era: ConnectMode, number: signal.Signals, code: int
+) -> None:
+    """Also while the client keeps a stream open for what the server may have to say."""
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    results: list[CallToolResult] = []
+
+    async def call(client: Client) -> None:
+        results.append(await client.call_tool("generate", {"prompt": "a fox"}))
+
+    async with (
+        served(runapi) as (base_url, _),
+        http_server(tmp_path, base_url) as (url, process),
+        Client(url, mode=era) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(call, client)
+        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+            await anyio.sleep(0.01)
+        process.send_signal(number)
+        with anyio.fail_after(6):
+            await process.wait()
+
+    assert process.returncode == code
+    [result] = results
+    assert result.is_error
+    assert "shutting down. What was ordered is kept, and is paid for once. Send the same call again" in text_of(result)
+    assert complaints(tmp_path) == []
+
+
+async def test_a_signal_ends_the_server_at_once_when_nothing_is_asked(tmp_path: Path, era: ConnectMode) -> None:
+    async with http_server(tmp_path) as (url, process), Client(url, mode=era) as client:
+        await client.list_tools()
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(2):
+            await process.wait()
+
+    assert process.returncode == 143
+    assert complaints(tmp_path) == []
+
+
+def complaints(home: Path) -> list[str]:
+    """What the server wrote besides its address."""
+    return (home / "stderr.txt").read_text(encoding="utf-8").splitlines()[1:]
 
 
 async def status_of(url: str, headers: dict[str, str]) -> int:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until the host goes away.
+    """Serve until the host goes away, or a signal comes; gives the exit code.
 
     Raises:
         BadSetting: An environment variable, the address or the port cannot be used.
@@ -52,9 +52,8 @@ def run(options: argparse.Namespace) -> int:
         taken = listener(host, PORT if options.port is None else options.port)
         shown = f"[{host}]" if ":" in host else host
         print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
-        anyio.run(lambda: serve_http(server, host=host, listener=taken))
-    else:
-        from flux2_mcp.server.stdio import serve_stdio
+        return anyio.run(lambda: serve_http(server, host=host, listener=taken))
+    from flux2_mcp.server.stdio import serve_stdio
 
-        anyio.run(serve_stdio, server)
+    anyio.run(serve_stdio, server)
     return 0

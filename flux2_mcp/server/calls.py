@@ -10,8 +10,10 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast
 
+import anyio
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import (
@@ -44,6 +46,12 @@ UNANSWERED = "Resolver "
 NO_ANSWER = OverLimit(
     "The person was to be asked about this call, and the host did not answer the question.",
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
+)
+
+STOPPED = Flux2Error(
+    "This server is shutting down.",
+    charge="What was ordered is kept, and is paid for once.",
+    remedy="Send the same call again once the server is back.",
 )
 
 Json = dict[str, Any]  # a JSON schema, as the SDK types it
@@ -104,7 +112,38 @@ class CarefulTool(Tool):
 
 
 class CarefulServer(MCPServer[Wiring]):
-    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have."""
+    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have.
+
+    Its calls can be ended from outside; each still gets an answer then.
+    """
+
+    @cached_property
+    def _calls(self) -> set[anyio.CancelScope]:
+        return set()
+
+    async def end_calls(self, *, within: float) -> None:
+        """Wait for the calls in flight for so many seconds, then end those that are left."""
+        with anyio.move_on_after(within):
+            while self._calls:  # noqa: ASYNC110 the last one is not known beforehand
+                await anyio.sleep(0.05)
+        for call in self._calls:
+            call.cancel()
+
+    async def call_tool(
+        self, name: str, arguments: Json, context: Context[Wiring, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool.
+
+        Raises:
+            ToolError: With a sentence that says what was wrong with the call, or what happened.
+        """
+        with anyio.CancelScope() as call:
+            self._calls.add(call)
+            try:
+                return await super().call_tool(name, arguments, context)
+            finally:
+                self._calls.discard(call)
+        raise ToolError(str(STOPPED))
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[Wiring, Any] | None = None

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from socket import socket
+from types import FrameType
 
+import anyio
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.server import HANDLED_SIGNALS
 
 from flux2_mcp.errors import BadSetting
-from flux2_mcp.server.wiring import Wiring
+from flux2_mcp.server.calls import STOPPED, CarefulServer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-SHUTDOWN_SECONDS = 3
-"""How long open streams may go on after SIGTERM."""
+SHUTDOWN_SECONDS = 2.5
+"""How long calls in flight may go on after SIGTERM."""
+TIME_TO_ANSWER = 0.5
+"""Seconds after that for the answers to be written, before what is still open is closed."""
 
 
-async def serve_http(server: MCPServer[Wiring], *, host: str, listener: socket) -> None:
+async def serve_http(server: CarefulServer, *, host: str, listener: socket) -> int:
     """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection for the host.
+
+    Gives the exit code: 0, or the customary one for the signal.
 
     Raises:
         BadSetting: The address can be reached from elsewhere.
     """
-    app = server.streamable_http_app(host=checked_host(host))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS, lifespan="on")
-    await uvicorn.Server(config).serve(sockets=[listener])
+    requests = _Requests(server, server.streamable_http_app(host=checked_host(host)))
+    config = uvicorn.Config(requests, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+    http = _Server(config, requests)
+    await http.serve(sockets=[listener])
+    return 128 + http.signals[0] if http.signals else 0
 
 
 def checked_host(host: str) -> str:
@@ -39,3 +53,75 @@ def checked_host(host: str) -> str:
         )
         raise BadSetting(msg, remedy="Use --host 127.0.0.1, or a tunnel that asks who is calling.")
     return host
+
+
+class _Requests:
+    """An app whose requests can be ended from outside, each with a whole answer."""
+
+    def __init__(self, server: CarefulServer, app: ASGIApp) -> None:
+        self._server = server
+        self._app = app
+        self._running: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent: list[Message] = []
+
+        async def noting(message: Message) -> None:
+            sent[:] = [message]
+            await send(message)
+
+        with anyio.CancelScope() as running:
+            self._running.add(running)
+            try:
+                await self._app(scope, receive, noting)
+            finally:
+                self._running.discard(running)
+        if not running.cancel_called:
+            return
+        if not sent:
+            error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=CONNECTION_CLOSED, message=str(STOPPED)))
+            await Response(error.model_dump_json(), 503, media_type="application/json")(scope, receive, send)
+        elif sent[0].get("more_body", True):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def end(self) -> None:
+        """Have the calls answered, now or soon, and close what is open then: streams that nobody else ends."""
+        await self._server.end_calls(within=SHUTDOWN_SECONDS)
+        with anyio.move_on_after(TIME_TO_ANSWER):
+            while self._running:  # noqa: ASYNC110 the last one is not known beforehand
+                await anyio.sleep(0.05)
+        for running in self._running:
+            running.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which logs what it cancels as a crash, and dies of its signal: this one ends its requests first."""
+
+    def __init__(self, config: uvicorn.Config, requests: _Requests) -> None:
+        super().__init__(config)
+        self._requests = requests
+        self.signals: list[int] = []
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # A function, not a method: by the method's object, sse_starlette would find should_exit and cut all streams.
+        def stop(number: int, _: FrameType | None) -> None:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+            self.signals.append(number)
+
+        before = {number: signal.signal(number, stop) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await self._requests.end()
+        await super().shutdown(sockets)
