@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.processes import Era, Host, hosted, served
+from tests.processes import Era, Host, environment, hosted, served
 from tests.world import KEY
 
 FOX = {"prompt": "a fox"}
@@ -89,6 +93,29 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
     assert ended == code
     assert is_protocol_only(host)
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
+
+
+async def test_a_person_who_types_the_command_is_told_what_it_waits_for(tmp_path: Path) -> None:
+    """A host that starts it reads nothing of this in its log."""
+    person, terminal = pty.openpty()
+    command = [sys.executable, "-m", "flux2_mcp"]
+    with anyio.fail_after(30):
+        async with await anyio.open_process(command, stdin=terminal, env=environment(tmp_path, "")) as process:
+            assert process.stderr is not None
+            told = await BufferedByteReceiveStream(process.stderr).receive_until(b"\n", 1000)
+            os.write(person, b"\x04")  # Ctrl+D
+            code = await process.wait()
+    async with hosted(tmp_path, "") as host:
+        await host.hang_up()
+        await host.ending(within=2)
+    for descriptor in (person, terminal):
+        os.close(descriptor)
+
+    assert b"waiting for an MCP host" in told
+    assert b"flux2-mcp install HOST" in told
+    assert b"flux2-mcp demo" in told
+    assert code == 0
+    assert host.errors.read_text(encoding="utf-8") == ""
 
 
 async def test_a_call_in_flight_at_the_end_is_resumed_by_the_next_server(tmp_path: Path) -> None:

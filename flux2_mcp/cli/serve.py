@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PORT = 8765
+WAITING = (
+    "flux2-mcp: waiting for an MCP host on stdin. Hosts start this command themselves: `flux2-mcp install HOST` adds "
+    "it to yours, and `flux2-mcp demo` shows it at work. Ctrl+C ends it."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,5 +59,7 @@ def run(options: argparse.Namespace) -> int:
         return anyio.run(lambda: serve_http(server, host=host, listener=taken))
     from flux2_mcp.server.stdio import serve_stdio
 
+    if sys.stdin.isatty():
+        print(WAITING, file=sys.stderr)
     anyio.run(serve_stdio, server)
     return 0
