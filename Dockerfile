@@ -23,6 +23,8 @@ LABEL org.opencontainers.image.title="flux2-mcp" \
 RUN useradd --uid 10001 --home-dir /data --create-home flux2 \
  && install -d -o flux2 -g flux2 /data/pictures
 COPY --from=build /opt/flux2-mcp /opt/flux2-mcp
+# Tells the server that a file which is on no mount is seen by nobody outside.
+RUN touch /opt/flux2-mcp/image
 ENV HOME=/data \
     FLUX2_OUTPUT_DIR=/data/pictures \
     PATH=/opt/flux2-mcp/bin:$PATH \

@@ -57,6 +57,8 @@ class World:
     """Between our server and the simulator; for faults that a server cannot have."""
     environ: dict[str, str] = field(default_factory=dict[str, str])
     pauses: Pauses = at_once
+    root: Path = Path("/")
+    """Where our server's file system begins."""
     mode: ConnectMode = "auto"
     """How clients connect; tests of both protocol eras pass the fixture `era`."""
 
@@ -94,6 +96,7 @@ class World:
             transport=self.transport or Wire(self.simulator),
             pauses=self.pauses,
             sleep=no_sleep if self.pauses is at_once else anyio.sleep,
+            root=self.root,
         )
 
     async def orders(self) -> tuple[Order, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.pictures import MAX_PIXELS, MediaType, Picture, Preview, media_type_of, recognise
-from flux2_mcp.images.places import Destination, Places, default_folder, in_container, resolve_save_to
+from flux2_mcp.images.places import Container, Destination, Places, container, default_folder, resolve_save_to
 from flux2_mcp.images.previewing import preview_of, previews
 from flux2_mcp.images.reading import read
 from flux2_mcp.images.saving import save
 
 __all__ = [
     "MAX_PIXELS",
+    "Container",
     "Destination",
     "FetchLimits",
     "Fetcher",
@@ -19,9 +20,9 @@ __all__ = [
     "Picture",
     "Places",
     "Preview",
+    "container",
     "default_folder",
     "file_name",
-    "in_container",
     "media_type_of",
     "preview_of",
     "previews",

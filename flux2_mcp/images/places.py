@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ FOLDER: Final = "Flux 2"
 WINDOWS: Final = os.name == "nt"
 
 _PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-_CONTAINER_FILES: Final = (".dockerenv", "run/.containerenv")
-_CONTAINER_GROUPS: Final = ("docker", "containerd", "kubepods", "libpod", "lxc")
+_IMAGE_MARK: Final = "opt/flux2-mcp/image"
+"""A file that the Dockerfile makes: in other containers, such as a dev container, the person works inside."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class Destination:
 
 
 @dataclass(frozen=True)
+class Container:
+    """A container of our own image."""
+
+    mounts: tuple[Path, ...]
+    """Folders in it that lie elsewhere."""
+
+    def hides(self, file: Path) -> bool:
+        """Whether this file is gone with the container, and nobody outside can see it."""
+        return not any(file.is_relative_to(mount) for mount in self.mounts)
+
+
+@dataclass(frozen=True)
 class Places:
     """Where one owner's pictures may be saved, and where they are when a call does not say."""
 
@@ -39,8 +52,8 @@ class Places:
     roots: tuple[Path, ...]
     saves: bool
     """Whether a picture is saved when its call names no place."""
-    in_container: bool = False
-    """Whether files are a container's, which the person may not see."""
+    container: Container | None = None
+    """What runs this server from our image; None where the person sees the same files."""
 
     def destination(self, save_to: str | None) -> Destination | None:
         """Where a picture goes; None for nowhere. Looks at the disk: call it in a thread.
@@ -51,6 +64,10 @@ class Places:
         if not save_to and not self.saves:
             return None
         return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)
+
+    def hides(self, file: Path) -> bool:
+        """Whether the person would look for this file in vain."""
+        return self.container is not None and self.container.hides(file)
 
 
 def default_folder(
@@ -109,15 +126,21 @@ def resolve_save_to(
     return _folder_or_file(target, says_folder=text.endswith(("/", os.sep)))
 
 
-def in_container(root: Path = Path("/")) -> bool:
-    """Whether this process sees the files of a container instead of the computer's; looks at the disk."""
-    if any((root / name).exists() for name in _CONTAINER_FILES):
-        return True
+def container(root: Path) -> Container | None:
+    """The container of our image that has its files below `root`; None elsewhere. Looks at the disk."""
+    if not (root / _IMAGE_MARK).exists():
+        return None
     try:
-        groups = (root / "proc/1/cgroup").read_text(encoding="utf-8", errors="replace")
+        lines = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        return False
-    return any(name in groups for name in _CONTAINER_GROUPS)
+        return Container(())
+    places = [line.split(" ")[4] for line in lines if line.count(" ") > 4]
+    return Container(tuple(Path(_unescaped(place)) for place in places if place != "/"))
+
+
+def _unescaped(place: str) -> str:
+    r"""The kernel writes a space in a path as \040."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place)
 
 
 def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:

@@ -198,7 +198,7 @@ async def _result(ctx: Ctx, studio: Studio, pieces: Sequence[Piece]) -> CallTool
         pieces,
         shown,
         structured=structured,
-        in_container=studio.places.in_container,
+        out_of_sight=any(shot.path and studio.places.hides(shot.path) for piece in pieces for shot in piece.shots),
         warning=studio.history.degraded,
     )
     if not await _is_gone(ctx):

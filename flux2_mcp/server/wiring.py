@@ -66,6 +66,8 @@ class Surroundings:
     pauses: tasks.Pauses = tasks.pauses
     sleep: tasks.Sleep = anyio.sleep
     open_browser: OpenBrowser = open_browser
+    root: Path = Path("/")
+    """Where the file system begins; tests have a container's."""
 
 
 @dataclass
@@ -222,12 +224,12 @@ class Wiring:
         )
 
     def _places(self) -> Places:
-        from flux2_mcp.images import Places, default_folder, in_container
+        from flux2_mcp.images import Places, container, default_folder
 
         settings, home = self.surroundings.settings, self.surroundings.home
         folder = default_folder(settings.output_dir, home=home)
         roots = checked_roots(home, folder, settings.input_roots)
-        return Places(home, folder, roots, saves=settings.save == "on", in_container=in_container())
+        return Places(home, folder, roots, saves=settings.save == "on", container=container(self.surroundings.root))
 
 
 def data_folder(settings: Settings, *, home: Path) -> Path:

@@ -16,6 +16,8 @@ from flux2_mcp.studio import Piece, Shot
 
 Facts = dict[str, object]
 
+OUT_OF_SIGHT = "Files are inside this server's container; the person sees them only through a mounted folder."
+
 
 def title_of(order: Order) -> str:
     """The model in words: "Flux 2 Pro"."""
@@ -27,7 +29,7 @@ def result_of(
     previews: Sequence[Preview],
     *,
     structured: bool,
-    in_container: bool = False,
+    out_of_sight: bool = False,
     warning: str = "",
 ) -> CallToolResult:
     """One call's result: words first, then the previews, then links to the originals.
@@ -40,12 +42,12 @@ def result_of(
     if all(piece.error for piece in pieces):
         raise ToolError(_failures(pieces))
     blocks: list[ContentBlock] = [
-        TextContent(text=text_of(pieces, shown=len(previews), in_container=in_container, warning=warning))
+        TextContent(text=text_of(pieces, shown=len(previews), out_of_sight=out_of_sight, warning=warning))
     ]
     blocks += [_block(preview) for preview in previews]
     blocks += [_link(piece, nth, shot) for piece in pieces for nth, shot in enumerate(piece.shots)]
     carries = structured or not previews
-    facts = facts_of(pieces) | ({"note": _about_container(pieces)} if in_container else {})
+    facts = facts_of(pieces) | ({"note": OUT_OF_SIGHT} if out_of_sight else {})
     return CallToolResult(content=blocks, structured_content=_without_nothing(facts) if carries else None)
 
 
@@ -64,7 +66,7 @@ def picture_result(task_id: str, index: int, picture: Picture, preview: Preview)
     return CallToolResult(content=[TextContent(text=text), _block(preview), original])
 
 
-def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False, warning: str = "") -> str:
+def text_of(pieces: Sequence[Piece], *, shown: int, out_of_sight: bool = False, warning: str = "") -> str:
     """What happened, what it cost, where everything is, what the person should know, and the next step."""
     if len(pieces) == 1:
         lines = _lines(pieces[0])
@@ -73,7 +75,7 @@ def text_of(pieces: Sequence[Piece], *, shown: int, in_container: bool = False, 
         for number, piece in enumerate(pieces, 1):
             first, *rest = _lines(piece)
             lines += [f"{number}. {first}", *(f"   {line}" for line in rest if line)]
-    lines.append(_about_container(pieces) if in_container else "")
+    lines.append(OUT_OF_SIGHT if out_of_sight else "")
     lines.append(warning)
     lines.append(_next_step(pieces) or _about_seeing(shown))
     return "\n".join(line for line in lines if line)
@@ -199,12 +201,6 @@ def _next_step(pieces: Sequence[Piece]) -> str:
     ordered = all(piece.is_over or piece.task for piece in pieces)
     how = "it is already ordered and is paid for once" if ordered else "it is being ordered, and is paid for once"
     return f"Call {calls} in a minute; do not generate again: {how}."
-
-
-def _about_container(pieces: Sequence[Piece]) -> str:
-    if not any(shot.path for piece in pieces for shot in piece.shots):
-        return ""
-    return "Files are inside this server's container; the person sees them only through a mounted folder."
 
 
 def _about_seeing(shown: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from flux2_mcp.errors import BadSetting, RequestRefused
-from flux2_mcp.images import Destination, default_folder, in_container, resolve_save_to
+from flux2_mcp.images import Container, Destination, container, default_folder, resolve_save_to
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="a drive letter means something on Windows")
 
@@ -170,28 +171,43 @@ def test_names_that_windows_takes_for_something_else_are_refused_there(save_to: 
         destination(save_to, home, windows=True)
 
 
-def test_a_computer_is_no_container(tmp_path: Path) -> None:
-    assert not in_container(tmp_path)
+MOUNTS = """\
+22 1 0:21 / / rw,relatime - overlay overlay rw
+23 22 0:22 / /proc rw - proc proc rw
+24 22 8:1 /home/ada/flux2 /data rw - ext4 /dev/sda1 rw
+25 22 8:1 /home/ada/art /my\\040art rw - ext4 /dev/sda1 rw
+"""
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        (".dockerenv", ""),
-        ("run/.containerenv", ""),
-        ("proc/1/cgroup", "12:pids:/docker/4f2a\n"),
-        ("proc/1/cgroup", "0::/kubepods/besteffort/pod1\n"),
-    ],
-)
-def test_a_container_is_noticed(file: str, content: str, tmp_path: Path) -> None:
-    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / file).write_text(content, encoding="utf-8")
-
-    assert in_container(tmp_path)
+def files(root: Path, **contents: str) -> Path:
+    for name, content in contents.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return root
 
 
-def test_a_process_group_of_its_own_is_no_container(tmp_path: Path) -> None:
-    (tmp_path / "proc/1").mkdir(parents=True)
-    (tmp_path / "proc/1/cgroup").write_text("0::/init.scope\n", encoding="utf-8")
+def test_only_our_image_is_a_container_that_nobody_looks_into(tmp_path: Path) -> None:
+    """In a dev container the person works inside, and sees every file."""
+    dev_container = files(tmp_path / "dev", **{".dockerenv": "", "proc__1__cgroup": "12:pids:/docker/4f2a\n"})
 
-    assert not in_container(tmp_path)
+    assert container(tmp_path) is None
+    assert container(dev_container) is None
+    assert container(files(tmp_path / "ours", **{"opt__flux2-mcp__image": ""})) == Container(())
+
+
+def test_a_mounted_folder_is_seen_outside(tmp_path: Path) -> None:
+    found = container(files(tmp_path, **{"opt__flux2-mcp__image": "", "proc__self__mountinfo": MOUNTS}))
+
+    assert found is not None
+    assert not found.hides(Path("/data/pictures/fox.png"))
+    assert not found.hides(Path("/my art/fox.png"))
+    assert found.hides(Path("/home/fox.png"))
+    assert found.hides(Path("/database/fox.png"))
+
+
+def test_the_dockerfile_makes_the_mark_that_is_looked_for(tmp_path: Path) -> None:
+    dockerfile = Path(__file__).parents[2] / "Dockerfile"
+    [mark] = re.findall(r"RUN touch /(\S+)", dockerfile.read_text(encoding="utf-8"))
+
+    assert container(files(tmp_path, **{mark.replace("/", "__"): ""})) is not None

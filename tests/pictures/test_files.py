@@ -290,19 +290,23 @@ async def test_a_picture_that_comes_later_goes_where_its_call_said(
     assert f"File: {saved}" in text_of(result)
 
 
-@pytest.mark.parametrize("inside", [True, False], ids=["container", "computer"])
-async def test_a_file_in_a_container_is_said_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: bool
-) -> None:
-    """Otherwise the person looks for it in vain (elevenlabs-mcp#43)."""
-    monkeypatch.setattr("flux2_mcp.images.in_container", lambda: inside)
-    here = world(tmp_path, QUICK)
-    result = await made(here)
+@pytest.mark.parametrize("mounted", [True, False], ids=["mounted", "inside"])
+async def test_a_file_inside_our_container_is_said_to_be_there(tmp_path: Path, *, mounted: bool) -> None:
+    """Otherwise the person looks for it in vain (elevenlabs-mcp#43); in a mounted folder they find it."""
+    here = world(tmp_path, QUICK, root=tmp_path / "root")
+    (here.root / "opt" / "flux2-mcp").mkdir(parents=True)
+    (here.root / "opt" / "flux2-mcp" / "image").touch()
+    (here.root / "proc" / "self").mkdir(parents=True)
+    mounts = f"24 22 8:1 /art {here.output} rw - ext4 /dev/sda1 rw\n" if mounted else ""
+    (here.root / "proc" / "self" / "mountinfo").write_text(f"22 1 0:21 / / rw - overlay overlay rw\n{mounts}")
+    usual = await made(here)
+    elsewhere = await made(here, save_to="~/fox.png")
 
     word = "inside this server's container"
-    assert (word in text_of(result)) is inside
-    assert result.structured_content is not None
-    assert (word in result.structured_content.get("note", "")) is inside
+    assert (word in text_of(usual)) is not mounted
+    assert usual.structured_content is not None
+    assert (word in usual.structured_content.get("note", "")) is not mounted
+    assert word in text_of(elsewhere)
 
 
 def test_places_know_where_a_picture_goes(tmp_path: Path) -> None:
