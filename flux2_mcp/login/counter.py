@@ -80,14 +80,9 @@ class Counter(Generic[T]):
         return await self._decided(visit.query)
 
     async def _decided(self, query: Mapping[str, str]) -> Reply:
-        # RunAPI is only known to send the state with a code. Without one, a refusal is all that can be brought.
-        is_refusal = "error" in query and "state" not in query
-        if not is_refusal and not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
-            return Reply(
-                HTTPStatus.BAD_REQUEST,
-                "Another login",
-                "This answer belongs to another login, so it was ignored. Use the newest link from flux2-mcp.",
-            )
+        # A refusal too: any page can send the browser here, and must not end a login that is under way.
+        if not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
+            return _UNPROVEN if "error" in query else _OF_ANOTHER
         if self._is_taken:
             return Reply(HTTPStatus.CONFLICT, "Already done", "This login was answered in another tab. Close this one.")
         if "error" in query:
@@ -130,6 +125,19 @@ class Counter(Generic[T]):
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+_OF_ANOTHER = Reply(
+    HTTPStatus.BAD_REQUEST,
+    "Another login",
+    "This answer belongs to another login, so it was ignored. Use the newest link from flux2-mcp.",
+)
+_UNPROVEN = Reply(
+    HTTPStatus.BAD_REQUEST,
+    "Still waiting",
+    "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. If you "
+    "denied the login, press Ctrl-C in its terminal, or let the time run out: no key was made.",
+)
 
 
 @asynccontextmanager

@@ -64,7 +64,8 @@ class LoginDesk:
             return over
         login.answer = "allow" if form.get("answer") == "allow" else "deny"
         if login.answer == "deny":
-            told = {"error": "access_denied", "error_description": "The request was denied"}
+            # With the state, as RFC 6749 (4.1.2.1) has it.
+            told = {"error": "access_denied", "error_description": "The request was denied", "state": login.state}
         else:
             told = {"code": secrets.token_urlsafe(24), "state": login.state}
             self._by_code[told["code"]] = login

@@ -84,6 +84,7 @@ WRONG = {
     "another state": "/callback?code=abc&state=nobody",
     "not even ASCII": "/callback?code=abc&state=%C3%A9",
     "a refusal of another login": "/callback?error=access_denied&state=nobody",
+    "a refusal of no login": "/callback?error=access_denied&error_description=no",
     "nothing": "/callback",
 }
 
@@ -98,6 +99,21 @@ async def test_a_wrong_state_is_turned_away_and_the_login_goes_on(tmp_path: Path
         assert (await person.allows()).status_code == 200
 
     await here.logs_in(intrudes)
+
+    assert here.saved["api_key"]
+
+
+async def test_a_refusal_that_proves_nothing_says_that_the_login_goes_on(tmp_path: Path) -> None:
+    """Any page can send the browser to our port. RunAPI's own refusal may come without a state, so the page says more."""
+    here = Computer(tmp_path)
+
+    async def is_sent_here(person: Browser) -> None:
+        page = (await person.callback.get("/callback", params={"error": "access_denied"})).text
+        assert "goes on waiting" in page
+        assert "If you denied the login, press Ctrl-C" in page
+        await person.allows()
+
+    await here.logs_in(is_sent_here)
 
     assert here.saved["api_key"]
 
@@ -162,7 +178,8 @@ async def test_what_the_address_bar_says_is_shown_as_plain_text(tmp_path: Path) 
     pages: list[httpx.Response] = []
 
     async def is_sent_here(person: Browser) -> None:
-        told = {"error": "x", "error_description": "<script>alert(1)</script>\x1b[31m" + "long " * 200}
+        said = "<script>alert(1)</script>\x1b[31m" + "long " * 200
+        told = {"error": "x", "error_description": said, "state": person.asked["state"]}
         pages.append(await person.callback.get("/callback", params=told))
 
     with pytest.raises(LoginFailed) as refused:
