@@ -135,8 +135,8 @@ _OF_ANOTHER = Reply(
 _UNPROVEN = Reply(
     HTTPStatus.BAD_REQUEST,
     "Still waiting",
-    "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. If you "
-    "denied the login, press Ctrl-C in its terminal, or let the time run out: no key was made.",
+    "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. If "
+    "you denied the login, press Ctrl-C in its terminal, or let the time run out: no key was made.",
 )
 
 

@@ -104,7 +104,7 @@ async def test_a_wrong_state_is_turned_away_and_the_login_goes_on(tmp_path: Path
 
 
 async def test_a_refusal_that_proves_nothing_says_that_the_login_goes_on(tmp_path: Path) -> None:
-    """Any page can send the browser to our port. RunAPI's own refusal may come without a state, so the page says more."""
+    """Any page can send the browser here. RunAPI's own refusal may come without a state, so the page says more."""
     here = Computer(tmp_path)
 
     async def is_sent_here(person: Browser) -> None:
