@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from flux2_mcp.command import command
 from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
 from flux2_mcp.settings import PLACEHOLDER, Settings
 
@@ -27,11 +28,6 @@ ADDRESSES = ("base_url", "baseUrl")
 OURS = (*KEYS, "created_at")
 PREFIXES = ("runapi_", "sk-")
 HIDDEN = "•" * 8
-# Not `flux2-mcp login`: the variable wins over what that saves.
-UNSET = (
-    "Set the variable where the host is started, or take the line out of the host's config; then the key that "
-    "`flux2-mcp login` saved is used. Keys are made at https://runapi.ai/api_keys."
-)
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ def checked_key(key: str, source: str) -> str:
     """
     if PLACEHOLDER.fullmatch(key):
         msg = f"{source} is an unexpanded placeholder: the host did not put the key in its place."
-        raise NoApiKey(msg, remedy=UNSET if source == VARIABLE else None)
+        raise NoApiKey(msg, remedy=_unset() if source == VARIABLE else None)
     if not key.isascii():
         msg = f"{source} contains a letter outside ASCII, so it cannot be a RunAPI key."
         raise UnusableApiKey(msg)
@@ -197,6 +193,14 @@ def _saved(path: Path) -> Mapping[str, object]:
 def _text(saved: Mapping[str, object], *names: str) -> str:
     found = (saved.get(name) for name in names)
     return next((text.strip() for text in found if isinstance(text, str) and text.strip()), "")
+
+
+def _unset() -> str:
+    # Not to log in: the variable wins over what that saves.
+    return (
+        "Set the variable where the host is started, or take the line out of the host's config; then the key that "
+        f"`{command('login')}` saved is used. Keys are made at https://runapi.ai/api_keys."
+    )
 
 
 def _unreadable(path: Path) -> str:

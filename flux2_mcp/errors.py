@@ -32,6 +32,8 @@ Flux2Error
 
 from __future__ import annotations
 
+from flux2_mcp.command import command
+
 
 class Flux2Error(Exception):
     """A failure that was foreseen, in words that a person and a model can act on."""
@@ -46,11 +48,14 @@ class Flux2Error(Exception):
         self.message = message
         if charge is not None:
             self.charge = charge
-        if remedy is not None:
-            self.remedy = remedy
+        self.remedy = self._next_step() if remedy is None else remedy
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.message, self.charge, self.remedy) if part)
+
+    def _next_step(self) -> str:
+        """The remedy, where whoever raises it gives none. Said then, because how a command is typed is known then."""
+        return type(self).remedy
 
 
 class BadSetting(Flux2Error):
@@ -75,13 +80,14 @@ class UnreadableConfig(Flux2Error):
 class NoApiKey(Flux2Error):
     """A paid call without a key."""
 
-    remedy = (
-        "Run `flux2-mcp login`, or make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this server's "
-        "configuration. `flux2-mcp demo` works without one."
-    )
-
     def __init__(self, message: str = "There is no RunAPI key yet.", *, remedy: str | None = None) -> None:
         super().__init__(message, remedy=remedy)
+
+    def _next_step(self) -> str:
+        return (
+            f"Run `{command('login')}`, or make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this "
+            f"server's configuration. `{command('demo')}` works without one."
+        )
 
 
 class UnusableApiKey(Flux2Error):
@@ -95,7 +101,9 @@ class LoginFailed(Flux2Error):
     """No key came of a login, or none that works."""
 
     charge = "No key was saved."
-    remedy = "Run flux2-mcp login to try again."
+
+    def _next_step(self) -> str:
+        return f"Run `{command('login')}` to try again."
 
 
 class RequestRefused(Flux2Error):
@@ -151,9 +159,11 @@ class RequestRejected(RunApiError):
 class KeyRejected(RunApiError):
     """401 or 403: the key is wrong, revoked, or not allowed to do this."""
 
-    remedy = (
-        "Run `flux2-mcp login` for a new key, or check RUNAPI_API_KEY; keys are listed at https://runapi.ai/api_keys."
-    )
+    def _next_step(self) -> str:
+        return (
+            f"Run `{command('login')}` for a new key, or check RUNAPI_API_KEY; keys are listed at "
+            "https://runapi.ai/api_keys."
+        )
 
 
 class OutOfCredits(RunApiError):

@@ -147,6 +147,8 @@ def environment(home: Path, base_url: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LANG") if name in os.environ}
     return {
         **kept,
+        # Hints name the command alone, as for a person who has it in PATH.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", ""))),
         "HOME": str(home),
         "RUNAPI_API_KEY": KEY,
         "RUNAPI_BASE_URL": base_url,

@@ -25,7 +25,11 @@ async def test_the_demo_ends_with_a_picture_of_the_asked_for_ratio(tmp_path: Pat
     assert str(picture) in said
     assert "is painting" in said
     assert "$0.05" in said
-    assert "Next:" in said
+    assert "container" not in said
+    made, path, nothing, login, install = said.splitlines()[-5:]
+    assert (made, path, nothing) == ("Made, at what would be $0.05 with RunAPI itself:", str(picture), "")
+    assert "`flux2-mcp login`" in login
+    assert "`flux2-mcp install claude-desktop`" in install
 
 
 async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:
@@ -42,11 +46,12 @@ async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         (["--help"], 0, "demo"),
         (["serve", "--help"], 0, "--http"),
         (["simulate", "--help"], 0, "--latency"),
-        (["paint"], 2, "invalid choice"),
+        (["paint"], 2, "There is no command 'paint'. `flux2-mcp --help` lists them all."),
+        (["genrate", "a fox"], 2, "There is no command 'genrate'. Is generate meant?"),
         (["serve", "--port", "8765"], 2, "--host and --port are for --http"),
         (["serve", "--colour"], 2, "unrecognized arguments"),
     ],
-    ids=["version", "help", "serve", "simulate", "no such command", "port without http", "no such option"],
+    ids=["version", "help", "serve", "simulate", "no such command", "mistyped", "port without http", "no such option"],
 )
 async def test_the_command_line_explains_itself(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
     ended = await finished(tmp_path, "-m", "flux2_mcp", *arguments)

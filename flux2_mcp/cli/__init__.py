@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from flux2_mcp import __version__
+from flux2_mcp.command import command, started_as
 from flux2_mcp.errors import Flux2Error
 
 COMMANDS = {
@@ -18,6 +21,9 @@ COMMANDS = {
     "doctor": "look at everything that has to be right, and say how to mend what is not",
     "generate": "make a picture from words, here in the terminal",
     "remix": "make a picture from others, here in the terminal",
+    "status": "look at a picture that was ordered before, and fetch it when it is there",
+    "estimate": "say what a picture would cost; orders nothing",
+    "account": "show the balance, what was spent today, and what your limits leave",
     "history": "list the pictures that were asked for, or forget them",
     "recover": "fetch pictures that were finished while nobody looked, after a crash say",
     "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
@@ -29,7 +35,12 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
     """Run the command line; without a command, serve over stdio. The command's modules are there `once_loaded`."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["serve"]
-    chosen = next((word for word in given if word in COMMANDS), None)
+    chosen = next((word for word in given if not word.startswith("-")), None)
+    # A host starts `serve` anywhere: what is said there has to work in every folder.
+    started_as(sys.argv[0], folder=None if chosen == "serve" else Path.cwd())
+    if chosen is not None and chosen not in COMMANDS:
+        print(f"flux2-mcp: {_no_such(chosen)}", file=sys.stderr)
+        sys.exit(2)
     parser = _parser(only=chosen)
     options = parser.parse_args(given)
     once_loaded()
@@ -40,6 +51,12 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
         sys.exit(2)
 
 
+def _no_such(word: str) -> str:
+    close = difflib.get_close_matches(word, COMMANDS, n=1)
+    hint = f" Is {close[0]} meant?" if close else ""
+    return f"There is no command {word[:40]!r}.{hint} `{command('--help')}` lists them all."
+
+
 def _parser(*, only: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flux2-mcp", description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor."
@@ -47,7 +64,7 @@ def _parser(*, only: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"flux2-mcp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, about in COMMANDS.items():
-        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        declared = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name == only:
-            import_module(f"flux2_mcp.cli.{name}").add_arguments(command)
+            import_module(f"flux2_mcp.cli.{name}").add_arguments(declared)
     return parser

@@ -22,11 +22,14 @@ from mcp_types import CallToolResult, Implementation, TextContent
 from rich.console import Console
 
 from flux2_mcp import __version__
-from flux2_mcp.cli.starting import as_typed
+from flux2_mcp.cli.hosts import HOSTS
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
+from flux2_mcp.command import command
 from flux2_mcp.simulator import Script, Simulator
 
 PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
+HOST = "claude-desktop"
+"""The host that is named first."""
 SECONDS = 6.0
 """How long the simulated picture takes."""
 
@@ -58,24 +61,23 @@ async def _demo(options: argparse.Namespace) -> int:
         result = await _called(client, tool, arguments, console)
     for line in _lines(result):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if result.is_error:
-        return 1
-    command = as_typed(sys.argv[0])
-    console.print("\nNext:", style="bold", end=" ")
-    console.print(
-        f"get a key of your own with `{command} login`, and add the server to your host with `{command} install`; "
-        "README.md shows both.",
-        highlight=False,
-        markup=False,
-    )
-    return 0
+    return 1 if result.is_error else 0
 
 
 def _lines(result: CallToolResult) -> list[str]:
-    """What a person wants to know: the last line is for a model, and the links die with the simulator."""
-    texts = [block.text for block in result.content if isinstance(block, TextContent)]
-    lines = [line for text in texts for line in text.splitlines()]
-    return lines if result.is_error else [line for line in lines[:-1] if not line.lstrip().startswith("URL: ")]
+    """What was made, where it is, and what to do next."""
+    facts = result.structured_content
+    if result.is_error or facts is None:
+        return [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()]
+    shots = [shot for picture in facts["pictures"] for shot in picture.get("images", [])]
+    others = [name for name in HOSTS if name != HOST]
+    return [
+        f"Made, at what would be ${facts.get('cost_usd', 0):.2f} with RunAPI itself:",
+        *(shot.get("path") or shot["note"] for shot in shots),
+        "",
+        f"Next: `{command('login')}` gets you a key.",
+        f"Then `{command(f'install {HOST}')}` adds the server to your host (or {', '.join(others)}).",
+    ]
 
 
 def _call(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -121,6 +123,7 @@ async def _host(base_url: str, output: str | None) -> AsyncGenerator[Client, Non
             "FLUX2_DATA_DIR": data,
             "FLUX2_MAX_COST_PER_CALL": "off",
             "FLUX2_SAVE": "on",
+            "FLUX2_RESULT": "structured",
         }
         if output:
             environ["FLUX2_OUTPUT_DIR"] = output

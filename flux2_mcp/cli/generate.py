@@ -6,7 +6,7 @@ import argparse
 
 from flux2_mcp.cli import making
 
-EXAMPLE = 'flux2-mcp generate "a red fox in fresh snow, 85 mm, soft dawn light" --aspect-ratio 3:2'
+EXAMPLE = 'generate "a red fox in fresh snow, 85 mm, soft dawn light" --aspect-ratio 3:2'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from flux2_mcp.cli.config_files import ConfigFile
 from flux2_mcp.cli.formats import Setting
 from flux2_mcp.cli.hosts import HOSTS, KEY, NAME, Host, Machine
 from flux2_mcp.cli.starting import Start, start
+from flux2_mcp.command import command
 from flux2_mcp.errors import BadSetting, UnreadableConfig
 from flux2_mcp.settings import Settings
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-from-env",
         action="store_true",
-        help=f"let the host hand on its own {KEY}; otherwise the key that `flux2-mcp login` saved is used",
+        help=f"let the host hand on its own {KEY}; otherwise the key that `{command('login')}` saved is used",
     )
     parser.set_defaults(run=run)
 
@@ -197,7 +198,7 @@ def _env(given: Sequence[str], machine: Machine) -> dict[str, str]:
         if name == KEY:
             msg = f"{KEY} does not belong on a command line, nor in this file: both are read by others."
             raise BadSetting(
-                msg, remedy="Run `flux2-mcp login`, which saves it once for every host, or use --key-from-env."
+                msg, remedy=f"Run `{command('login')}`, which saves it once for every host, or use --key-from-env."
             )
         if not equals or not re.fullmatch(r"\w+", name) or not value:
             msg = "--env takes NAME=VALUE, such as --env FLUX2_OUTPUT_DIR=~/Art."
@@ -222,7 +223,7 @@ def _key(host: Host, *, asked: bool) -> dict[str, str]:
         return {}
     if host.key_reference is None:
         msg = f"{host.title} cannot refer to a variable of its environment."
-        raise BadSetting(msg, remedy="Leave --key-from-env out, and run `flux2-mcp login` once.")
+        raise BadSetting(msg, remedy=f"Leave --key-from-env out, and run `{command('login')}` once.")
     return {KEY: host.key_reference}
 
 
@@ -250,5 +251,5 @@ def _tell(wish: Wish, file: ConfigFile, text: str, kept: Path | None, options: a
     if options.project is not None and program.only_here:
         lines.append("The command is a path on this machine: others who use this project need their own.")
     if not options.key_from_env:
-        lines.append("Key: the one that `flux2-mcp login` saves, once for every host.")
+        lines.append(f"Key: the one that `{command('login')}` saves, once for every host.")
     print("\n".join((*lines, f"Next: {host.restart}.")))

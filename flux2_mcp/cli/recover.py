@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.command import command
 from flux2_mcp.errors import OutcomeUnknown, TaskOutOfSight
 from flux2_mcp.server.wiring import Surroundings, connected
 from flux2_mcp.settings import Settings
@@ -37,8 +38,8 @@ async def _recover() -> int:
         print(_line(piece))
     for order in lost:
         print(
-            f"{order.id}: it is not known whether RunAPI has it. Run the same command again, or let your assistant "
-            f"call task_status with task_id='{order.id}'."
+            f"{order.id}: it is not known whether RunAPI has it. Run the same command again, or "
+            f"`{command(f'status {order.id}')}`, which asks with the same Idempotency-Key."
         )
     if not pieces and not lost:
         print("Nothing was left open.")

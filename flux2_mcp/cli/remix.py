@@ -7,7 +7,7 @@ import argparse
 from flux2_mcp.cli import making
 from flux2_mcp.cli.terminal import source
 
-EXAMPLE = 'flux2-mcp remix "the bag of image 1 on the chair of image 2" bag.jpg chair.jpg --aspect-ratio 4:3'
+EXAMPLE = 'remix "the bag of image 1 on the chair of image 2" bag.jpg chair.jpg --aspect-ratio 4:3'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+
+from flux2_mcp.command import SCRIPT, origin
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def start(
     Hosts that are started from a dock or a menu do not have a shell's PATH, and then say `spawn uvx ENOENT`: so uvx is
     named with its whole path, except where others read the same file (`to_share`).
     """
-    if not (is_release() if released is None else released):
+    if not (not origin() if released is None else released):
         return this_program()
     uvx = which("uvx") or _beside_uv(environ)
     if uvx is None:
@@ -44,26 +44,8 @@ def start(
 def this_program() -> Start:
     """The flux2-mcp of the environment that runs now."""
     # Not resolved: the python of a virtual environment is a link out of it.
-    folder = Path(sys.executable).parent
-    script = folder / ("flux2-mcp.exe" if sys.platform == "win32" else "flux2-mcp")
+    script = Path(sys.executable).parent / SCRIPT
     return Start(str(script)) if script.is_file() else Start(sys.executable, ("-m", "flux2_mcp"))
-
-
-def as_typed(program: str, *, which: Callable[[str], str | None] = shutil.which) -> str:
-    """What a person types to start this program (`sys.argv[0]`) again from the folder that they are in."""
-    path = Path(program).absolute()
-    if path.stem != "flux2-mcp" or which("flux2-mcp") == str(path):
-        return "flux2-mcp"
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def is_release() -> bool:
-    """Whether this package came from an index, and not from a folder, a file or a repository."""
-    try:
-        origin = distribution("flux2-mcp").read_text("direct_url.json")
-    except PackageNotFoundError:
-        return False
-    return not origin or not json.loads(origin).get("url")
 
 
 def _beside_uv(environ: Mapping[str, str]) -> str | None:

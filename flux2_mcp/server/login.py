@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 from mcp_types import CallToolResult, TextContent, ToolAnnotations
 
+from flux2_mcp.command import command
 from flux2_mcp.errands import meanwhile
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import Keyring, Login, shown
@@ -27,7 +28,7 @@ async def login(ctx: Ctx) -> CallToolResult:
     async with new_login(keyring) as waiting:
         if not await shown(waiting.url, surroundings.open_browser) and not _shows_progress(ctx):
             msg = "There is no browser that this server could open."
-            remedy = "Ask the person to run flux2-mcp login in a terminal, or to set RUNAPI_API_KEY."
+            remedy = f"Ask the person to run `{command('login')}` in a terminal, or to set RUNAPI_API_KEY."
             raise LoginFailed(msg, remedy=remedy)
         async with meanwhile(_tell, ctx, waiting):
             logged_in = await waiting.finished()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flux2_mcp.cli.starting import Start, as_typed, is_release, start, this_program
+from flux2_mcp.cli.starting import Start, start, this_program
+from flux2_mcp.command import origin
 from tests.install.bench import Bench
 
 
@@ -47,8 +48,8 @@ def test_a_checkout_starts_itself_even_where_uv_is() -> None:
     assert Path(program.command).parent == Path(sys.executable).parent
 
 
-def test_this_checkout_knows_what_it_is() -> None:
-    assert is_release() is False
+def test_this_checkout_knows_where_it_is() -> None:
+    assert origin() == Path(__file__).parents[2].as_uri()
 
 
 @pytest.mark.parametrize("only_here", [True, False])
@@ -60,15 +61,3 @@ def test_a_project_is_told_when_its_command_is_a_place(
     bench.install("cursor", "--project", str(tmp_path))
 
     assert ("others who use this project need their own" in capsys.readouterr().out) is only_here
-
-
-def test_the_demo_names_the_command_as_it_is_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After `make demo`, flux2-mcp lies in a folder that no shell looks in."""
-    monkeypatch.chdir(tmp_path)
-    script = str(tmp_path / ".venv" / "bin" / "flux2-mcp")
-
-    assert as_typed(".venv/bin/flux2-mcp", which=nowhere) == str(Path(".venv/bin/flux2-mcp"))
-    assert as_typed(script, which=nowhere) == str(Path(".venv/bin/flux2-mcp"))
-    assert as_typed(script, which=lambda _: script) == "flux2-mcp"
-    assert as_typed("/opt/bin/flux2-mcp", which=nowhere) == "/opt/bin/flux2-mcp"
-    assert as_typed("/opt/flux2_mcp/__main__.py", which=nowhere) == "flux2-mcp"

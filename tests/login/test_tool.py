@@ -162,7 +162,7 @@ async def test_with_neither_browser_nor_progress_nobody_is_waited_for(tmp_path: 
         result = await client.call_tool("login", {})
 
     assert result.is_error
-    assert "flux2-mcp login in a terminal" in text_of(result)
+    assert "`flux2-mcp login` in a terminal" in text_of(result)
 
 
 async def test_a_set_variable_wins(tmp_path: Path) -> None:

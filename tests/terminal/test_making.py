@@ -279,7 +279,7 @@ async def interrupted(home: Path, base_url: str, runapi: Simulator, *more: str) 
     return code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["generate", "remix", "history"])
+@pytest.mark.parametrize("name", ["generate", "remix", "history", "status", "estimate"])
 async def test_the_help_has_an_example_and_the_exit_codes(command: Command, name: str) -> None:
     ended = await command(name, "--help")
 

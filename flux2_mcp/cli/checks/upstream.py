@@ -14,6 +14,7 @@ import httpx
 from flux2_mcp import __version__, credentials
 from flux2_mcp.catalogue import Request, catalogue
 from flux2_mcp.cli.checks.finding import Finding, Patient
+from flux2_mcp.command import command
 from flux2_mcp.errors import (
     InsecureBaseUrl,
     KeyRejected,
@@ -58,6 +59,21 @@ async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
                 yield balance
     finally:
         await connection.aclose()
+
+
+async def unreachable(patient: Patient, base_url: str) -> str:
+    """Why there is no RunAPI at this address, as a sentence; empty when there is one."""
+    try:
+        connection = Connection(
+            base_url, user_agent=f"flux2-mcp/{__version__}", transport=patient.transport, sleep=patient.sleep
+        )
+    except InsecureBaseUrl as error:
+        return error.message
+    try:
+        reached = await _reached(connection, base_url)
+    finally:
+        await connection.aclose()
+    return "" if reached.is_well else reached.words
 
 
 async def _reached(connection: Connection, base_url: str) -> Finding:
@@ -120,7 +136,7 @@ async def _balance(patient: Patient, connection: Connection) -> Finding | None:
     except (NoApiKey, UnusableApiKey):
         return None
     except KeyRejected as error:
-        mend = "Make a new key: flux2-mcp login, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
+        mend = f"Make a new key: `{command('login')}`, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
         return Finding(name, f"RunAPI does not accept the key. {error.message}", mend)
     except TimeoutError:
         return Finding(name, "RunAPI does not tell it in time.", ADDRESS)

@@ -1,0 +1,54 @@
+"""flux2-mcp account: the balance, and what the limits leave of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import anyio
+
+from flux2_mcp.command import command
+from flux2_mcp.server.books import Money, money
+from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `account` takes."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Say it; what nobody knows is left out of the JSON.
+
+    Raises:
+        Flux2Error: A setting or the key cannot be used.
+    """
+    known, has_key = anyio.run(_account)
+    if options.json:
+        print(known.model_dump_json(indent=1, exclude_none=True))
+    else:
+        print("\n".join(_lines(known, has_key=has_key)))
+    return 0
+
+
+async def _account() -> tuple[Money, bool]:
+    async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
+        studio = await wiring.studio(without_key=True)
+        return money(await studio.account()), studio.runapi.has_key
+
+
+def _lines(known: Money, *, has_key: bool) -> list[str]:
+    unknown = f"RunAPI does not tell; `{command('doctor')}` says why" if has_key else f"no key: `{command('login')}`"
+    return [
+        f"balance: {unknown if known.balance_usd is None else f'${known.balance_usd:.2f}'}",
+        f"spent today: ${known.spent_today_usd:.2f}, at this address, from midnight UTC",
+        f"left today: {_or_no_limit(known.left_today_usd)}",
+        f"at most per call: {_or_no_limit(known.max_cost_per_call_usd)}",
+    ]
+
+
+def _or_no_limit(amount: float | None) -> str:
+    return "no limit" if amount is None else f"${amount:.2f}"

@@ -1,0 +1,84 @@
+"""flux2-mcp estimate: what a picture would cost."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import anyio
+
+from flux2_mcp.catalogue import Request
+from flux2_mcp.cli import making
+from flux2_mcp.cli.terminal import source
+from flux2_mcp.cli.work import for_the_terminal
+from flux2_mcp.command import command
+from flux2_mcp.server.books import Estimate, estimate_cost
+from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.settings import Settings
+
+EPILOG = """\
+examples:
+  {estimate} "a red fox" --resolution 2k --count 4
+  {estimate} "as a watercolour" --source photo.jpg
+
+It orders nothing, and takes what `generate` takes: exchange the word, and it is made. Sources are counted, not read.
+exit codes: 0 your limits allow it, 2 they do not, or an argument or a setting cannot be used
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `estimate` takes: what `generate` does, and sources."""
+    parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
+    parser.add_argument("--source", nargs="+", default=[], metavar="FILE", help="the images of a remix, 1 to 8")
+    making.add_arguments(parser)
+    parser.epilog = EPILOG.format(estimate=command("estimate"))
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Say the price, and what the limits leave; 2 when one is in the way.
+
+    Raises:
+        Flux2Error: RunAPI would refuse it, or a setting cannot be used.
+    """
+    count = making.checked_count(options)
+    request = making.request_of(options, [source(each) for each in options.source])
+    estimate = anyio.run(_estimate, request, count, options.max_cost)
+    if options.json:
+        print(estimate.model_dump_json(indent=1, exclude_none=True))
+    else:
+        print("\n".join(_lines(estimate)))
+    return 0 if estimate.allowed else 2
+
+
+async def _estimate(request: Request, count: int, most_usd: float | None) -> Estimate:
+    async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
+        return await estimate_cost(
+            await wiring.studio(without_key=True),
+            prompt=request.prompt,
+            source_image_urls=list(request.source_image_urls),
+            model=request.model,
+            aspect_ratio=request.aspect_ratio or "",
+            output_resolution=request.output_resolution or "",
+            count=count,
+            enable_safety_checker=request.enable_safety_checker,
+            callback_url=request.callback_url or "",
+            max_cost_usd=most_usd,
+        )
+
+
+def _lines(estimate: Estimate) -> list[str]:
+    lines = [f"cost: {_price(estimate)}", f"price: by {estimate.price_source}, as of {estimate.price_as_of}"]
+    if estimate.balance_usd is not None:
+        lines.append(f"balance: ${estimate.balance_usd:.2f}")
+    if estimate.left_today_usd is not None:
+        lines.append(f"left of today's budget: ${estimate.left_today_usd:.2f}")
+    return lines if estimate.why_not is None else [*lines, f"not allowed: {for_the_terminal(estimate.why_not)}"]
+
+
+def _price(estimate: Estimate) -> str:
+    if estimate.cost_usd is None or estimate.cost_usd_each is None:
+        return f"not published, for {estimate.model}"
+    each = f" ({estimate.pictures} × ${estimate.cost_usd_each:.2f})" if estimate.pictures > 1 else ""
+    return f"${estimate.cost_usd:.2f}{each}, for {estimate.model}"

@@ -1,0 +1,64 @@
+"""flux2-mcp status: how a picture is doing that was ordered before."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from flux2_mcp.cli.making import number_to
+from flux2_mcp.cli.work import Work
+from flux2_mcp.command import command
+from flux2_mcp.settings import Settings
+from flux2_mcp.studio import LONGEST_WAIT, Piece, Report, Studio
+
+EPILOG = """\
+examples:
+  {status} 9f1c0a7e
+  {status} 9f1c0a7e --wait
+
+Looking is free. A picture that is there is fetched and saved. An order whose answer was lost is asked about with the
+same Idempotency-Key, so that nothing is paid twice.
+exit codes: 0 the picture is there, 1 failed, 2 nobody knows it or it could not be asked about, 5 still being made
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `status` takes."""
+    parser.add_argument("id", metavar="ID", help="the task's id, which every result and `history` show")
+    parser.add_argument(
+        "--wait",
+        nargs="?",
+        type=number_to(LONGEST_WAIT),
+        const=LONGEST_WAIT,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait for it, for 0 to 600 seconds (600 if none are given); otherwise look once",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG.format(status=command("status"))
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, and say what was seen; what the exit codes mean stands in --help."""
+    return Looking(options).run()
+
+
+class Looking(Work):
+    """A look at one task."""
+
+    stopped = "Stopped before anything was seen. If the picture was ordered, it is still being made."
+
+    def prepare(self) -> None:
+        """Read the person's settings.
+
+        Raises:
+            BadSetting: An environment variable cannot be used.
+        """
+        self.settings = Settings.from_environ(os.environ).model_copy(update={"preview": "off"})
+
+    async def pieces_of(self, studio: Studio, report: Report) -> Sequence[Piece]:
+        """Look at the task at least once."""
+        return await studio.status(self.options.id.strip(), wait=self.options.wait, report=report)
