@@ -6,7 +6,10 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,20 +19,39 @@ from rich.table import Table
 from rich.text import Text
 
 from flux2_mcp.cli.terminal import agreed
+from flux2_mcp.command import command
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.server.books import STATES, Entries, Entry, entries
-from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.server.wiring import Surroundings, address_of, connected
 from flux2_mcp.settings import Settings
+
+MORE = "There are more; --limit shows them."
 
 EPILOG = """\
 examples:
-  flux2-mcp history --status completed --text "red fox"
-  flux2-mcp history --forget --before 2026-01-31
+  {history} --status completed --text "red fox"
+  {history} --all
+  {history} --forget --before 2026-01-31
 
---forget takes orders out of the history, and with them what was spent today. One that is still open is forgotten too;
-`flux2-mcp recover` cannot fetch it any more. The files of pictures stay where they are.
+Each RunAPI, such as a simulator, has a history of its own; --all is about all of them. --forget takes orders out of the
+history, and with them what was spent today. One that is still open is forgotten too; `{recover}` cannot fetch it any
+more. The files of pictures stay where they are.
 exit codes: 0 done, 1 nothing was forgotten, 2 an argument or a setting cannot be used
 """
+
+
+class Placed(Entry):
+    """One picture that was asked for, and where."""
+
+    address: str
+
+
+class Listed(Entries):
+    """The newest orders, and what else there is."""
+
+    tasks: Sequence[Entry]  # pyright: ignore[reportIncompatibleVariableOverride] it is only read
+    elsewhere: dict[str, int] | None = None
+    """How many orders there are at other addresses."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,12 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=20, help="how many, 1 to 1000 (default: %(default)s)")
     parser.add_argument("--status", choices=[name for name in STATES if name], help="only these")
     parser.add_argument("--text", default="", metavar="WORDS", help="only those whose prompt has all these words")
+    parser.add_argument("--all", action="store_true", help="at every address, not only at RUNAPI_BASE_URL")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.add_argument("--forget", action="store_true", help="forget the pictures instead; asks first")
     parser.add_argument("--before", type=_day, metavar="DATE", help="with --forget: only those from before this day")
     parser.add_argument("--yes", action="store_true", help="with --forget: do not ask")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EPILOG
+    parser.epilog = EPILOG.format(history=command("history"), recover=command("recover"))
     parser.set_defaults(run=run)
 
 
@@ -59,43 +82,80 @@ def run(options: argparse.Namespace) -> int:
         raise BadSetting(msg, remedy="Add --forget, or leave them out.")
     page = anyio.run(_page, options)
     if options.json:
-        print(page.model_dump_json(indent=1, exclude_none=True))
+        print(page.model_dump_json(indent=1, exclude_none=True, serialize_as_any=True))
     else:
         _show(page)
     return 0
 
 
-async def _page(options: argparse.Namespace) -> Entries:
+async def _page(options: argparse.Namespace) -> Listed:
     async with connected(_surroundings()) as wiring:
         studio = await wiring.studio(without_key=True)
-        states = STATES[options.status or ""]
-        return await entries(studio, limit=options.limit, states=states, text=options.text)
+        look = partial(entries, limit=options.limit, states=STATES[options.status or ""], text=options.text)
+        there = await wiring.owners()
+        if not options.all:
+            page = await look(studio)
+            elsewhere = {address_of(owner): count for owner, count in there.items() if owner != studio.owner}
+            return Listed(**page.model_dump(), elsewhere=elsewhere or None)
+        pages = {address_of(owner): await look(replace(studio, owner=owner)) for owner in there}
+    found = [Placed(**entry.model_dump(), address=address) for address, page in pages.items() for entry in page.tasks]
+    newest = sorted(found, key=lambda entry: entry.asked_at, reverse=True)[: max(1, options.limit)]
+    # A cursor is for one owner; here it only says that there is more.
+    is_more = len(newest) < len(found) or any(page.next_cursor for page in pages.values())
+    note = next((page.note for page in pages.values() if page.note), None)
+    return Listed(tasks=newest, note=note or (MORE if is_more else None))
 
 
 def _forget(options: argparse.Namespace) -> int:
+    there = anyio.run(_there)
     which = f"asked for before {options.before:%Y-%m-%d}" if options.before else "of the whole history"
-    answer = options.yes or agreed(f"Forget all pictures {which}? Their files stay where they are.")
+    where = "at every address" if options.all else f"at {there.address}"
+    answer = options.yes or agreed(f"Forget all pictures {which}, {where}? Their files stay where they are.")
     if answer is None:
         msg = "There is nobody to ask."
         raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Add --yes to forget them all the same.")
     if not answer:
         print("Nothing was forgotten.", file=sys.stderr)
         return 1
-    count = anyio.run(_forgotten, options.before)
-    print(json.dumps({"forgotten": count}) if options.json else f"Forgotten: {count}.")
+    count = anyio.run(_forgotten, options.before, options.all)
+    if options.json:
+        print(json.dumps({"forgotten": count}))
+        return 0
+    print(f"Forgotten: {count}.")
+    if there.elsewhere and not options.all:
+        print(f"{_about(there.elsewhere)}; --forget --all forgets them too.", file=sys.stderr)
     return 0
 
 
-async def _forgotten(before: datetime | None) -> int:
+@dataclass(frozen=True)
+class There:
+    """The address that is configured, and how many orders there are at others."""
+
+    address: str
+    elsewhere: dict[str, int]
+
+
+async def _there() -> There:
     async with connected(_surroundings()) as wiring:
-        return await wiring.history.forget(await wiring.owner(), before=before)
+        own, owners = await wiring.owner(), await wiring.owners()
+        return There(address_of(own), {address_of(owner): count for owner, count in owners.items() if owner != own})
+
+
+async def _forgotten(before: datetime | None, everywhere: bool) -> int:  # noqa: FBT001 anyio.run passes no names
+    async with connected(_surroundings()) as wiring:
+        owners = list(await wiring.owners()) if everywhere else [await wiring.owner()]
+        return sum([await wiring.history.forget(owner, before=before) for owner in owners])
 
 
 def _surroundings() -> Surroundings:
     return Surroundings(Settings.from_environ(os.environ), home=Path.home())
 
 
-def _show(page: Entries) -> None:
+def _about(elsewhere: dict[str, int]) -> str:
+    return "Orders at other addresses: " + ", ".join(f"{count} at {address}" for address, count in elsewhere.items())
+
+
+def _show(page: Listed) -> None:
     # In a pipe there is no edge to keep within: grep finds whole prompts and whole paths.
     console = Console() if sys.stdout.isatty() else Console(width=100_000)
     if not page.tasks:
@@ -103,16 +163,22 @@ def _show(page: Entries) -> None:
     else:
         console.print(_table(page, console))
     if page.next_cursor:
-        console.print("There are more; --limit shows them.", style="dim", highlight=False)
+        console.print(MORE, style="dim", highlight=False)
     if page.note:
         console.print(page.note, style="dim", highlight=False, markup=False)
+    if page.elsewhere:
+        line = f"{_about(page.elsewhere)}; --all lists them."
+        console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(page: Entries, console: Console) -> Table:
+def _table(page: Listed, console: Console) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("asked", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
+    addresses = [entry.address for entry in page.tasks if isinstance(entry, Placed)]
+    if addresses:
+        table.add_column("address", no_wrap=True)
     table.add_column(
         "prompt", no_wrap=True, overflow="ellipsis", max_width=console.width // 4 if console.is_terminal else None
     )
@@ -122,6 +188,7 @@ def _table(page: Entries, console: Console) -> Table:
             f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}",
             entry.status,
             "" if entry.cost_usd is None else f"${entry.cost_usd:.2f}",
+            *([entry.address] if isinstance(entry, Placed) else []),
             Text(" ".join(entry.prompt.split())),
             Text(_where(entry)),
         )

@@ -277,6 +277,10 @@ class History:
         """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""
         return await self._read(lambda store: store.spent_cents(owner, since=since))
 
+    async def owners(self) -> dict[str, int]:
+        """Say whose orders there are, and how many: for the person to whom the whole file belongs."""
+        return await self._read(lambda store: store.owners())
+
     async def forget(self, owner: str, *, before: datetime | None = None) -> int:
         """Delete this owner's orders, or those made before a time, from the file too; say how many."""
         return await self._write(lambda store: store.forget(owner, before=before))

@@ -183,6 +183,11 @@ class Store:
         empty_log(self.engine)
         return count
 
+    def owners(self) -> dict[str, int]:
+        counted = select(orders.c.owner, func.count()).group_by(orders.c.owner).order_by(orders.c.owner)
+        with reading(self.engine) as connection:
+            return {str(owner): int(count) for owner, count in connection.execute(counted)}
+
     def since(self, moment: datetime) -> list[dict[str, Any]]:
         """Give the rows of all owners that still matter: young ones, and those that are not over."""
         matters = or_(orders.c.created_at >= moment, orders.c.state.in_(UNFINISHED), orders.c.claim.is_not(None))

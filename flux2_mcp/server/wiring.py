@@ -49,6 +49,8 @@ NEEDED_LATER = (
     "PIL.PngImagePlugin",
 )
 """What takes long to import, and is no part of the first answers."""
+LOCAL = "local "
+"""How owners begin who are the one person on this computer; the address follows."""
 TIME_TO_START = 2.0
 """Seconds that the host gets for its first questions, before anything is done in the background."""
 
@@ -164,6 +166,10 @@ class Wiring:
         """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
         return _owner_at(await self._base_url())
 
+    async def owners(self) -> dict[str, int]:
+        """How many orders there are at each RunAPI that this person has used, by owner."""
+        return {owner: count for owner, count in (await self.history.owners()).items() if owner.startswith(LOCAL)}
+
     async def prices(self) -> PriceList:
         """The prices of the configured RunAPI; asking for them needs no key."""
         return self.upstream(await self._base_url()).prices
@@ -242,8 +248,14 @@ def data_folder(settings: Settings, *, home: Path) -> Path:
     return user_data_path("flux2-mcp", appauthor=False)
 
 
+def address_of(owner: str) -> str:
+    """The RunAPI that an owner's orders are at, as people write it."""
+    origin = owner.removeprefix(LOCAL)
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
 def _owner_at(base_url: str) -> str:
-    return f"local {origin_of(base_url)}"
+    return f"{LOCAL}{origin_of(base_url)}"
 
 
 @asynccontextmanager

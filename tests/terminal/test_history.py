@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flux2_mcp.history import History
 from tests.terminal.conftest import Command
 from tests.world import World, world
 
@@ -78,3 +79,61 @@ async def test_options_that_mean_nothing_are_not_passed_over(command: Command) -
 
         assert ended.code == 2, options
         assert "Traceback" not in ended.err
+
+
+OTHER = "http://127.0.0.1:8787"
+
+
+async def drawn_at_two_addresses(home: Path) -> World:
+    """A fox at RunAPI, and afterwards an owl at a simulator."""
+    here = await drawn(home, "a red fox")
+    there = world(home)
+    there.environ["RUNAPI_BASE_URL"] = OTHER
+    async with there.client() as client:
+        await client.call_tool("generate", {"prompt": "an owl"})
+    return here
+
+
+async def test_history_says_that_there_is_more_at_other_addresses(command: Command, tmp_path: Path) -> None:
+    await drawn_at_two_addresses(tmp_path)
+    ended = await command("history")
+    document: dict[str, Any] = json.loads((await command("history", "--json")).out)
+
+    assert "a red fox" in ended.out
+    assert "an owl" not in ended.out
+    assert f"Orders at other addresses: 1 at {OTHER}; --all lists them." in ended.out
+    assert document["elsewhere"] == {OTHER: 1}
+
+
+async def test_history_of_all_addresses_says_which(command: Command, tmp_path: Path) -> None:
+    await drawn_at_two_addresses(tmp_path)
+    ended = await command("history", "--all")
+    document: dict[str, Any] = json.loads((await command("history", "--all", "--json")).out)
+    newest: dict[str, Any] = json.loads((await command("history", "--all", "--limit", "1", "--json")).out)
+
+    _, head, _, owl, fox, *_ = ended.out.splitlines()
+    assert "address" in head
+    assert ("an owl" in owl, OTHER in owl) == (True, True)
+    assert ("a red fox" in fox, "https://runapi.test " in fox) == (True, True)
+    assert [(task["prompt"], task["address"]) for task in document["tasks"]] == [
+        ("an owl", OTHER),
+        ("a red fox", "https://runapi.test"),
+    ]
+    assert [task["prompt"] for task in newest["tasks"]] == ["an owl"]
+    assert "--limit" in newest["note"]
+
+
+async def test_forgetting_stops_at_the_address_unless_all_is_meant(command: Command, tmp_path: Path) -> None:
+    here = await drawn_at_two_addresses(tmp_path)
+    one = await command("history", "--forget", "--yes")
+    after_one = await here.orders()
+    everything = await command("history", "--forget", "--all", "--yes")
+    history = History(tmp_path / "data")
+    left = await history.owners()
+    await history.aclose()
+
+    assert one.out == "Forgotten: 1.\n"
+    assert f"1 at {OTHER}; --forget --all forgets them too." in one.err
+    assert after_one == ()
+    assert everything.out == "Forgotten: 1.\n"
+    assert left == {}
