@@ -94,6 +94,14 @@ class Host:
         """Where this host may keep a person's config on such a machine, whether or not it is there."""
         return list(self.places(Machine(home, environ, platform)))
 
+    def fills_in(self, placeholder: str) -> bool:
+        """Whether this host puts something in the place of such a placeholder."""
+        if self.key_reference is None:
+            return False
+        # Of those that write ${env:NAME}, some know other kinds too, such as ${input:name}.
+        form = r"\$\{\w+:.+\}" if ":" in self.key_reference else r"\$\{.+\}|\$\w+"
+        return re.fullmatch(form, placeholder) is not None
+
     def entry(self, text: str) -> Entry | None:
         """How this config starts us: the entry of our name, or else any that runs flux2-mcp.
 

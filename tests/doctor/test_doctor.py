@@ -377,6 +377,57 @@ async def test_a_config_that_its_host_cannot_read(tmp_path: Path, doctor: Doctor
     assert str(path) in report.of("Cursor")
 
 
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"FLUX2_DAILY_BUGDET": "1.00"}, "is FLUX2_DAILY_BUDGET meant?"),
+        (
+            {"RUNAPI_API_KEY": "${RUNAPI_API_KEY}"},
+            "leaves RUNAPI_API_KEY to a placeholder that Cursor does not fill in",
+        ),
+        ({"FLUX2_DAILY_BUDGET": "$BUDGET"}, "leaves FLUX2_DAILY_BUDGET to a placeholder"),
+        ({"RUNAPI_API_KEY": "runapi_with a space"}, "so it cannot be a RunAPI key"),
+        ({"RUNAPI_BASE_URL": "http://runapi.test"}, "RUNAPI_BASE_URL in its entry: "),
+        ({"RUNAPI_BASE_URL": "https://runapi.tset"}, "RUNAPI_BASE_URL in its entry: "),
+    ],
+    ids=["unknown name", "placeholder key", "placeholder limit", "no key", "no TLS", "wrong address"],
+)
+async def test_a_host_whose_entry_misleads_the_server(
+    tmp_path: Path, doctor: Doctor, env: dict[str, str], words: str
+) -> None:
+    """The server starts, so that nobody else would say it."""
+    path = host(tmp_path, flux2={**OURS, "env": env})
+    someone = replace(patient(tmp_path), transport=OnlyThere(BASE_URL, Wire(Simulator())))
+    report = await doctor.examines(someone)
+
+    assert report.ill == ["Cursor"]
+    assert words in report.of("Cursor")
+    assert str(path) in report.of("Cursor")
+    assert "with a space" not in report.text
+
+
+async def test_a_host_whose_entry_is_as_install_writes_it(tmp_path: Path, doctor: Doctor) -> None:
+    env = {"RUNAPI_API_KEY": "${env:RUNAPI_API_KEY}", "RUNAPI_BASE_URL": BASE_URL, "FLUX2_DAILY_BUDGET": "1.00"}
+    host(tmp_path, flux2={**OURS, "env": env})
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == []
+
+
+class OnlyThere(httpx.AsyncBaseTransport):
+    """A network in which there is one address."""
+
+    def __init__(self, address: str, way: httpx.AsyncBaseTransport) -> None:
+        self._host = httpx.URL(address).host
+        self._way = way
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host != self._host:
+            msg = "Name or service not known"
+            raise httpx.ConnectError(msg, request=request)
+        return await self._way.handle_async_request(request)
+
+
 async def test_the_key_in_a_config_is_shown_masked(tmp_path: Path, doctor: Doctor) -> None:
     """A host may have another key than the terminal."""
     host(tmp_path, flux2={**OURS, "env": {"RUNAPI_API_KEY": "runapi_another_key_98765"}})

@@ -16,11 +16,13 @@ from mcp_types import Implementation
 
 from flux2_mcp import __version__
 from flux2_mcp.cli.checks.finding import Finding, Patient
+from flux2_mcp.cli.checks.upstream import unreachable
 from flux2_mcp.cli.config_files import ConfigFile
-from flux2_mcp.cli.hosts import HOSTS, Entry, Host, runs_us
-from flux2_mcp.credentials import masked
-from flux2_mcp.errors import UnreadableConfig
-from flux2_mcp.settings import PLACEHOLDER
+from flux2_mcp.cli.hosts import HOSTS, KEY, NAME, Entry, Host, runs_us
+from flux2_mcp.command import command
+from flux2_mcp.credentials import checked_key, masked
+from flux2_mcp.errors import BadSetting, NoApiKey, UnreadableConfig, UnusableApiKey
+from flux2_mcp.settings import PLACEHOLDER, Settings, misspelt
 
 LONGEST_WORDS = 200
 
@@ -34,7 +36,7 @@ async def hosts(patient: Patient) -> AsyncGenerator[Finding, None]:
                 none = False
                 yield finding
     if none:
-        yield Finding("Hosts", "none on this computer has flux2-mcp yet; flux2-mcp install HOST adds it")
+        yield Finding("Hosts", f"none on this computer has flux2-mcp yet; `{command('install HOST')}` adds it")
 
 
 async def _host(patient: Patient, host: Host, path: Path) -> Finding | None:
@@ -48,7 +50,28 @@ async def _host(patient: Patient, host: Host, path: Path) -> Finding | None:
     if not runs_us(entry):
         words = f"its entry flux2 in {path} starts something else: {entry.command}"
         return Finding(host.title, words, _again(host))
-    return await _started(patient, host, entry)
+    started = await _started(patient, host, entry)
+    return await _misled(patient, host, entry, path) or started if started.is_well else started
+
+
+async def _misled(patient: Patient, host: Host, entry: Entry, path: Path) -> Finding | None:
+    """What the entry's own settings would do to a server that starts; no value of a key is ever quoted."""
+    mend = f"Correct it in {path}, under {'.'.join((*host.section, NAME))}."
+    unfilled = [name for name, value in entry.env.items() if PLACEHOLDER.fullmatch(value) and not host.fills_in(value)]
+    if unfilled:
+        words = f"its entry leaves {', '.join(unfilled)} to a placeholder that {host.title} does not fill in."
+        return Finding(host.title, words, mend)
+    if words := misspelt(entry.env):
+        return Finding(host.title, f"in its entry: {words}", f"{mend} Until then it has no effect.")
+    try:
+        settings = Settings.from_environ(_own(entry))
+        if settings.api_key is not None:
+            checked_key(settings.api_key.get_secret_value(), KEY)
+    except (BadSetting, NoApiKey, UnusableApiKey) as error:
+        return Finding.of(host.title, error, mend=mend)
+    if settings.base_url and (trouble := await unreachable(patient, settings.base_url)):
+        return Finding(host.title, f"RUNAPI_BASE_URL in its entry: {trouble}", mend)
+    return None
 
 
 async def _started(patient: Patient, host: Host, entry: Entry) -> Finding:
@@ -63,7 +86,7 @@ async def _started(patient: Patient, host: Host, entry: Entry) -> Finding:
             return Finding(host.title, f"starts {entry.command}, which is not there.", _again(host))
         except TimeoutError:
             words = f"{_line(entry)} does not answer within {patient.host_patience:.0f} s."
-            return Finding(host.title, words, f"Run it in a terminal to see why, or {_again(host)}")
+            return Finding(host.title, words, f"Run it in a terminal to see why. {_again(host)}")
         except (MCPError, OSError, ExceptionGroup):
             said = _hidden(await anyio.to_thread.run_sync(_last_line, log), entry)
             words = f"{_line(entry)} does not start" + (f": {said}" if said else ".")
@@ -81,7 +104,7 @@ async def _listed(patient: Patient, host: Host, entry: Entry, log: TextIO) -> Fi
         return Finding(host.title, f"{_line(entry)} is another server.", _again(host))
     if server.version != __version__:
         words = f"starts another version, {server.version}; this is {__version__}."
-        return Finding(host.title, words, f"Update that one, or {_again(host)}")
+        return Finding(host.title, words, f"Update that one. Or else: {_again(host)}")
     key = entry.env.get("RUNAPI_API_KEY", "")
     with_key = f", with the key {masked(key)}" if key and not PLACEHOLDER.fullmatch(key) else ""
     return Finding(host.title, f"starts it and sees {len(tools)} tools{with_key}")
@@ -89,12 +112,15 @@ async def _listed(patient: Patient, host: Host, entry: Entry, log: TextIO) -> Fi
 
 def _environment(entry: Entry) -> dict[str, str]:
     """The host's own, without what only the host can fill in; and nobody's pictures are fetched by a look."""
-    own = {name: value for name, value in entry.env.items() if not PLACEHOLDER.fullmatch(value)}
-    return {**own, "FLUX2_HISTORY": "off"}
+    return {**_own(entry), "FLUX2_HISTORY": "off"}
+
+
+def _own(entry: Entry) -> dict[str, str]:
+    return {name: value for name, value in entry.env.items() if not PLACEHOLDER.fullmatch(value)}
 
 
 def _again(host: Host) -> str:
-    return f"Run flux2-mcp install {host.name}."
+    return f"Run `{command(f'install {host.name}')}`."
 
 
 def _line(entry: Entry) -> str:
