@@ -69,11 +69,13 @@ def _lines(result: CallToolResult) -> list[str]:
     facts = result.structured_content
     if result.is_error or facts is None:
         return [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()]
+    lost = [picture["error"] for picture in facts["pictures"] if "error" in picture]
     shots = [shot for picture in facts["pictures"] for shot in picture.get("images", [])]
     others = [name for name in HOSTS if name != HOST]
     return [
         f"Made, at what would be ${facts.get('cost_usd', 0):.2f} with RunAPI itself:",
         *(shot.get("path") or shot["note"] for shot in shots),
+        *lost,
         "",
         f"Next: `{command('login')}` gets you a key.",
         f"Then `{command(f'install {HOST}')}` adds the server to your host (or {', '.join(others)}).",
