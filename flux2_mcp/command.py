@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 NAME = "flux2-mcp"
 SCRIPT = f"{NAME}.exe" if sys.platform == "win32" else NAME
@@ -71,6 +69,10 @@ def origin() -> str:
 
 
 def _by_uvx(folder: Path | None) -> str:
+    # Here, because it brings an HTTP client of its own.
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     place = origin()
     if not place:
         return f"uvx {NAME}"

@@ -12,7 +12,7 @@ from tests.processes import ABOUT, Message, environment
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
 
 OURS = """
-__main__ budget catalogue cli cli.listening cli.serve credentials errands errors history history.orders images
+__main__ budget catalogue cli cli.listening cli.serve command credentials errands errors history history.orders images
 images.addresses images.fetching images.naming images.pictures images.places images.previewing images.reading
 images.saving login login.counter login.pages runapi runapi.lines runapi.models runapi.origins server server.app
 server.arguments server.books server.calls server.consent server.hosts server.inbox server.login server.progress
