@@ -7,6 +7,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 
 # With CI=true a skipped test is a failure.
 PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
+# One worker more than there are cores: tests that start a server wait for it.
+WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint types imports fix bench conformance inspector hosts bundle constraints clean
@@ -20,7 +22,7 @@ demo: $(VENV)/.ready ## See it work, without a key and without spending anything
 	@$(BIN)/flux2-mcp demo $(ARGS)
 
 test: $(VENV)/.ready-dev ## Run the tests
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(WORKERS) $(ARGS)
 
 check: lint types imports ## Lint, formatting, types, and which module may import which
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -28,26 +28,28 @@ HELLO = {
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @asynccontextmanager
 async def http_server(home: Path, base_url: str = "") -> AsyncGenerator[tuple[str, Process], None]:
     """`flux2-mcp serve --http` on a free port: its address, and the process; it writes to home/stderr.txt."""
-    port = free_port()
-    command = [sys.executable, "-m", "flux2_mcp", "serve", "--http", "--port", str(port)]
-    with anyio.fail_after(40), (home / "stderr.txt").open("wb") as stderr:
+    command = [sys.executable, "-m", "flux2_mcp", "serve", "--http", "--port", "0"]
+    errors = home / "stderr.txt"
+    with anyio.fail_after(40), errors.open("wb") as stderr:
         async with await anyio.open_process(command, env=environment(home, base_url), stderr=stderr) as process:
             try:
-                while not await answers(port):  # noqa: ASYNC110 another process has no event
-                    await anyio.sleep(0.05)
-                yield f"http://127.0.0.1:{port}/mcp", process
+                yield await address_in(errors), process
             finally:
                 if process.returncode is None:
                     process.kill()
+
+
+async def address_in(errors: Path) -> str:
+    """Where the server says that it serves, once it answers there; another process has no event to wait for."""
+    address = re.compile(r"serving MCP at (http://127\.0\.0\.1:(\d+)/mcp)")
+    while not (said := address.search(await anyio.Path(errors).read_text(encoding="utf-8"))):  # noqa: ASYNC110
+        await anyio.sleep(0.05)
+    while not await answers(int(said[2])):  # noqa: ASYNC110
+        await anyio.sleep(0.05)
+    return said[1]
 
 
 async def answers(port: int) -> bool:

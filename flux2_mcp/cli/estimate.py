@@ -13,7 +13,7 @@ from flux2_mcp.cli import making
 from flux2_mcp.cli.terminal import source
 from flux2_mcp.cli.work import for_the_terminal
 from flux2_mcp.command import command
-from flux2_mcp.server.books import Estimate, estimate_cost
+from flux2_mcp.server.books import Estimate, estimate_of
 from flux2_mcp.server.wiring import Surroundings, connected
 from flux2_mcp.settings import Settings
 
@@ -54,18 +54,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _estimate(request: Request, count: int, most_usd: float | None) -> Estimate:
     async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
-        return await estimate_cost(
-            await wiring.studio(without_key=True),
-            prompt=request.prompt,
-            source_image_urls=list(request.source_image_urls),
-            model=request.model,
-            aspect_ratio=request.aspect_ratio or "",
-            output_resolution=request.output_resolution or "",
-            count=count,
-            enable_safety_checker=request.enable_safety_checker,
-            callback_url=request.callback_url or "",
-            max_cost_usd=most_usd,
-        )
+        studio = await wiring.studio(without_key=True)
+        return await estimate_of(studio, request, count=count, most_usd=most_usd, can_ask=True)
 
 
 def _lines(estimate: Estimate) -> list[str]:
@@ -74,6 +64,8 @@ def _lines(estimate: Estimate) -> list[str]:
         lines.append(f"balance: ${estimate.balance_usd:.2f}")
     if estimate.left_today_usd is not None:
         lines.append(f"left of today's budget: ${estimate.left_today_usd:.2f}")
+    if estimate.asks_first:
+        lines.append("you are asked before it is ordered")
     return lines if estimate.why_not is None else [*lines, f"not allowed: {for_the_terminal(estimate.why_not)}"]
 
 

@@ -13,7 +13,7 @@ from flux2_mcp.errors import NoApiKey, OutOfCredits, OverLimit, RequestRefused
 from flux2_mcp.history import Order, State
 from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
 from flux2_mcp.server.calls import sendable
-from flux2_mcp.server.consent import check_can_ask, order_of
+from flux2_mcp.server.consent import can_ask, check_can_ask, order_of
 from flux2_mcp.server.wording import about_sharing
 from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
@@ -106,15 +106,22 @@ async def estimate_cost(
         enable_safety_checker=enable_safety_checker,
         callback_url=callback_url,
     )
+    return await estimate_of(studio, request, count=count, most_usd=max_cost_usd, can_ask=can_ask(ctx))
+
+
+async def estimate_of(
+    studio: Studio, request: Request, *, count: int, most_usd: float | None, can_ask: bool
+) -> Estimate:
+    """What this would cost, and whether it would go through where the person can be asked, or cannot."""
     quote = await studio.estimate(request, count=count)
     account = await studio.account()
     asks = studio.budget.must_ask(quote)
     why_not = None
     try:
         _check_key(studio)
-        studio.budget.check(quote, most_usd=max_cost_usd)
+        studio.budget.check(quote, most_usd=most_usd)
         if asks:
-            check_can_ask(ctx, studio, order_of(studio, request, quote, count))
+            check_can_ask(studio, order_of(studio, request, quote, count), can_ask=can_ask)
         studio.budget.check_day(quote, spent=account.spent_today)
         studio.budget.check_balance(quote, balance=account.balance)
     except (NoApiKey, OverLimit, OutOfCredits) as refusal:

@@ -164,17 +164,22 @@ def _pictures(new: int, asked: int) -> str:
 def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
     if not offer.order:
         return Consent()
-    check_can_ask(ctx, studio, offer.order)
+    check_can_ask(studio, offer.order, can_ask=can_ask(ctx))
     return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
 
 
-def check_can_ask(ctx: Ctx, studio: Studio, order: str) -> None:
-    """Go on only if the host can ask the person about this order.
+def can_ask(ctx: Ctx) -> bool:
+    """Whether the host can ask the person."""
+    return bool(ctx.client_capabilities and ctx.client_capabilities.elicitation is not None)
+
+
+def check_can_ask(studio: Studio, order: str, *, can_ask: bool) -> None:
+    """Go on only if the person can be asked about this order.
 
     Raises:
-        OverLimit: It cannot.
+        OverLimit: They cannot.
     """
-    if ctx.client_capabilities and ctx.client_capabilities.elicitation is not None:
+    if can_ask:
         return
     limit = studio.budget.limits.confirm_over or 0
     msg = f"{order} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER, and this host cannot ask the person."

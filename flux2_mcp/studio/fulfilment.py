@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 URLS_LAST = timedelta(days=7)
 """RunAPI keeps generated files for seven days."""
+NEVER_SENT = "This order was never sent: it was given up before its source images were uploaded."
 REPLAY_WITHIN = timedelta(hours=24)
 """How long a create request is sent again with its key; nobody says how long RunAPI remembers keys."""
 
@@ -428,7 +429,9 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
         charge = f"RunAPI states a cost of ${order.settled_cents / 100:.2f}."
     elif order.task_id is None:
         charge = "Nothing was charged."
-    return TaskFailed(words or order.error or "The task failed.", task_id=order.handle, charge=charge)
+    # In private mode the history keeps no words, but what it has of the request says whether it was sent.
+    usual = NEVER_SENT if order.request is None and order.task_id is None else "The task failed."
+    return TaskFailed(words or order.error or usual, task_id=order.handle, charge=charge)
 
 
 def _sources_in(body: Mapping[str, object]) -> Sequence[str]:
@@ -442,8 +445,7 @@ def _is_whole(body: Mapping[str, object] | None) -> bool:
 
 
 def _never_sent() -> Flux2Error:
-    msg = "This order was never sent: it was given up before its source images were uploaded."
-    return Flux2Error(msg, remedy="Order it again if it is still wanted.")
+    return Flux2Error(NEVER_SENT, remedy="Order it again if it is still wanted.")
 
 
 def _not_sent() -> Flux2Error:
