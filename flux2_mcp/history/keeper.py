@@ -60,7 +60,7 @@ class Keeper:
     def close(self) -> None:
         with self._setting_up:
             if self._store:
-                self._store.engine.dispose()
+                schema.retire(self._store.engine)
                 self._store = None
             self.degraded = ""
 
@@ -105,7 +105,7 @@ class Keeper:
                 return  # another thread was first
 
             rows = _what_matters(broken, since=self._now() - timedelta(days=1))
-            broken.engine.dispose()
+            schema.retire(broken.engine)
             try:
                 self._store = self._next(lost)
                 self._store.take_in(rows)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from stat import S_IMODE
+from typing import cast
 
 import anyio
 import pytest
@@ -16,6 +17,8 @@ from sqlalchemy import inspect
 
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.history import History, Order, schema
+from flux2_mcp.history.keeper import Keeper
+from flux2_mcp.history.store import Store
 from tests.history.orders import FOX, MIDNIGHT, NOON, Clock, during, fox, order, painted
 
 SECRET = "zebra-crossing-at-dawn"
@@ -194,11 +197,14 @@ def test_a_damaged_file_that_cannot_be_moved_does_not_stop_pictures(folder: Path
     (folder / "history.sqlite3").write_bytes(b"not a database at all" * 500)
     (folder / f"history.corrupt-{NOON:%Y%m%dT%H%M%S%f}.sqlite3").mkdir()
 
-    async def story(_: History) -> tuple[Order, str]:
+    async def story() -> tuple[Order, str]:
         history = History(folder, now=Clock())
-        return await painted(history), history.degraded
+        try:
+            return await painted(history), history.degraded
+        finally:
+            await history.aclose()
 
-    done, degraded = during(None, story)
+    done, degraded = anyio.run(story)
 
     assert done.state == "completed"
     assert "is damaged. Orders are kept in memory" in degraded
@@ -245,6 +251,25 @@ def test_calls_that_meet_the_damage_together_all_go_on(folder: Path) -> None:
         return len((await history.recent("ann")).orders)
 
     assert during(folder, story) >= 1
+
+
+def test_a_connection_in_use_when_the_file_breaks_is_closed_after_its_work(folder: Path) -> None:
+    """It would keep the damaged file open, which on Windows nobody can then move or delete."""
+    keeper = Keeper(folder=folder, url=None, keeps_words=True, patience=5, now=Clock())
+
+    def breaks_once(store: Store) -> None:
+        if store is broken:
+            reason = "is damaged"
+            raise schema.DatabaseLost(reason, trouble="damaged")
+
+    with closing(keeper):
+        broken = keeper.run(lambda store: store)
+        with schema.reading(broken.engine) as connection:
+            in_use = cast("sqlite3.Connection", connection.connection.driver_connection)
+            keeper.run(breaks_once)
+
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            in_use.execute("SELECT 1")
 
 
 def test_a_locked_database_does_not_stop_pictures(locked: Path, caplog: pytest.LogCaptureFixture) -> None:
