@@ -1,6 +1,7 @@
 """python -m flux2_mcp, and the flux2-mcp command."""
 
 import gc
+import io
 import os
 import sys
 
@@ -12,12 +13,20 @@ from flux2_mcp import cli  # noqa: E402 after the collector was told
 
 def main() -> None:
     """Run the command line, and end the process."""
+    _print_whatever_comes()
     try:
         cli.main(once_loaded=_collect_what_comes)
     except SystemExit as end:
         if isinstance(end.code, int):
             _leave(end.code)
         raise
+
+
+def _print_whatever_comes() -> None:
+    """Escape letters that the output cannot hold: in a pipe on Windows it is cp1252, and prompts are in any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _collect_what_comes() -> None:

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         raise BadSetting(msg, remedy="Add --forget, or leave them out.")
     page = anyio.run(_page, options)
     if options.json:
-        print(page.model_dump_json(indent=1, exclude_none=True, serialize_as_any=True))
+        print(page.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True, serialize_as_any=True))
     else:
         _show(page)
     return 0

@@ -142,7 +142,7 @@ class Work(ABC):
     def tell(self) -> None:
         """Say how it ended: as one JSON document, or as lines for a person."""
         if self.options.json:
-            print(json.dumps(self._document(), ensure_ascii=False, indent=1))
+            print(json.dumps(self._document(), indent=1))
             return
         if self.error:
             print(f"flux2-mcp: {for_the_terminal(str(self.error))}", file=sys.stderr)

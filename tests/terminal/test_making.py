@@ -14,6 +14,7 @@ from PIL import Image
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.processes import environment, finished, served
 from tests.terminal.conftest import Command
+from tests.world import BASE_URL, world
 
 CLI = ("-m", "flux2_mcp")
 
@@ -50,6 +51,18 @@ async def test_where_nothing_is_saved_it_ends_with_the_link(tmp_path: Path) -> N
     assert not any("/generated/" in seen.path for seen in runapi.requests)
 
 
+async def test_a_prompt_that_the_output_has_no_letters_for_does_not_lose_the_path(tmp_path: Path) -> None:
+    """In a pipe on Windows there are the letters of one language; the picture is paid for by then."""
+    async with served() as (base_url, _):
+        ended = await finished(
+            tmp_path, *CLI, "generate", "a 狐 fox", RUNAPI_BASE_URL=base_url, PYTHONIOENCODING="cp1252"
+        )
+
+    assert ended.returncode == 0, ended.stderr.decode()
+    [path, _] = ended.stdout.decode("cp1252").splitlines()
+    assert path == str(only(tmp_path / "pictures")).replace("狐", "\\u72d0")
+
+
 async def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
     async with served() as (base_url, _):
         ended = await finished(tmp_path, *CLI, "generate", "a fox", "--count", "2", "--json", RUNAPI_BASE_URL=base_url)
@@ -60,6 +73,16 @@ async def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
     assert document["cost_usd"] == 0.10
     files = {Path(image["path"]) for picture in document["pictures"] for image in picture["images"]}
     assert files == set((tmp_path / "pictures").iterdir())
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+async def test_json_is_sound_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    here = world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "café 狐 🦊"})
+    ended = await finished(tmp_path, *CLI, "history", "--json", RUNAPI_BASE_URL=BASE_URL, PYTHONIOENCODING=encoding)
+
+    assert json.loads(ended.stdout)["tasks"][0]["prompt"] == "café 狐 🦊"
 
 
 async def test_remix_takes_files_and_saves_where_it_is_told(
