@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """
     known, has_key = anyio.run(_account)
     if options.json:
-        print(known.model_dump_json(indent=1, exclude_none=True))
+        print(known.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
         print("\n".join(_lines(known, has_key=has_key)))
     return 0

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     request = making.request_of(options, [source(each) for each in options.source])
     estimate = anyio.run(_estimate, request, count, options.max_cost)
     if options.json:
-        print(estimate.model_dump_json(indent=1, exclude_none=True))
+        print(estimate.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
         print("\n".join(_lines(estimate)))
     return 0 if estimate.allowed else 2

@@ -114,6 +114,10 @@ def resolve_save_to(
     if "://" in text or has_control(text) or _is_foreign(text, windows=windows):
         msg = "save_to is not a path on this computer. Give a folder or a file, or leave it out."
         raise RequestRefused(msg)
+    if windows and _is_network(text) and not any(Path(text).is_relative_to(root) for root in (default, *roots)):
+        # Even to look there would send the user's name and password hash to that computer.
+        msg = "save_to is a network or device path. Give a path that begins with a drive letter, or leave it out."
+        raise RequestRefused(msg)
     target = _resolved(_absolute(text, below=default, home=home))
     root = next((root for root in map(_resolved, (default, *roots)) if target.is_relative_to(root)), None)
     if root is None:
@@ -189,6 +193,10 @@ def _nowhere(path: Path) -> RequestRefused:
 
 def _is_foreign(text: str, *, windows: bool = WINDOWS) -> bool:
     return not windows and bool(PureWindowsPath(text).drive)
+
+
+def _is_network(text: str) -> bool:
+    return text[:2].replace("/", "\\") == "\\\\"
 
 
 def _pictures() -> Path:

@@ -171,6 +171,19 @@ def test_names_that_windows_takes_for_something_else_are_refused_there(save_to: 
         destination(save_to, home, windows=True)
 
 
+@pytest.mark.parametrize("save_to", ["\\\\server\\share\\x.png", "//server/share/x.png", "\\\\.\\pipe\\x.png"])
+def test_on_windows_no_other_computer_is_asked_where_a_path_leads(save_to: str, home: Path) -> None:
+    """It would be told the user's name and password hash."""
+    with pytest.raises(RequestRefused, match="a network or device path"):
+        destination(save_to, home, windows=True)
+
+
+def test_on_windows_pictures_may_be_kept_on_the_network_by_who_says_so(home: Path) -> None:
+    chosen = resolve_save_to("//nas/art/x.png", roots=[], default=Path("//nas/art"), home=home, windows=True)
+
+    assert (chosen.folder.name, chosen.name) == ("art", "x")
+
+
 MOUNTS = """\
 22 1 0:21 / / rw,relatime - overlay overlay rw
 23 22 0:22 / /proc rw - proc proc rw

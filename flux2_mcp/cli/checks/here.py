@@ -100,7 +100,8 @@ async def _history(patient: Patient) -> Finding:
 
 def _trouble_writing(folder: Path) -> str:
     """Why nothing can be written there, as it is or once it is made; empty when it can. Leaves nothing behind."""
-    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    # On Windows there may be no such drive.
+    nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path(folder.anchor))
     if not nearest.is_dir():
         return f"{nearest} is not a folder"
     try:
