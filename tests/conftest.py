@@ -14,7 +14,7 @@ from mcp.client.client import ConnectMode
 
 from tests.virtual_time import VirtualTimeLoop
 
-pytest_plugins = ["tests.skips"]
+pytest_plugins = ["tests.skips", "tests.homes"]
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 made for this, and pytest makes a folder of its own in it
 ROOM = 2 * 2**30

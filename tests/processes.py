@@ -150,6 +150,7 @@ def environment(home: Path, base_url: str) -> dict[str, str]:
         # Hints name the command alone, as for a person who has it in PATH.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", ""))),
         "HOME": str(home),
+        "USERPROFILE": str(home),
         "RUNAPI_API_KEY": KEY,
         "RUNAPI_BASE_URL": base_url,
         "FLUX2_DATA_DIR": str(home / "data"),

@@ -17,6 +17,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def in_one_line(reasons: Iterable[str]) -> str:
-    """How many were not run, by reason; empty when all were."""
-    counted = Counter("they are for another system" if is_for_others(each) else each for each in reasons)
+    """How many were not run, by reason; empty when all were that can be on this system."""
+    counted = Counter(each for each in reasons if not is_for_others(each))
     return "Not run: " + "; ".join(f"{count}, as {why}" for why, count in counted.most_common()) if counted else ""

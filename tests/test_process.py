@@ -13,6 +13,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.platforms import not_on
 from tests.processes import Era, Host, environment, hosted, served
 from tests.world import KEY
 
@@ -78,6 +79,7 @@ async def test_the_end_of_stdin_waits_for_no_silent_runapi(tmp_path: Path, fault
     [(signal.SIGTERM, 143, True), (signal.SIGINT, 130, True), (signal.SIGINT, 130, False)],
     ids=["SIGTERM", "SIGINT", "SIGINT while idle"],
 )
+@not_on("Windows", "a host there ends a server by closing stdin, or kills it")
 async def test_a_signal_ends_the_server_with_the_customary_code(
     tmp_path: Path, number: signal.Signals, code: int, *, busy: bool
 ) -> None:

@@ -19,6 +19,7 @@ from flux2_mcp.cli import main
 from flux2_mcp.cli.checks import Patient
 from flux2_mcp.cli.doctor import examine
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.platforms import not_on, only_on
 from tests.wires import NoNetwork, Wire
 from tests.world import BASE_URL, KEY, no_sleep
 
@@ -274,12 +275,20 @@ async def test_a_folder_that_cannot_be_written_to(tmp_path: Path, doctor: Doctor
     assert variable in report.of(name)
 
 
-@pytest.mark.skipif(not Path("/proc/version").exists(), reason="/proc is where even the superuser cannot make a file")
+@only_on("Linux", "in its /proc even the superuser cannot make a file")
 async def test_a_read_only_folder(tmp_path: Path, doctor: Doctor) -> None:
     report = await doctor.examines(patient(tmp_path, FLUX2_OUTPUT_DIR="/proc/1"))
 
     assert report.ill == ["Pictures"]
     assert "cannot be written to" in report.of("Pictures")
+
+
+@only_on("Windows", "only there a drive can be missing")
+async def test_a_folder_on_a_drive_that_is_not_there(tmp_path: Path, doctor: Doctor) -> None:
+    report = await doctor.examines(patient(tmp_path, FLUX2_OUTPUT_DIR="Q:\\pictures"))
+
+    assert report.ill == ["Pictures"]
+    assert "is not a folder" in report.of("Pictures")
 
 
 async def test_what_is_switched_off_is_no_illness(tmp_path: Path, doctor: Doctor) -> None:
@@ -325,6 +334,7 @@ def program(path: Path, code: str) -> str:
     return str(path)
 
 
+@not_on("Windows", "a script is no program there")
 async def test_a_host_that_starts_another_version(tmp_path: Path, doctor: Doctor) -> None:
     old = 'import flux2_mcp\nflux2_mcp.__version__ = "0.0.9"\nfrom flux2_mcp.cli import main\nmain()\n'
     host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", old)})
@@ -334,6 +344,7 @@ async def test_a_host_that_starts_another_version(tmp_path: Path, doctor: Doctor
     assert f"starts another version, 0.0.9; this is {__version__}" in report.of("Cursor")
 
 
+@not_on("Windows", "a script is no program there")
 async def test_a_host_whose_start_fails_is_quoted_without_its_key(tmp_path: Path, doctor: Doctor) -> None:
     dies = "import os, sys\nsys.exit('No module named pip, and ' + os.environ['RUNAPI_API_KEY'])\n"
     host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", dies), "env": {"RUNAPI_API_KEY": KEY}})
@@ -344,6 +355,7 @@ async def test_a_host_whose_start_fails_is_quoted_without_its_key(tmp_path: Path
     assert KEY not in report.text
 
 
+@not_on("Windows", "a script is no program there")
 async def test_a_host_whose_start_takes_for_ever(tmp_path: Path, doctor: Doctor) -> None:
     host(tmp_path, flux2={"command": program(tmp_path / "flux2-mcp", "import time\ntime.sleep(60)\n")})
     report = await doctor.examines(replace(patient(tmp_path), host_patience=0.5))
@@ -352,6 +364,7 @@ async def test_a_host_whose_start_takes_for_ever(tmp_path: Path, doctor: Doctor)
     assert "does not answer" in report.of("Cursor")
 
 
+@not_on("Windows", "a script is no program there")
 async def test_nothing_but_our_entry_is_run(tmp_path: Path, doctor: Doctor) -> None:
     """Also not what has only taken our name."""
     leaves_a_trace: Json = {"command": program(tmp_path / "other", f"open({str(tmp_path / 'trace')!r}, 'w')\n")}

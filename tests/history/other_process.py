@@ -21,6 +21,8 @@ from flux2_mcp.history import History
 from tests.history.orders import QUARTER, fox, order, painted
 
 REPOSITORY = Path(__file__).parents[2]
+# On Windows every signal is deadly, and becomes the exit code.
+DEADLY, KILLED = (signal.SIGTERM, signal.SIGTERM) if sys.platform == "win32" else (signal.SIGKILL, -signal.SIGKILL)
 
 
 async def open_one(history: History) -> str:
@@ -31,7 +33,7 @@ async def open_one(history: History) -> str:
 async def open_one_and_die(history: History) -> str:
     opened, _ = await order(history, fox())
     print(opened.id, flush=True)  # noqa: T201
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), DEADLY)
     raise NotImplementedError
 
 

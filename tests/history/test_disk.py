@@ -20,6 +20,7 @@ from flux2_mcp.history import History, Order, schema
 from flux2_mcp.history.keeper import Keeper
 from flux2_mcp.history.store import Store
 from tests.history.orders import FOX, MIDNIGHT, NOON, Clock, during, fox, order, painted
+from tests.platforms import not_on
 
 SECRET = "zebra-crossing-at-dawn"
 
@@ -80,6 +81,7 @@ def test_a_restart_keeps_everything(folder: Path) -> None:
     assert (found.created_at, found.finished_at) == (done.created_at, done.finished_at)
 
 
+@not_on("Windows", "it has no such modes")
 def test_only_this_user_can_read_the_history(folder: Path) -> None:
     async def story(history: History) -> list[int]:
         await painted(history)
@@ -89,6 +91,7 @@ def test_only_this_user_can_read_the_history(folder: Path) -> None:
     assert S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@not_on("Windows", "it has no such modes")
 def test_a_file_that_others_could_read_is_closed_to_them(folder: Path) -> None:
     during(folder, open_one)
     (folder / "history.sqlite3").chmod(0o644)

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 from flux2_mcp.history import History, Order
 from tests.history.orders import MIDNIGHT, during, fox, order
-from tests.history.other_process import go, others
+from tests.history.other_process import KILLED, go, others
 
 
 async def list_all(history: History) -> tuple[Order, ...]:
@@ -19,7 +18,7 @@ def test_an_intent_outlives_a_process_that_is_killed_right_after_it(folder: Path
         [said] = go([process])
 
     [survivor] = during(folder, list_all)
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == KILLED
     assert (survivor.id, survivor.state, survivor.idempotency_key) == (said, "intended", "key-1")
     assert survivor.request == fox().request
 

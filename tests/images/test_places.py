@@ -10,8 +10,9 @@ import pytest
 
 from flux2_mcp.errors import BadSetting, RequestRefused
 from flux2_mcp.images import Container, Destination, container, default_folder, resolve_save_to
+from tests.platforms import not_on
 
-posix_only = pytest.mark.skipif(os.name == "nt", reason="a drive letter means something on Windows")
+posix_only = not_on("Windows", "a drive letter means something there")
 
 
 @pytest.fixture

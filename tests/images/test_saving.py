@@ -15,6 +15,7 @@ from flux2_mcp.errors import PictureNotSaved
 from flux2_mcp.images import recognise, save
 from flux2_mcp.images.saving import Disk
 from tests.images.examples import JPEG, PNG
+from tests.platforms import not_on
 
 PICTURE = recognise(PNG)
 OTHER = recognise(JPEG)
@@ -134,7 +135,7 @@ async def test_a_name_that_cannot_be_filled_is_given_back(tmp_path: Path) -> Non
     assert contents(tmp_path) == {}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@not_on("Windows", "it has no such modes")
 async def test_a_saved_picture_has_the_modes_of_any_file(tmp_path: Path) -> None:
     """A private temporary file would be invisible to a gallery that runs as somebody else."""
     (tmp_path / "any").write_bytes(b"")

@@ -14,6 +14,7 @@ from flux2_mcp.cli.hosts import HOSTS, Entry
 from flux2_mcp.cli.starting import Start
 from flux2_mcp.errors import BadSetting, UnreadableConfig
 from tests.install.bench import PROGRAM, Bench, with_others
+from tests.platforms import not_on
 
 BROKEN = {"codex": "[mcp_servers\n", "goose": "extensions: {weather: [\n"}
 ENTRY = Entry(PROGRAM.command, PROGRAM.args)
@@ -322,6 +323,7 @@ def test_a_link_stays_a_link(bench: Bench) -> None:
     assert HOSTS["cursor"].entry(real.read_text(encoding="utf-8")) == ENTRY
 
 
+@not_on("Windows", "it has no such modes")
 def test_what_was_private_stays_private(bench: Bench) -> None:
     path = bench.has("claude-code", "{}\n")
     path.chmod(0o600)
@@ -375,7 +377,8 @@ def test_a_place_that_cannot_be_written_is_named(bench: Bench) -> None:
 
 def test_the_command_line_has_both(tmp_path: Path) -> None:
     """As a person runs it, with no more than a home folder."""
-    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    environ = {**kept, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     flux2 = [sys.executable, "-m", "flux2_mcp"]
 
     installed = subprocess.run([*flux2, "install", "cursor"], env=environ, capture_output=True, text=True, check=True)  # noqa: S603

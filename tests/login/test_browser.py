@@ -18,6 +18,7 @@ from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, Simulator
 from tests.login.people import Computer, served
+from tests.platforms import only_on
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (
@@ -30,9 +31,12 @@ QUIET = (
     "--disable-sync",
 )
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no /usr/bin/chromium: on Debian, apt-get install chromium brings it"
-)
+pytestmark = [
+    only_on("Linux", "a browser is enough, and Debian's is easily had"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="there is no chromium to log in with: on Debian, apt-get install chromium brings it"
+    ),
+]
 
 
 @dataclass

@@ -15,6 +15,7 @@ import pytest
 from flux2_mcp.cli import main
 from flux2_mcp.login import login_with, open_browser
 from tests.login.people import Computer, served
+from tests.platforms import not_on
 from tests.world import BASE_URL, KEY
 
 
@@ -165,7 +166,8 @@ async def test_only_a_key_that_is_worth_something_is_asked_about(
     assert await here.keyring.at_stake() == at_stake
 
 
-@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there is always a screen")
+@not_on("Windows", "there is always a screen")
+@not_on("macOS", "there is always a screen")
 def test_without_a_screen_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser that runs in the terminal would take it over."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):

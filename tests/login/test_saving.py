@@ -14,6 +14,7 @@ from flux2_mcp.credentials import credentials, forget_key, masked, save_key
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.settings import Settings
 from tests.login.people import Computer
+from tests.platforms import not_on
 from tests.world import KEY
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -23,6 +24,7 @@ def save(here: Computer, *, base_url: str = "https://runapi.ai") -> None:
     save_key(KEY, here.keyring.settings, home=here.home, base_url=base_url, now=NOW)
 
 
+@not_on("Windows", "it has no such modes")
 def test_the_key_is_for_its_owner_alone(tmp_path: Path) -> None:
     here = Computer(tmp_path)
     save(here)
@@ -33,6 +35,7 @@ def test_the_key_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert os.listdir(here.file.parent) == ["config.json"]  # noqa: PTH208 the names alone
 
 
+@not_on("Windows", "it has no such modes")
 def test_a_file_that_others_could_read_becomes_private(tmp_path: Path) -> None:
     here = Computer(tmp_path)
     here.has({"api_key": "runapi_old"})

@@ -17,6 +17,7 @@ from flux2_mcp.simulator import Fault, Script
 from tests.paid_once.clocks import time_passes
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
 from tests.paid_once.nursery import nursery
+from tests.platforms import not_on
 from tests.processes import served
 from tests.wires import Gate, creates
 from tests.world import KEY, World, text_of, world
@@ -243,6 +244,7 @@ async def test_calls_at_once_do_not_pass_the_daily_budget_together(tmp_path: Pat
     assert ours.spent == 3 * PRO
 
 
+@not_on("Windows", "it has no fork")
 async def test_processes_at_once_do_not_pass_the_daily_budget_together(tmp_path: Path) -> None:
     with nursery() as servers:
         async with (

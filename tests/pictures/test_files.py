@@ -17,6 +17,7 @@ from flux2_mcp.images.saving import Disk
 from flux2_mcp.simulator import Script
 from tests.images.examples import PNG
 from tests.pictures.stage import images_in
+from tests.platforms import not_on
 from tests.world import World, text_of, world
 
 QUICK = Script(looks_until_done=1, plain_pictures=True)
@@ -31,6 +32,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@not_on("Windows", "where pictures are is in its registry, and not in the environment")
 async def test_the_usual_folder_is_flux_2_among_the_persons_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,6 +47,7 @@ async def test_the_usual_folder_is_flux_2_among_the_persons_pictures(
 
 
 @pytest.mark.parametrize("setting", ["", "art"])
+@not_on("Windows", "where pictures are is in its registry, and not in the environment")
 async def test_nothing_is_ever_written_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
@@ -355,7 +358,9 @@ async def test_a_repeated_call_may_say_where_the_picture_goes(tmp_path: Path) ->
 
 async def test_a_history_that_cannot_be_kept_is_said_in_the_result(tmp_path: Path) -> None:
     """Picture and cost are there, but the promises that stand on the history are not."""
-    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), environ={"FLUX2_DATA_DIR": "/dev/null/x"})
+    (tmp_path / "file").touch()
+    environ = {"FLUX2_DATA_DIR": str(tmp_path / "file" / "data")}
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), environ=environ)
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
 

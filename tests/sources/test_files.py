@@ -13,6 +13,7 @@ import pytest
 from flux2_mcp.errors import SourceRefused
 from flux2_mcp.sources import Local, SourceLimits
 from flux2_mcp.sources.reading import read_file
+from tests.platforms import not_on, only_on
 from tests.sources.studio_door import door, png, refusal
 
 
@@ -72,6 +73,7 @@ async def test_a_folder_whose_name_begins_like_a_root_is_outside(home: Path) -> 
     assert "outside the folders" in await refusal(home, home.parent / "home2" / "fox.png")
 
 
+@only_on("Linux", "other systems do not say which file a descriptor is")
 async def test_a_link_that_is_swapped_while_it_is_followed_wins_nothing(home: Path, outside: Path) -> None:
     """A folder that is checked, and then replaced by a link to another before the file is opened."""
     folder, parked = home / "pictures", home / "parked"
@@ -118,23 +120,27 @@ async def test_devices_and_what_the_kernel_makes_up_are_refused(home: Path, path
     assert "Source 1 of 1" in await refusal(home, path)
 
 
+@not_on("Windows", "nothing of the kind has a place among its files")
 async def test_a_device_is_refused_also_inside_the_roots(home: Path) -> None:
     words = await refusal(home, "/dev/zero", roots=[Path("/")])
 
     assert "(/dev/zero): It is a device, not a picture." in words
 
 
+@only_on("Linux", "it has /proc")
 async def test_a_file_that_grows_is_read_no_further_than_it_was(home: Path) -> None:
     """The kernel's own files say that they are plain files of size 0."""
     assert "It grew while it was being read." in await refusal(home, "/proc/self/maps", roots=[Path("/")])
 
 
+@not_on("Windows", "nothing of the kind has a place among its files")
 async def test_a_pipe_does_not_hang(home: Path) -> None:
     os.mkfifo(home / "fox.png")
     with anyio.fail_after(5):
         assert "It is a pipe, not a picture." in await refusal(home, home / "fox.png")
 
 
+@not_on("Windows", "nothing of the kind has a place among its files")
 async def test_a_pipe_that_takes_the_place_of_a_checked_file_does_not_hang(home: Path) -> None:
     picture, pipe, shown = home / "picture", home / "pipe", home / "fox.png"
     picture.write_bytes(png())
@@ -163,6 +169,7 @@ async def test_a_pipe_that_takes_the_place_of_a_checked_file_does_not_hang(home:
         os.close(os.open(pipe, os.O_RDWR))  # whoever waits for a writer goes on
 
 
+@not_on("Windows", "nothing of the kind has a place among its files")
 async def test_a_socket_is_refused(tmp_path: Path) -> None:
     # The path of a socket may have 108 characters.
     with socket.socket(socket.AF_UNIX) as listening:

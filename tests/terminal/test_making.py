@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.platforms import not_on
 from tests.processes import environment, finished, served
 from tests.terminal.conftest import Command
 from tests.world import BASE_URL, world
@@ -96,7 +97,14 @@ async def test_remix_takes_files_and_saves_where_it_is_told(
     home = str(tmp_path / "home")
     async with served() as (base_url, runapi):
         ended = await command(
-            "remix", "make it blue", "red.png", "--save-to", "../elsewhere/blue.png", base_url=base_url, HOME=home
+            "remix",
+            "make it blue",
+            "red.png",
+            "--save-to",
+            "../elsewhere/blue.png",
+            base_url=base_url,
+            HOME=home,
+            USERPROFILE=home,
         )
 
     assert ended.code == 0, ended.err
@@ -257,6 +265,7 @@ async def test_recover_without_a_key_says_so(command: Command) -> None:
     assert ended.err.startswith("flux2-mcp: There is no RunAPI key yet.")
 
 
+@not_on("Windows", "no process can press Ctrl-C for another there")
 async def test_ctrl_c_says_how_to_get_the_picture_later(tmp_path: Path) -> None:
     runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
     async with served(runapi) as (base_url, _):
@@ -272,6 +281,7 @@ async def test_ctrl_c_says_how_to_get_the_picture_later(tmp_path: Path) -> None:
     assert f"task {task.id}. Run `flux2-mcp recover`" in document["next_step"]
 
 
+@not_on("Windows", "no process can press Ctrl-C for another there")
 async def test_the_same_command_takes_up_what_ctrl_c_left(command: Command, tmp_path: Path) -> None:
     """Ctrl-C while the order is on its way: nobody knows of its task, and it is paid once all the same."""
     runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
