@@ -29,13 +29,13 @@ BARE = ("-m", "benchmarks.bare")
 # Everything but the moments of looking stays the same.
 _LOOKING = """
 from itertools import chain, repeat
-from flux2_mcp import tasks
-pauses = tasks.pauses
-tasks.pauses = lambda durations, elapsed: {looks}
+from flux2_mcp import polling
+intervals = polling.intervals
+polling.intervals = lambda durations, elapsed: {looks}
 from flux2_mcp.__main__ import main
 main()
 """
-KNOWING_NOTHING = ("-c", _LOOKING.format(looks="pauses((), elapsed)"))
+KNOWING_NOTHING = ("-c", _LOOKING.format(looks="intervals((), elapsed)"))
 """Ours, which otherwise learns from every task that ends."""
 
 # A callback that is due every two milliseconds notes when it comes late, and by how much.

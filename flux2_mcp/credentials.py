@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from flux2_mcp.command import command
 from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
+from flux2_mcp.invocation import command
 from flux2_mcp.settings import PLACEHOLDER, Settings
 
 DEFAULT_BASE_URL = "https://runapi.ai"

@@ -32,7 +32,7 @@ Flux2Error
 
 from __future__ import annotations
 
-from flux2_mcp.command import command
+from flux2_mcp.invocation import command
 
 
 class Flux2Error(Exception):

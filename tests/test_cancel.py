@@ -10,7 +10,7 @@ from mcp import MCPError
 from mcp.client import Client
 from mcp.client.client import ConnectMode
 
-from flux2_mcp import tasks
+from flux2_mcp import polling
 from flux2_mcp.simulator import Script
 from tests.wires import Gate, creates, fetches, looks
 from tests.world import World, text_of, world
@@ -112,7 +112,7 @@ async def test_the_answer_to_an_order_is_written_down_though_its_call_is_gone(tm
 
 async def test_nobody_looks_at_a_task_that_no_call_waits_for(tmp_path: Path) -> None:
     """Not even what looks, two seconds after the start, for pictures that were left open."""
-    here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True), pauses=tasks.pauses)
+    here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True), intervals=polling.intervals)
     async with here.client() as client:
         await client.call_tool("generate", {**FOX, "wait_seconds": 0})
         await anyio.sleep(2.3)

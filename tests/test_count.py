@@ -32,7 +32,7 @@ class OneOfThem(Wire):
 
 def world_where_one(home: Path, answer: Mapping[str, object], mode: ConnectMode) -> tuple[World, OneOfThem]:
     script = Script(looks_until_done=2, plain_pictures=True)
-    here = world(home, script, mode=mode, pauses=every(0.05))
+    here = world(home, script, mode=mode, intervals=every(0.05))
     wire = here.transport = OneOfThem(here.simulator, answer)
     return here, wire
 

@@ -13,7 +13,7 @@ from tests.world import world
 
 async def test_the_list_of_tools_is_short(tmp_path: Path) -> None:
     """Over stdio, where there is the most of it; some hosts send it with every turn."""
-    tools = await build_server(world(tmp_path).surroundings(), over_stdio=True).list_tools()
+    tools = await build_server(world(tmp_path).environment(), over_stdio=True).list_tools()
     listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools]
 
     assert len(json.dumps(listed, ensure_ascii=False, separators=(",", ":"))) <= 6800

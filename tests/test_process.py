@@ -139,12 +139,12 @@ async def test_stdout_carries_the_protocol_only(tmp_path: Path, era: Era) -> Non
     """Also when calls fail, when something prints, and when Python warns."""
     chatty = """
 import os, sys, warnings
-from flux2_mcp import tasks
+from flux2_mcp import polling
 def chatty(*_):
     while True:
         print("on stdout", flush=True); os.write(1, b"raw\\n"); warnings.warn("beware"); print("oops", file=sys.stderr)
         yield 0.05
-tasks.pauses = chatty
+polling.intervals = chatty
 from flux2_mcp.cli import main
 main([])
 """

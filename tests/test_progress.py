@@ -60,7 +60,7 @@ async def test_progress_rises_strictly_and_says_what_happens(tmp_path: Path, era
 async def test_progress_comes_at_least_every_3_s_while_nothing_is_looked_at(tmp_path: Path) -> None:
     """A host that resets its timeout on progress must not give up between two looks."""
     here = small_world(tmp_path, "auto", FOREVER)
-    here.pauses = every(60.0)
+    here.intervals = every(60.0)
     async with here.client() as client:
         await client.call_tool("task_status", {"task_id": ""})  # what is imported at first use is there
         began = anyio.current_time()

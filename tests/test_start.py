@@ -12,13 +12,13 @@ from tests.processes import ABOUT, Message, environment
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
 
 OURS = """
-__main__ budget catalogue cli cli.listening cli.serve command credentials errands errors history history.orders images
-images.addresses images.fetching images.naming images.pictures images.places images.previewing images.reading
-images.saving login login.counter login.pages runapi runapi.lines runapi.models runapi.origins server server.app
-server.arguments server.books server.calls server.consent server.hosts server.inbox server.login server.progress
-server.prompts server.resources server.stdio server.suggestions server.tools server.wiring server.wording
-settings sources sources.paths sources.reading sources.uploads studio
-studio.deliveries studio.fulfilment studio.pieces tasks
+__main__ background budget catalogue cli cli.ports cli.serve credentials errors history history.orders images
+images.destinations images.fetching images.formats images.loading images.naming images.previewing
+images.public_addresses images.saving invocation login login.callback_server login.pages polling runapi runapi.models
+runapi.origins runapi.text server server.account_tools server.app server.arguments server.completions server.consent
+server.hosts server.invalid_messages server.login_tool server.picture_tools server.progress server.prompts
+server.resources server.results server.state server.stdio server.strict settings sources sources.opening sources.paths
+sources.uploads studio studio.deliveries studio.fulfilment studio.jobs
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 
@@ -28,8 +28,8 @@ HEAVY = {"PIL", "httpcore", "httpx", "platformdirs", "ruamel", "sqlalchemy", "sq
 # As a host starts it, except that it tells what it has imported when its stdin ends.
 PROGRAM = """
 import json, os, sys
-from flux2_mcp.server import wiring
-wiring.TIME_TO_ANSWER = 60
+from flux2_mcp.server import state
+state.TIME_TO_ANSWER = 60
 leave = os._exit
 def tell_and_leave(code):
     print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from mcp.client.client import ConnectMode
 
-from flux2_mcp import tasks
+from flux2_mcp import polling
 from flux2_mcp.simulator import Fault, Script
 from tests.world import every, text_of, world
 
@@ -26,7 +26,7 @@ FOREVER = 10**9
 )
 async def test_a_wait_of_3_s_returns_within_3_5_s_while_runapi_is_silent(tmp_path: Path, silence: Fault) -> None:
     """A host that gives up before we do would never see the id."""
-    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), pauses=tasks.pauses)
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), intervals=polling.intervals)
     here.simulator.faults.append(silence)
     async with here.client() as client:
         await client.call_tool("task_status", {"task_id": ""})  # what is imported at first use is there
@@ -51,7 +51,7 @@ async def test_no_picture_waits_for_the_price_list(tmp_path: Path) -> None:
 
 
 async def test_wait_seconds_0_hands_back_at_once(tmp_path: Path, era: ConnectMode) -> None:
-    here = world(tmp_path, Script(looks_until_done=FOREVER), pauses=tasks.pauses, mode=era)
+    here = world(tmp_path, Script(looks_until_done=FOREVER), intervals=polling.intervals, mode=era)
     async with here.client() as client:
         await client.call_tool("task_status", {"task_id": ""})  # what is imported at first use is there
         seen = len(here.looks)
@@ -68,7 +68,7 @@ async def test_wait_seconds_0_hands_back_at_once(tmp_path: Path, era: ConnectMod
 
 async def test_running_out_of_time_is_a_normal_result_with_id_and_next_step(tmp_path: Path, era: ConnectMode) -> None:
     """It is no error that a picture takes its time; a model that reads "error" would order another one."""
-    here = world(tmp_path, Script(looks_until_done=FOREVER), pauses=every(0.05), mode=era)
+    here = world(tmp_path, Script(looks_until_done=FOREVER), intervals=every(0.05), mode=era)
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0.2})
 
@@ -95,7 +95,7 @@ async def test_a_picture_that_ran_out_of_time_comes_with_task_status(tmp_path: P
 
 
 async def test_task_status_looks_once_even_without_waiting(tmp_path: Path) -> None:
-    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), pauses=every(60.0))
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), intervals=every(60.0))
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
         [task] = here.paid

@@ -15,12 +15,12 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, Implementation, TextContent
 
 from flux2_mcp.history import History, Order
+from flux2_mcp.polling import Intervals
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task
-from flux2_mcp.tasks import Pauses
 from tests.wires import Wire
 
 KEY = "runapi_testkey0123456789"
@@ -29,11 +29,11 @@ OWNER = f"local {BASE_URL}:443"
 
 
 def at_once(*_: object) -> Iterator[float]:
-    """No pauses between looks."""
+    """No intervals between looks."""
     return repeat(0.0)
 
 
-def every(seconds: float) -> Pauses:
+def every(seconds: float) -> Intervals:
     """A fixed interval."""
 
     def fixed(_durations: Sequence[float], _elapsed: float) -> Iterator[float]:
@@ -56,7 +56,7 @@ class World:
     transport: httpx.AsyncBaseTransport | None = None
     """Between our server and the simulator; for faults that a server cannot have."""
     environ: dict[str, str] = field(default_factory=dict[str, str])
-    pauses: Pauses = at_once
+    intervals: Intervals = at_once
     root: Path = Path("/")
     """Where our server's file system begins."""
     mode: ConnectMode = "auto"
@@ -82,7 +82,7 @@ class World:
         parts = ("/text_to_image/", "/remix_image/", "/tasks/")
         return [seen for seen in self.simulator.requests if any(part in seen.path for part in parts)]
 
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         environ = {
             "RUNAPI_API_KEY": KEY,
             "RUNAPI_BASE_URL": BASE_URL,
@@ -90,12 +90,12 @@ class World:
             "FLUX2_DATA_DIR": str(self.home / "data"),
             **self.environ,
         }
-        return Surroundings(
+        return Environment(
             settings=Settings.from_environ(environ),
             home=self.home,
             transport=self.transport or Wire(self.simulator),
-            pauses=self.pauses,
-            sleep=no_sleep if self.pauses is at_once else anyio.sleep,
+            intervals=self.intervals,
+            sleep=no_sleep if self.intervals is at_once else anyio.sleep,
             root=self.root,
         )
 
@@ -112,7 +112,7 @@ class World:
         """A client that is connected to a server of its own, started now."""
         with anyio.fail_after(30):
             about = Implementation(name=name, version="1")
-            async with Client(build_server(self.surroundings()), client_info=about, mode=self.mode) as client:
+            async with Client(build_server(self.environment()), client_info=about, mode=self.mode) as client:
                 yield client
 
 

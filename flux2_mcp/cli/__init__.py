@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 
 from flux2_mcp import __version__
-from flux2_mcp.command import command, started_as
 from flux2_mcp.errors import Flux2Error
+from flux2_mcp.invocation import command, started_as
 
 COMMANDS = {
     "serve": "serve an MCP host over stdio (the default), or over HTTP on this machine",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio
 
-from flux2_mcp.command import command
-from flux2_mcp.server.books import Money, money
-from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.invocation import command
+from flux2_mcp.server.account_tools import Money, money
+from flux2_mcp.server.state import Environment, app_state
 from flux2_mcp.settings import Settings
 
 
@@ -35,8 +35,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _account() -> tuple[Money, bool]:
-    async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
-        studio = await wiring.studio(without_key=True)
+    async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
+        studio = await state.studio(without_key=True)
         return money(await studio.account()), studio.runapi.has_key
 
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from flux2_mcp import __version__
 from flux2_mcp.cli.hosts import HOSTS
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
-from flux2_mcp.command import command
+from flux2_mcp.invocation import command
 from flux2_mcp.simulator import Script, Simulator
 
 PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
@@ -70,11 +70,11 @@ def _lines(result: CallToolResult) -> list[str]:
     if result.is_error or facts is None:
         return [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()]
     lost = [picture["error"] for picture in facts["pictures"] if "error" in picture]
-    shots = [shot for picture in facts["pictures"] for shot in picture.get("images", [])]
+    found = [image for picture in facts["pictures"] for image in picture.get("images", [])]
     others = [name for name in HOSTS if name != HOST]
     return [
         f"Made, at what would be ${facts.get('cost_usd', 0):.2f} with RunAPI itself:",
-        *(shot.get("path") or shot["note"] for shot in shots),
+        *(image.get("path") or image["note"] for image in found),
         *lost,
         "",
         f"Next: `{command('login')}` gets you a key.",

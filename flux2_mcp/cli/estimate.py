@@ -9,12 +9,12 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.catalogue import Request
-from flux2_mcp.cli import making
+from flux2_mcp.cli import picture_commands
+from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.cli.terminal import source
-from flux2_mcp.cli.work import for_the_terminal
-from flux2_mcp.command import command
-from flux2_mcp.server.books import Estimate, estimate_of
-from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.invocation import command
+from flux2_mcp.server.account_tools import Estimate, estimate_of
+from flux2_mcp.server.state import Environment, app_state
 from flux2_mcp.settings import Settings
 
 EPILOG = """\
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `estimate` takes: what `generate` does, and sources."""
     parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
     parser.add_argument("--source", nargs="+", default=[], metavar="FILE", help="the images of a remix, 1 to 8")
-    making.add_arguments(parser)
+    picture_commands.add_arguments(parser)
     parser.epilog = EPILOG.format(estimate=command("estimate"))
     parser.set_defaults(run=run)
 
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         Flux2Error: RunAPI would refuse it, or a setting cannot be used.
     """
-    count = making.checked_count(options)
-    request = making.request_of(options, [source(each) for each in options.source])
+    count = picture_commands.checked_count(options)
+    request = picture_commands.request_of(options, [source(each) for each in options.source])
     estimate = anyio.run(_estimate, request, count, options.max_cost)
     if options.json:
         print(estimate.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _estimate(request: Request, count: int, most_usd: float | None) -> Estimate:
-    async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
-        studio = await wiring.studio(without_key=True)
+    async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
+        studio = await state.studio(without_key=True)
         return await estimate_of(studio, request, count=count, most_usd=most_usd, can_ask=True)
 
 

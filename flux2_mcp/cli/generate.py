@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from flux2_mcp.cli import making
+from flux2_mcp.cli import picture_commands
 
 EXAMPLE = 'generate "a red fox in fresh snow, 85 mm, soft dawn light" --aspect-ratio 3:2'
 
@@ -12,10 +12,10 @@ EXAMPLE = 'generate "a red fox in fresh snow, 85 mm, soft dawn light" --aspect-r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `generate` takes."""
     parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
-    making.add_arguments(parser, example=EXAMPLE)
+    picture_commands.add_arguments(parser, example=EXAMPLE)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Make the picture; what the exit codes mean stands in --help."""
-    return making.make(making.request_of(options), options)
+    return picture_commands.make(picture_commands.request_of(options), options)

@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from flux2_mcp.cli.terminal import agreed
-from flux2_mcp.command import command
 from flux2_mcp.errors import BadSetting, Flux2Error
-from flux2_mcp.server.books import STATES, Entries, Entry, entries
-from flux2_mcp.server.wiring import Surroundings, address_of, connected
+from flux2_mcp.invocation import command
+from flux2_mcp.server.account_tools import STATES, Entries, Entry, entries
+from flux2_mcp.server.state import Environment, address_of, app_state
 from flux2_mcp.settings import Settings
 
 MORE = "There are more; --limit shows them."
@@ -89,10 +89,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _page(options: argparse.Namespace) -> Listed:
-    async with connected(_surroundings()) as wiring:
-        studio = await wiring.studio(without_key=True)
+    async with app_state(_environment()) as state:
+        studio = await state.studio(without_key=True)
         look = partial(entries, limit=options.limit, states=STATES[options.status or ""], text=options.text)
-        there = await wiring.owners()
+        there = await state.owners()
         if not options.all:
             page = await look(studio)
             elsewhere = {address_of(owner): count for owner, count in there.items() if owner != studio.owner}
@@ -136,19 +136,19 @@ class There:
 
 
 async def _there() -> There:
-    async with connected(_surroundings()) as wiring:
-        own, owners = await wiring.owner(), await wiring.owners()
+    async with app_state(_environment()) as state:
+        own, owners = await state.owner(), await state.owners()
         return There(address_of(own), {address_of(owner): count for owner, count in owners.items() if owner != own})
 
 
 async def _forgotten(before: datetime | None, everywhere: bool) -> int:  # noqa: FBT001 anyio.run passes no names
-    async with connected(_surroundings()) as wiring:
-        owners = list(await wiring.owners()) if everywhere else [await wiring.owner()]
-        return sum([await wiring.history.forget(owner, before=before) for owner in owners])
+    async with app_state(_environment()) as state:
+        owners = list(await state.owners()) if everywhere else [await state.owner()]
+        return sum([await state.history.forget(owner, before=before) for owner in owners])
 
 
-def _surroundings() -> Surroundings:
-    return Surroundings(Settings.from_environ(os.environ), home=Path.home())
+def _environment() -> Environment:
+    return Environment(Settings.from_environ(os.environ), home=Path.home())
 
 
 def _about(elsewhere: dict[str, int]) -> str:

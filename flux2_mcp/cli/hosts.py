@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import cast
 
-from flux2_mcp.cli.formats import Format, Setting
-from flux2_mcp.cli.formats.json_text import Json
-from flux2_mcp.cli.formats.toml_text import Toml
-from flux2_mcp.cli.formats.yaml_text import Yaml
+from flux2_mcp.cli.config_editors import Format, Setting
+from flux2_mcp.cli.config_editors.json_text import Json
+from flux2_mcp.cli.config_editors.toml_text import Toml
+from flux2_mcp.cli.config_editors.yaml_text import Yaml
 from flux2_mcp.errors import UnreadableConfig
 
 NAME = "flux2"

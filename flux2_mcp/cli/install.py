@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from flux2_mcp.cli.config_editors import Setting
 from flux2_mcp.cli.config_files import ConfigFile
-from flux2_mcp.cli.formats import Setting
 from flux2_mcp.cli.hosts import HOSTS, KEY, NAME, Host, Machine
-from flux2_mcp.cli.starting import Start, start
-from flux2_mcp.command import command
+from flux2_mcp.cli.launch import Start, start
 from flux2_mcp.errors import BadSetting, UnreadableConfig
+from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
 
 FOLDERS = ("FLUX2_OUTPUT_DIR", "FLUX2_DATA_DIR", "RUNAPI_CONFIG_DIR")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import anyio
 
-from flux2_mcp.command import command
 from flux2_mcp.errors import OutcomeUnknown, TaskOutOfSight
-from flux2_mcp.server.wiring import Surroundings, connected
+from flux2_mcp.invocation import command
+from flux2_mcp.server.state import Environment, app_state
 from flux2_mcp.settings import Settings
-from flux2_mcp.studio import Piece
+from flux2_mcp.studio import Job
 
 STILL_OPEN = 5
 """The exit code that `generate` and `remix` have for it too."""
@@ -30,30 +30,30 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def _recover() -> int:
-    async with connected(Surroundings(Settings.from_environ(os.environ), home=Path.home())) as wiring:
-        studio = await wiring.studio()
-        pieces = await studio.recover()
+    async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
+        studio = await state.studio()
+        jobs = await studio.recover()
         lost = [order for order in await studio.history.unfinished(studio.owner) if order.state != "accepted"]
-    for piece in pieces:
-        print(_line(piece))
+    for job in jobs:
+        print(_line(job))
     for order in lost:
         print(
             f"{order.id}: it is not known whether RunAPI has it. Run the same command again, or "
             f"`{command(f'status {order.id}')}`, which asks with the same Idempotency-Key."
         )
-    if not pieces and not lost:
+    if not jobs and not lost:
         print("Nothing was left open.")
-    return STILL_OPEN if lost or any(_is_open(piece) for piece in pieces) else 0
+    return STILL_OPEN if lost or any(_is_open(job) for job in jobs) else 0
 
 
-def _is_open(piece: Piece) -> bool:
+def _is_open(job: Job) -> bool:
     """Whether it is still being made, or nobody could tell."""
-    return isinstance(piece.error, OutcomeUnknown | TaskOutOfSight) or not (piece.error or piece.is_made)
+    return isinstance(job.error, OutcomeUnknown | TaskOutOfSight) or not (job.error or job.is_made)
 
 
-def _line(piece: Piece) -> str:
-    if piece.error:
-        return f"{piece.id}: {piece.error}"
-    if not piece.is_made:
-        return f"{piece.id}: still being made."
-    return f"{piece.id}: made; " + ", ".join(str(shot.path or shot.url) for shot in piece.shots)
+def _line(job: Job) -> str:
+    if job.error:
+        return f"{job.id}: {job.error}"
+    if not job.is_made:
+        return f"{job.id}: still being made."
+    return f"{job.id}: made; " + ", ".join(str(image.path or image.url) for image in job.images)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import anyio
 
-from flux2_mcp.cli.listening import listener, port
+from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings, misspelt
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if words := misspelt(os.environ):
         logger.warning("%s It has no effect.", words)
-    surroundings = Surroundings(Settings.from_environ(os.environ), home=Path.home())
-    server = build_server(surroundings, over_stdio=not options.http)
+    environment = Environment(Settings.from_environ(os.environ), home=Path.home())
+    server = build_server(environment, over_stdio=not options.http)
     if options.http:
         from flux2_mcp.server.http import checked_host, serve_http
 

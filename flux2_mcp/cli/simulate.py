@@ -8,7 +8,7 @@ import sys
 import anyio
 import uvicorn
 
-from flux2_mcp.cli.listening import listener, port
+from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.simulator import Script, Simulator
 
 

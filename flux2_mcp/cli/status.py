@@ -6,11 +6,11 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from flux2_mcp.cli.making import number_to
-from flux2_mcp.cli.work import Work
-from flux2_mcp.command import command
+from flux2_mcp.cli.job_command import JobCommand
+from flux2_mcp.cli.picture_commands import number_to
+from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
-from flux2_mcp.studio import LONGEST_WAIT, Piece, Report, Studio
+from flux2_mcp.studio import LONGEST_WAIT, Job, Report, Studio
 
 EPILOG = """\
 examples:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     return Looking(options).run()
 
 
-class Looking(Work):
+class Looking(JobCommand):
     """A look at one task."""
 
     stopped = "Stopped before anything was seen. If the picture was ordered, it is still being made."
@@ -59,6 +59,6 @@ class Looking(Work):
         """
         self.settings = Settings.from_environ(os.environ).model_copy(update={"preview": "off"})
 
-    async def pieces_of(self, studio: Studio, report: Report) -> Sequence[Piece]:
+    async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
         """Look at the task at least once."""
         return await studio.status(self.options.id.strip(), wait=self.options.wait, report=report)

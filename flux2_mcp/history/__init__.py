@@ -31,8 +31,8 @@ from flux2_mcp.history.orders import (
 )
 
 if TYPE_CHECKING:
-    from flux2_mcp.history.keeper import Keeper
-    from flux2_mcp.history.store import Store
+    from flux2_mcp.history.database import Database
+    from flux2_mcp.history.queries import Queries
 
 __all__ = ["History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
 
@@ -73,8 +73,8 @@ class History:
         self.now = now
         """What time it is for this history."""
         self._lock_patience = lock_patience
-        self._keeper: Keeper | None = None
-        self._appointing = threading.Lock()
+        self._database: Database | None = None
+        self._opening = threading.Lock()
         # SQLite has one writer, and ours wait better in this queue than in its busy loop.
         self._writers = anyio.CapacityLimiter(8 if self._url else 1)
         self._readers = anyio.CapacityLimiter(4)
@@ -94,7 +94,7 @@ class History:
     @property
     def degraded(self) -> str:
         """Why orders are not where they should be, as a sentence; empty when all is well."""
-        return self._keeper.degraded if self._keeper else ""
+        return self._database.degraded if self._database else ""
 
     async def open_orders(
         self,
@@ -109,12 +109,12 @@ class History:
     ) -> list[tuple[Order, bool]]:
         """Give, for each intent, the order that it resumes and True, or a new order and False. All or none.
 
-        An order of the same owner with the same wish and number is resumed while it is not older than `resume_within`
-        and still runs, is in doubt, or has a result that was never delivered. With None nothing is resumed, and later
-        calls resume the new orders. One transaction decides, for all processes.
+        An order of the same owner with the same fingerprint and position is resumed while it is not older than
+        `resume_within` and still runs, is in doubt, or has a result that was never delivered. With None nothing is
+        resumed, and later calls resume the new orders. One transaction decides, for all processes.
 
         The orders with the ids `again` count as not delivered, whatever is noted of them, unless a newer order has
-        taken their place; of two with one wish and number, the first is resumed.
+        taken their place; of two with one fingerprint and position, the first is resumed.
 
         Raises:
             MoreAreNew: there would be more than `most_new` new orders.
@@ -126,7 +126,7 @@ class History:
         midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
         return await self._write(
-            lambda store: store.open_orders(
+            lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, most_new=most_new, cap=cap, again=again
             )
         )
@@ -136,7 +136,7 @@ class History:
     ) -> int:
         """Say how many of these `open_orders` would resume at this moment."""
         wanted, since = list(intents), self.now() - resume_within
-        return await self._read(lambda store: store.resumable(owner, wanted, since=since, again=again))
+        return await self._read(lambda queries: queries.resumable(owner, wanted, since=since, again=again))
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> tuple[Order, bool]:
         """Note the exact body to send, unless one was noted before; say whether this is the one that stays.
@@ -144,30 +144,30 @@ class History:
         In private mode only the addresses of its sources are noted.
         """
 
-        def noted(store: Store) -> tuple[Order, bool]:
+        def noted(queries: Queries) -> tuple[Order, bool]:
             found: list[Order] = []
 
             def step(before: Order) -> Order:
                 found.append(before)
                 return prepare(before, request=request)
 
-            after = store.change(order, step)
+            after = queries.change(order, step)
             return after, found[-1].request is None and after.request is not None
 
         return await self._write(noted)
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:
         """Note that its pictures are wanted somewhere else than was said before."""
-        return await self._write(lambda store: store.change(order, partial(replace, save_to=save_to, paths=())))
+        return await self._write(lambda queries: queries.change(order, partial(replace, save_to=save_to, paths=())))
 
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""
         step = partial(accept, task_id=task_id, dialect=dialect, at=self.now())
-        return await self._write(lambda store: store.change(order, step))
+        return await self._write(lambda queries: queries.change(order, step))
 
     async def unknown(self, order: Order, *, error: str) -> Order:
         """Note that the answer to the create request was lost."""
-        return await self._write(lambda store: store.change(order, partial(doubt, error=error)))
+        return await self._write(lambda queries: queries.change(order, partial(doubt, error=error)))
 
     async def given_up(self, order: Order, *, error: str) -> Order:
         """Note that the order will not be sent any more; if it was, or is about to be, it stays as it is.
@@ -175,7 +175,7 @@ class History:
         Whoever notes afterwards what is to be sent finds it failed.
         """
         step = partial(give_up, error=error, at=self.now())
-        return await self._write(lambda store: store.change(order, step))
+        return await self._write(lambda queries: queries.change(order, step))
 
     async def finished(
         self,
@@ -199,7 +199,7 @@ class History:
             )
         else:
             step = partial(fail, seen=order, settled_cents=settled_cents, error=error, at=at)
-        return await self._write(lambda store: store.change(order, step))
+        return await self._write(lambda queries: queries.change(order, step))
 
     async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
         """Note where the pictures of the order lie, instead of what `order` says.
@@ -208,15 +208,15 @@ class History:
         at what is returned.
         """
         where = tuple(str(path) for path in paths)
-        return await self._write(lambda store: store.change(order, partial(save, seen=order, paths=where)))
+        return await self._write(lambda queries: queries.change(order, partial(save, seen=order, paths=where)))
 
     async def delivered(self, *order_ids: str, owner: str) -> None:
         """Note that the results were handed to the host: the same words mean new pictures from now on."""
-        await self._write(lambda store: store.deliver(owner, order_ids))
+        await self._write(lambda queries: queries.deliver(owner, order_ids))
 
     async def find(self, owner: str, id: str) -> Order | None:
         """Find an order of this owner by our id or by RunAPI's."""
-        return await self._read(lambda store: store.find(owner, id))
+        return await self._read(lambda queries: queries.find(owner, id))
 
     async def adopt(
         self, *, owner: str, task_id: str, action: str, dialect: str, model: str = "", prompt: str = ""
@@ -225,8 +225,8 @@ class History:
         order = Order(
             id=new_id(),
             owner=owner,
-            wish="",
-            nth=0,
+            fingerprint="",
+            position=0,
             idempotency_key="",
             action=action,
             model=model,
@@ -238,7 +238,7 @@ class History:
             dialect=dialect,
             created_at=self.now(),
         )
-        return await self._write(lambda store: store.adopt(order))
+        return await self._write(lambda queries: queries.adopt(order))
 
     async def recent(
         self, owner: str, *, limit: int = 20, states: Sequence[State] = (), text: str = "", before: str | None = None
@@ -253,66 +253,66 @@ class History:
         """
         at_most = min(max(1, limit), PAGE_LIMIT)
         return await self._read(
-            lambda store: store.recent(owner, limit=at_most, states=states, text=text, before=before)
+            lambda queries: queries.recent(owner, limit=at_most, states=states, text=text, before=before)
         )
 
     async def unfinished(self, owner: str) -> list[Order]:
         """Give the orders that were left open, oldest first: for the start after a crash."""
-        return await self._read(lambda store: store.unfinished(owner))
+        return await self._read(lambda queries: queries.unfinished(owner))
 
     async def unseen(self, owner: str) -> list[Order]:
         """Give the completed orders that were neither saved nor delivered while their links live, oldest first."""
-        return await self._read(lambda store: store.unseen(owner, at=self.now()))
+        return await self._read(lambda queries: queries.unseen(owner, at=self.now()))
 
     async def durations(
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
     ) -> list[float]:
         """Give the seconds from accepted to finished of recent completed orders like this one, newest first."""
         found = await self._read(
-            lambda store: store.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
+            lambda queries: queries.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
         )
         return [duration.total_seconds() for duration in found]
 
     async def spent_cents(self, owner: str, *, since: datetime) -> int:
         """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""
-        return await self._read(lambda store: store.spent_cents(owner, since=since))
+        return await self._read(lambda queries: queries.spent_cents(owner, since=since))
 
     async def owners(self) -> dict[str, int]:
         """Say whose orders there are, and how many: for the person to whom the whole file belongs."""
-        return await self._read(lambda store: store.owners())
+        return await self._read(lambda queries: queries.owners())
 
     async def forget(self, owner: str, *, before: datetime | None = None) -> int:
         """Delete this owner's orders, or those made before a time, from the file too; say how many."""
-        return await self._write(lambda store: store.forget(owner, before=before))
+        return await self._write(lambda queries: queries.forget(owner, before=before))
 
     async def aclose(self) -> None:
         """Close the database; the next call opens it again."""
-        if self._keeper:
+        if self._database:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._keeper.close, limiter=self._writers)
+                await anyio.to_thread.run_sync(self._database.close, limiter=self._writers)
 
-    async def _write(self, work: Callable[[Store], T]) -> T:
+    async def _write(self, work: Callable[[Queries], T]) -> T:
         with anyio.CancelScope(shield=True):
             return await anyio.to_thread.run_sync(self._run, work, limiter=self._writers)
         raise AssertionError  # a scope can end early, but nobody cancels this one
 
-    async def _read(self, work: Callable[[Store], T]) -> T:
+    async def _read(self, work: Callable[[Queries], T]) -> T:
         return await anyio.to_thread.run_sync(self._run, work, limiter=self._readers)
 
-    def _run(self, work: Callable[[Store], T]) -> T:
-        return self._appointed().run(work)
+    def _run(self, work: Callable[[Queries], T]) -> T:
+        return self._opened().run(work)
 
-    def _appointed(self) -> Keeper:
+    def _opened(self) -> Database:
         # SQLAlchemy is imported here, in a worker thread and when the first order comes.
-        from flux2_mcp.history.keeper import Keeper
+        from flux2_mcp.history.database import Database
 
-        with self._appointing:
-            if self._keeper is None:
-                self._keeper = Keeper(
+        with self._opening:
+            if self._database is None:
+                self._database = Database(
                     folder=self._folder,
                     url=self._url,
                     keeps_words=self._keeps_words,
                     patience=self._lock_patience,
                     now=self.now,
                 )
-            return self._keeper
+            return self._database

@@ -17,9 +17,9 @@ UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
 class Intent:
     """One picture that somebody is about to pay for."""
 
-    wish: str
-    """Content hash of the request, hexadecimal: equal wishes are the same request."""
-    nth: int
+    fingerprint: str
+    """Content hash of the request, hexadecimal: equal fingerprints are the same request."""
+    position: int
     """Which picture of the call, from 0."""
     idempotency_key: str
     action: str
@@ -33,7 +33,7 @@ class Intent:
     estimated_cents: int | None
     """None when the price is not known."""
     save_to: str | None = None
-    """Where the picture shall be saved, if not at the usual place; not part of the wish."""
+    """Where the picture shall be saved, if not at the usual place; not part of the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +43,9 @@ class Order:
     id: str
     """Ours; begins with `order-`."""
     owner: str = field(repr=False)
-    wish: str
+    fingerprint: str
     """Content hash of the request, hexadecimal; empty for a task that was made elsewhere."""
-    nth: int
+    position: int
     idempotency_key: str = field(repr=False)
     action: str
     model: str
@@ -95,7 +95,7 @@ class Order:
     @property
     def made_elsewhere(self) -> bool:
         """Whether the owner only looked at it here: its cost is none of our budget's."""
-        return not self.wish
+        return not self.fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
     return Order(
         id=new_id(),
         owner=owner,
-        wish=intent.wish,
-        nth=intent.nth,
+        fingerprint=intent.fingerprint,
+        position=intent.position,
         idempotency_key=intent.idempotency_key,
         action=intent.action,
         model=intent.model,

@@ -1,6 +1,6 @@
 """The tables of the history, how they came to be, and a database that is ready to use.
 
-The statements also run on PostgreSQL; what differs between the two is said here and in `Store`.
+The statements also run on PostgreSQL; what differs between the two is said here and in `Queries`.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ orders = Table(
     metadata,
     Column("owner", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    # wish:nth while the same request would resume this order, else NULL. Unique per owner: this is what keeps two
-    # processes with one request from paying twice.
-    Column("claim", Text),
-    Column("wish", Text, nullable=False),
-    Column("nth", Integer, nullable=False),
+    # fingerprint:position while the same request would resume this order, else NULL. Unique per owner: this is what
+    # keeps two processes with one request from paying twice.
+    Column("resume_key", Text),
+    Column("fingerprint", Text, nullable=False),
+    Column("position", Integer, nullable=False),
     Column("idempotency_key", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("model", Text, nullable=False),
@@ -107,7 +107,7 @@ orders = Table(
     Column("paths", Json, nullable=False),
     Column("error", Text),
     Column("delivered", Boolean, nullable=False),
-    UniqueConstraint("owner", "claim"),
+    UniqueConstraint("owner", "resume_key"),
 )
 
 # Each entry leads from one version to the next. They are text, and never changed once released: the tables above
@@ -150,19 +150,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX orders_by_task ON orders (owner, task_id)",
     ),
     ("ALTER TABLE orders ADD COLUMN shared_with TEXT",),
+    (
+        "ALTER TABLE orders RENAME COLUMN wish TO fingerprint",
+        "ALTER TABLE orders RENAME COLUMN nth TO position",
+        "ALTER TABLE orders RENAME COLUMN claim TO resume_key",
+    ),
 )
 
-Trouble = Literal["busy", "damaged", "unusable"]
+Loss = Literal["busy", "damaged", "unusable"]
 
 
 class DatabaseLost(Exception):
     """The database cannot be used, for a reason that lies outside this program."""
 
-    def __init__(self, reason: str, *, trouble: Trouble) -> None:
+    def __init__(self, reason: str, *, kind: Loss) -> None:
         super().__init__(reason)
         self.reason = reason
         """The end of a sentence that begins with the name of the database."""
-        self.trouble: Trouble = trouble
+        self.kind: Loss = kind
 
 
 def sqlite_file(path: Path, *, patience: float) -> Engine:
@@ -202,7 +207,7 @@ def migrate(engine: Engine, *, patience: float) -> None:
             return _migrate(engine)
         except DatabaseLost as lost:
             # Turning WAL on answers "busy" at once, without the wait that other statements have.
-            if lost.trouble != "busy" or time.monotonic() >= deadline:
+            if lost.kind != "busy" or time.monotonic() >= deadline:
                 raise
             time.sleep(0.02)
 
@@ -214,10 +219,10 @@ def _migrate(engine: Engine) -> None:
         version = connection.scalar(select(func.max(schema_version.c.version))) or 0
         if version > len(MIGRATIONS):
             reason = f"was written by a newer version of flux2-mcp (layout {version}, this one knows {len(MIGRATIONS)})"
-            raise DatabaseLost(reason, trouble="unusable")
+            raise DatabaseLost(reason, kind="unusable")
         if not version and inspect(connection).has_table(orders.name):
             reason = "holds a table of orders that is not flux2-mcp's"
-            raise DatabaseLost(reason, trouble="unusable")
+            raise DatabaseLost(reason, kind="unusable")
 
         for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in statements:
@@ -296,29 +301,29 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-_busy = partial(DatabaseLost, "is locked by another program", trouble="busy")
-_damaged = partial(DatabaseLost, "is damaged", trouble="damaged")
+_busy = partial(DatabaseLost, "is locked by another program", kind="busy")
+_damaged = partial(DatabaseLost, "is damaged", kind="damaged")
 
 _LOST_BY_CODE = {
     sqlite3.SQLITE_BUSY: _busy,
     sqlite3.SQLITE_LOCKED: _busy,
     sqlite3.SQLITE_CORRUPT: _damaged,
     sqlite3.SQLITE_NOTADB: _damaged,
-    sqlite3.SQLITE_FULL: partial(DatabaseLost, "cannot grow: the disk is full", trouble="unusable"),
-    sqlite3.SQLITE_READONLY: partial(DatabaseLost, "cannot be written", trouble="unusable"),
-    sqlite3.SQLITE_PERM: partial(DatabaseLost, "cannot be written", trouble="unusable"),
-    sqlite3.SQLITE_CANTOPEN: partial(DatabaseLost, "cannot be opened", trouble="unusable"),
-    sqlite3.SQLITE_IOERR: partial(DatabaseLost, "cannot be read or written", trouble="unusable"),
+    sqlite3.SQLITE_FULL: partial(DatabaseLost, "cannot grow: the disk is full", kind="unusable"),
+    sqlite3.SQLITE_READONLY: partial(DatabaseLost, "cannot be written", kind="unusable"),
+    sqlite3.SQLITE_PERM: partial(DatabaseLost, "cannot be written", kind="unusable"),
+    sqlite3.SQLITE_CANTOPEN: partial(DatabaseLost, "cannot be opened", kind="unusable"),
+    sqlite3.SQLITE_IOERR: partial(DatabaseLost, "cannot be read or written", kind="unusable"),
 }
 
 
 def _lost(error: BaseException | None) -> DatabaseLost | None:
-    """Tell trouble with the database from a mistake of ours, which has to stay visible."""
+    """Tell a failure of the database from a mistake of ours, which has to stay visible."""
     if isinstance(error, sqlite3.Error):
         # The lower byte is the kind, the rest its detail.
         lost = _LOST_BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         return lost() if lost else None
     # Another driver: its classes are not known here, but DB-API fixes their names.
     if type(error).__name__ in {"OperationalError", "InterfaceError"}:
-        return DatabaseLost("cannot be reached", trouble="unusable")
+        return DatabaseLost("cannot be reached", kind="unusable")
     return None

@@ -10,8 +10,8 @@ import anyio
 import anyio.to_thread
 
 from flux2_mcp.errors import PictureUnavailable, PictureUnusable
-from flux2_mcp.images.addresses import Resolve, is_literal, is_public, system_resolver
-from flux2_mcp.images.pictures import MAX_PIXELS, Picture, Previewer, in_worker, recognise
+from flux2_mcp.images.formats import MAX_PIXELS, Picture, Previewer, in_worker, recognise
+from flux2_mcp.images.public_addresses import Resolve, is_literal, is_public, system_resolver
 
 if TYPE_CHECKING:
     import httpx

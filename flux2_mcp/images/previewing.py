@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 
 from flux2_mcp.errors import PictureUnavailable
-from flux2_mcp.images.pictures import DAMAGED, Picture, Preview, in_worker, opened
+from flux2_mcp.images.formats import DAMAGED, Picture, Preview, in_worker, opened
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,8 +14,8 @@ from typing import Final
 import anyio.to_thread
 
 from flux2_mcp.errors import PictureNotSaved
+from flux2_mcp.images.formats import Picture
 from flux2_mcp.images.naming import is_plain
-from flux2_mcp.images.pictures import Picture
 
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full",

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from flux2_mcp import __version__, credentials
-from flux2_mcp.errands import meanwhile
+from flux2_mcp.background import meanwhile
 from flux2_mcp.errors import Flux2Error, KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
-from flux2_mcp.login.counter import Counter, listener
+from flux2_mcp.login.callback_server import CallbackServer, listener
 from flux2_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Login:
     """The page where they decide."""
     code: str
     """The page shows it too, so that they see that it is theirs."""
-    counter: Counter[LoggedIn]
+    counter: CallbackServer[LoggedIn]
 
     async def finished(self, patience: float = PATIENCE) -> LoggedIn:
         """Wait for the decision.
@@ -198,7 +198,7 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
             key = await exchange(connection, code, proof, port=open_port, hostname=hostname)
             return await keyring.keep(key, connection)
 
-        counter = Counter(proof.state, redeem, origin=connection.origin)
+        counter = CallbackServer(proof.state, redeem, origin=connection.origin)
         url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
         async with meanwhile(door.serve, counter.serve):
             yield Login(url, proof.display_code, counter)

@@ -13,8 +13,8 @@ import httpx
 from pydantic import ValidationError
 
 from flux2_mcp.errors import LoginFailed
+from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.runapi.models import Wire
-from flux2_mcp.runapi.refusals import error_from
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import Connection

@@ -16,8 +16,8 @@ import httpx
 from pydantic import ValidationError
 
 from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
-from flux2_mcp.runapi.gate import Gate, GatedTransport
-from flux2_mcp.runapi.lines import one_line
+from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
+from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.runapi.models import (
     LONGEST_WORD,
     Action,
@@ -31,12 +31,12 @@ from flux2_mcp.runapi.models import (
     task_from,
 )
 from flux2_mcp.runapi.origins import origin_of, proxy_for, safe_origin
-from flux2_mcp.runapi.patience import retry_after
-from flux2_mcp.runapi.refusals import error_from
+from flux2_mcp.runapi.rate_limit import RateLimitedTransport, RateLimiter
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
+from flux2_mcp.runapi.retry_after import retry_after
 from flux2_mcp.runapi.routes import DialectSetting, Routes
+from flux2_mcp.runapi.text import one_line
 from flux2_mcp.runapi.uploads import put_to_storage, ticket_request
-from flux2_mcp.runapi.wholes import ENCODINGS, WholeAnswers
 
 Shape = TypeVar("Shape", bound=Wire)
 
@@ -69,20 +69,22 @@ class Connection:
         self.routes = Routes(dialect)
         self.storage = transport
         self._sleep = sleep
-        self._gates: dict[str, Gate] = {}
+        self._rate_limiters: dict[str, RateLimiter] = {}
         self.http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Accept": "application/json", "Accept-Encoding": ENCODINGS, "User-Agent": user_agent},
-            transport=RetryingTransport(GatedTransport(WholeAnswers(transport or _network(base_url))), sleep=sleep),
+            transport=RetryingTransport(
+                RateLimitedTransport(BoundedTransport(transport or _network(base_url))), sleep=sleep
+            ),
             # One key's session is no business of another's.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=TIMEOUT,
             follow_redirects=False,
         )
 
-    def gate(self, key: str) -> Gate:
+    def rate_limiter(self, key: str) -> RateLimiter:
         """What all requests with this key pass: RunAPI's limits are per key."""
-        return self._gates.setdefault(key, Gate(sleep=self._sleep))
+        return self._rate_limiters.setdefault(key, RateLimiter(sleep=self._sleep))
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -92,10 +94,10 @@ class Connection:
 class RunAPI:
     """RunAPI with one key. The key goes to the configured origin only."""
 
-    def __init__(self, connection: Connection, key: str, *, gate: Gate | None = None) -> None:
+    def __init__(self, connection: Connection, key: str, *, rate_limiter: RateLimiter | None = None) -> None:
         self.connection = connection
         self._key = key
-        self._gate = gate or connection.gate(key)
+        self._rate_limiter = rate_limiter or connection.rate_limiter(key)
 
     @property
     def has_key(self) -> bool:
@@ -105,7 +107,7 @@ class RunAPI:
     @property
     def is_throttled(self) -> bool:
         """Whether RunAPI has asked this key to slow down."""
-        return self._gate.is_closed
+        return self._rate_limiter.is_throttled
 
     async def create(self, action: Action, body: Mapping[str, object], *, idempotency_key: str) -> Task:
         """Make a task, or find the one that this Idempotency-Key has made already.
@@ -217,7 +219,7 @@ class RunAPI:
             json=json,
             params=params,
             headers={**allowed, **headers},
-            extensions={"waits": waits, "gate": self._gate},
+            extensions={"waits": waits, "rate_limiter": self._rate_limiter},
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:

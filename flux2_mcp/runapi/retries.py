@@ -9,8 +9,8 @@ from http import HTTPStatus
 import anyio
 import httpx
 
-from flux2_mcp.runapi.gate import is_gated
-from flux2_mcp.runapi.patience import retry_after
+from flux2_mcp.runapi.rate_limit import is_rate_limited
+from flux2_mcp.runapi.retry_after import retry_after
 
 TRANSIENT = frozenset(
     {
@@ -79,8 +79,8 @@ class RetryingTransport(httpx.AsyncBaseTransport):
                 may_pass = says_nothing or response.status_code in TRANSIENT
                 if not may_pass or (wait := next(waits, None)) is None:
                     return response
-                if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and is_gated(request):
-                    continue  # it is the gate that waits, for this request and all others of the key
+                if response.status_code == HTTPStatus.TOO_MANY_REQUESTS and is_rate_limited(request):
+                    continue  # the rate limiter waits, for this request and all others of the key
                 asked = retry_after(response.headers) or 0.0
             await self._sleep(max(wait, asked))
 

@@ -10,9 +10,9 @@ from mcp.server.mcpserver import MCPServer
 
 from flux2_mcp import __version__
 from flux2_mcp.catalogue import catalogue
-from flux2_mcp.server import prompts, resources, tools
-from flux2_mcp.server.calls import CarefulServer
-from flux2_mcp.server.wiring import Surroundings, Wiring, connected
+from flux2_mcp.server import picture_tools, prompts, resources
+from flux2_mcp.server.state import AppState, Environment, app_state
+from flux2_mcp.server.strict import StrictServer
 
 INSTRUCTIONS = """\
 Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to 8 source images.
@@ -25,25 +25,25 @@ Give the person the file path and the URL of a finished picture. Do not describe
 """
 
 
-def build_server(surroundings: Surroundings, *, over_stdio: bool = False) -> CarefulServer:
+def build_server(environment: Environment, *, over_stdio: bool = False) -> StrictServer:
     """Make a server. Nothing is opened, read or sent before it is needed."""
 
     @asynccontextmanager
-    async def lifespan(_: MCPServer[Wiring]) -> AsyncGenerator[Wiring, None]:
-        async with connected(surroundings) as wiring:
-            shelf.wiring = wiring
-            yield wiring
+    async def lifespan(_: MCPServer[AppState]) -> AsyncGenerator[AppState, None]:
+        async with app_state(environment) as state:
+            shelf.state = state
+            yield state
 
     catalogue()  # from now on it is in memory; in the event loop no file is read
     shelf = resources.Shelf()
-    server = CarefulServer(
+    server = StrictServer(
         "flux2",
         title="Flux 2 pictures",
         description="Pictures by RunAPI's Flux 2 models, with progress, files and costs.",
         instructions=INSTRUCTIONS,
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=list(tools.tools(over_stdio=over_stdio)),
+        tools=list(picture_tools.tools(over_stdio=over_stdio)),
         lifespan=lifespan,
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},

@@ -10,7 +10,7 @@ from mcp.server.mcpserver.resolve import Resolve
 from pydantic import Field
 
 from flux2_mcp.catalogue import Request
-from flux2_mcp.server.wiring import Wiring, current_studio, visiting_studio
+from flux2_mcp.server.state import AppState, current_studio, studio_without_key
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
 
 DEAREST = 10_000
@@ -52,9 +52,9 @@ Dollars = Annotated[float | None, Field(ge=0, le=DEAREST)]
 
 TheStudio = Annotated[Studio, Resolve(current_studio)]
 """With a key: for what costs money or reads the account."""
-AnyStudio = Annotated[Studio, Resolve(visiting_studio)]
+AnyStudio = Annotated[Studio, Resolve(studio_without_key)]
 """With a key where there is one."""
-Ctx = Context[Wiring]
+Ctx = Context[AppState]
 
 
 async def request_to_generate(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
-from flux2_mcp.runapi.lines import one_line
+from flux2_mcp.runapi.text import one_line
 from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
 from flux2_mcp.studio import Studio
 

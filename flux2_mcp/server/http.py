@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import HANDLED_SIGNALS
 
 from flux2_mcp.errors import BadSetting
-from flux2_mcp.server.calls import STOPPED, CarefulServer
+from flux2_mcp.server.strict import STOPPED, StrictServer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHUTDOWN_SECONDS = 2.5
@@ -25,7 +25,7 @@ TIME_TO_ANSWER = 0.5
 """Seconds after that for the answers to be written, before what is still open is closed."""
 
 
-async def serve_http(server: CarefulServer, *, host: str, listener: socket) -> int:
+async def serve_http(server: StrictServer, *, host: str, listener: socket) -> int:
     """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection for the host.
 
     Gives the exit code: 0, or the customary one for the signal.
@@ -58,7 +58,7 @@ def checked_host(host: str) -> str:
 class _Requests:
     """An app whose requests can be ended from outside, each with a whole answer."""
 
-    def __init__(self, server: CarefulServer, app: ASGIApp) -> None:
+    def __init__(self, server: StrictServer, app: ASGIApp) -> None:
         self._server = server
         self._app = app
         self._running: set[anyio.CancelScope] = set()

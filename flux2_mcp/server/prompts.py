@@ -19,8 +19,8 @@ from mcp_types import INVALID_PARAMS, Annotations, Completion, CompletionArgumen
 from flux2_mcp.catalogue import Request, catalogue
 from flux2_mcp.errors import RequestRefused
 from flux2_mcp.runapi.models import Action
-from flux2_mcp.server import suggestions
-from flux2_mcp.server.suggestions import (
+from flux2_mcp.server import completions
+from flux2_mcp.server.completions import (
     KEEP,
     LENSES,
     LETTERING,
@@ -47,7 +47,7 @@ from flux2_mcp.server.suggestions import (
     Style,
     counts,
 )
-from flux2_mcp.server.wiring import Wiring
+from flux2_mcp.server.state import AppState
 from flux2_mcp.studio import MOST_PICTURES
 
 UNKNOWN_YET = "flux2://tasks/TASK_ID/images/0"
@@ -76,7 +76,7 @@ def product_shot(
     }
     prompt = json.dumps({name: value for name, value in scene.items() if value}, ensure_ascii=False)
     return _generate(
-        f"Make a product shot with Flux 2: {product}.",
+        f"Make a product image with Flux 2: {product}.",
         "The prompt is a JSON object, which Flux 2 reads part by part. To vary it, change one part.",
         "A colour is met best when its hex code stands with the thing that has it.",
         request=Request(action="text_to_image", prompt=prompt, model=model, aspect_ratio=aspect_ratio),
@@ -115,7 +115,7 @@ def poster(
 def portrait(
     person: Annotated[str, About('Who, for example "a violin maker of seventy with a grey beard".')],
     mood: Mood = MOODS[0],
-    surroundings: Annotated[str, About("Where the person is.")] = "a plain, softly lit room",
+    environment: Annotated[str, About("Where the person is.")] = "a plain, softly lit room",
     style: Style = "documentary photograph",
     lighting: Light = LIGHTING[1],
     lens: Lens = LENSES[0],
@@ -125,7 +125,7 @@ def portrait(
 ) -> str:
     """A portrait with lens, light and mood named, as a photographer would."""
     lines = [
-        f"Portrait of {person}, {mood}, in {surroundings}.",
+        f"Portrait of {person}, {mood}, in {environment}.",
         f"{_sentence(style)}, {lens}, {lighting}.",
         "Eyes sharp, natural skin with visible texture, background out of focus.",
     ]
@@ -233,7 +233,7 @@ def _first_picture(character: str, style: str, model: str) -> Request:
 
 
 PROMPTS: Sequence[tuple[Callable[..., str], str]] = (
-    (product_shot, "Product shot"),
+    (product_shot, "Product image"),
     (poster, "Poster with lettering"),
     (portrait, "Portrait"),
     (restyle_photo, "Restyle a photo"),
@@ -252,7 +252,7 @@ class CarefulPrompt(Prompt):
             name=fn.__name__,
             title=title,
             description=fn.__doc__,
-            arguments=suggestions.arguments_of(fn),
+            arguments=completions.arguments_of(fn),
             fn=fn,
             context_kwarg=None,
         )
@@ -283,7 +283,7 @@ class CarefulPrompt(Prompt):
         return " ".join(f"{self.name} needs {argument.name}: {argument.description}" for argument in missing)
 
 
-def add_prompts(server: MCPServer[Wiring]) -> None:
+def add_prompts(server: MCPServer[AppState]) -> None:
     """Offer the prompts, and the guide that they follow."""
     for fn, title in PROMPTS:
         server.add_prompt(CarefulPrompt.of(fn, title=title))
@@ -300,10 +300,10 @@ def add_prompts(server: MCPServer[Wiring]) -> None:
         return await anyio.to_thread.run_sync(_guide)
 
 
-async def completion(prompt: str, argument: CompletionArgument, wiring: Wiring) -> Completion | None:
+async def completion(prompt: str, argument: CompletionArgument, state: AppState) -> Completion | None:
     """What to offer for what a person has typed of an argument."""
     fn = next((fn for fn, _ in PROMPTS if fn.__name__ == prompt), None)
-    return await suggestions.completion(fn, argument.name, argument.value, wiring) if fn else None
+    return await completions.completion(fn, argument.name, argument.value, state) if fn else None
 
 
 @cache

@@ -19,10 +19,10 @@ from mcp_types import (
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.errors import NoSuchTask
 from flux2_mcp.runapi.models import Action
-from flux2_mcp.server import books, prompts
-from flux2_mcp.server.calls import sendable
-from flux2_mcp.server.wiring import Wiring, current_studio
-from flux2_mcp.server.wording import facts_of
+from flux2_mcp.server import account_tools, prompts
+from flux2_mcp.server.results import facts_of
+from flux2_mcp.server.state import AppState, current_studio
+from flux2_mcp.server.strict import sendable
 
 MOST_COMPLETIONS = 100
 """The protocol's own limit."""
@@ -32,18 +32,18 @@ ACTIONS: dict[Action, str] = {"text_to_image": "generate", "remix_image": "remix
 
 @dataclass
 class Shelf:
-    """Where the server's lifespan leaves its wiring: a resource without parameters is given no context."""
+    """Where the server's lifespan leaves its state: a resource without parameters is given no context."""
 
-    wiring: Wiring | None = None
+    state: AppState | None = None
 
     @property
-    def open(self) -> Wiring:
-        """The wiring of the running server."""
-        assert self.wiring is not None, "resources are read while the server runs"  # noqa: S101 the SDK's promise
-        return self.wiring
+    def open(self) -> AppState:
+        """The state of the running server."""
+        assert self.state is not None, "resources are read while the server runs"  # noqa: S101 the SDK's promise
+        return self.state
 
 
-def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
+def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
     """Offer what can be read."""
     for_models = Annotations(audience=["assistant", "user"], priority=0.6)
 
@@ -79,7 +79,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     )
     async def account() -> str:
         studio = await shelf.open.studio(without_key=True)
-        return books.money(await studio.account()).model_dump_json(indent=1)
+        return account_tools.money(await studio.account()).model_dump_json(indent=1)
 
     @server.resource(
         "flux2://tasks",
@@ -90,7 +90,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
     )
     async def tasks() -> str:
         studio = await shelf.open.studio(without_key=True)
-        return (await books.entries(studio)).model_dump_json(indent=1, exclude_none=True)
+        return (await account_tools.entries(studio)).model_dump_json(indent=1, exclude_none=True)
 
     @server.resource(
         "flux2://tasks/{task_id}",
@@ -99,7 +99,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
         description="How a task is doing, what it cost, where its pictures are.",
         mime_type="application/json",
     )
-    async def task(task_id: str, ctx: Context[Wiring]) -> str:
+    async def task(task_id: str, ctx: Context[AppState]) -> str:
         studio = await current_studio(ctx)
         return json.dumps(sendable(facts_of([await studio.peek(task_id)])), indent=1)
 
@@ -110,7 +110,7 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
         description="A finished picture as RunAPI made it, byte for byte; index counts from 0.",
         mime_type="image/png",
     )
-    async def picture(task_id: str, index: str, ctx: Context[Wiring]) -> bytes:
+    async def picture(task_id: str, index: str, ctx: Context[AppState]) -> bytes:
         studio = await current_studio(ctx)
         return (await studio.picture(task_id, _number(index))).data
 
@@ -122,8 +122,8 @@ def add_resources(server: MCPServer[Wiring], shelf: Shelf) -> None:
             return await prompts.completion(ref.name, argument, shelf.open)
         if argument.name == "index":
             return Completion(values=["0"])
-        wiring = shelf.open
-        page = await wiring.history.recent(await wiring.owner(), limit=MOST_COMPLETIONS)
+        state = shelf.open
+        page = await state.history.recent(await state.owner(), limit=MOST_COMPLETIONS)
         ids = [order.handle for order in page.orders]
         return Completion(values=[id for id in ids if id.startswith(argument.value)])
 

@@ -11,14 +11,14 @@ import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.stdio import stdio_server
 
-from flux2_mcp.server.inbox import Inbox
-from flux2_mcp.server.wiring import Wiring
+from flux2_mcp.server.invalid_messages import Inbox
+from flux2_mcp.server.state import AppState
 
 LAST_RESORT = 5.0
 """Seconds after a signal when the process ends whatever is still open."""
 
 
-async def serve_stdio(server: MCPServer[Wiring]) -> None:
+async def serve_stdio(server: MCPServer[AppState]) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are cancelled and wound up first."""
     low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] what run_stdio_async() runs
     signals: list[int] = []

@@ -29,10 +29,10 @@ from flux2_mcp.errors import (
     Unavailable,
     Unreachable,
 )
-from flux2_mcp.images.pictures import MAX_PIXELS, Picture, in_worker, recognise
+from flux2_mcp.images.formats import MAX_PIXELS, Picture, in_worker, recognise
 from flux2_mcp.runapi.models import TemporaryFile, is_task_id
+from flux2_mcp.sources.opening import check_size, data_in, read_file
 from flux2_mcp.sources.paths import WINDOWS, checked_roots, lies_outside, path_in, path_in_url
-from flux2_mcp.sources.reading import check_size, data_in, read_file
 from flux2_mcp.sources.uploads import Uploads
 
 if TYPE_CHECKING:

@@ -17,17 +17,17 @@ from uuid import uuid4
 
 import anyio
 
-from flux2_mcp import images, tasks
+from flux2_mcp import images, polling
+from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.budget import Agreement, Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
-from flux2_mcp.errands import Errands
 from flux2_mcp.errors import NoSuchTask, NotFound, PictureUnavailable, RunApiError, TaskFailed
 from flux2_mcp.history import History, Intent, MoreAreNew, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
-from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot, unheard
+from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, unheard
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -38,9 +38,9 @@ __all__ = [
     "MOST_PICTURES",
     "Account",
     "Deliveries",
-    "Piece",
+    "Job",
     "Report",
-    "Shot",
+    "ResultImage",
     "Studio",
 ]
 
@@ -74,16 +74,16 @@ class Studio:
     budget: Budget
     history: History
     fetcher: images.Fetcher
-    errands: Errands
+    background: BackgroundTasks
     deliveries: Deliveries
-    places: images.Places
+    destinations: images.Destinations
     uploads: Uploads
     began: int
     """How many results had been handed over when this request came."""
     shows: bool = True
     """Whether results show their pictures."""
-    pauses: tasks.Pauses = tasks.pauses
-    sleep: tasks.Sleep = anyio.sleep
+    intervals: polling.Intervals = polling.intervals
+    sleep: polling.Sleep = anyio.sleep
 
     @cached_property
     def _fulfilment(self) -> Fulfilment:
@@ -92,12 +92,12 @@ class Studio:
             runapi=self.runapi,
             history=self.history,
             fetcher=self.fetcher,
-            errands=self.errands,
-            places=self.places,
+            background=self.background,
+            destinations=self.destinations,
             uploads=self.uploads,
             daily_cap_cents=self.budget.limits.per_day,
             shows=self.shows,
-            pauses=self.pauses,
+            intervals=self.intervals,
             sleep=self.sleep,
         )
 
@@ -113,30 +113,30 @@ class Studio:
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
         report: Report = unheard,
-    ) -> list[Piece]:
+    ) -> list[Job]:
         """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
 
-        Each picture has its own outcome in its own piece; a failure of one is not raised. `client_roots` are file: URIs
+        Each picture has its own outcome in its own job; a failure of one is not raised. `client_roots` are file: URIs
         of more folders that sources may come from. Nothing is ordered that costs more than was `agreed`.
 
         Raises:
             RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
         """
-        patience = Patience.of(wait)  # from here on: the host's clock runs while prices and sources are read
+        deadline = Deadline.after(wait)  # from here on: the host's clock runs while prices and sources are read
         request = self.catalogue.check(request)
-        await anyio.to_thread.run_sync(self.places.destination, save_to)
+        await anyio.to_thread.run_sync(self.destinations.destination, save_to)
         sources = await self._sources(client_roots)
-        with patience.for_once():
+        with deadline.once():
             opened = await sources.opened(request.source_image_urls)
         quote = await self.quote(request, count)
-        intents = _intents(_wish(request, opened, count), request, opened, quote, save_to)
+        intents = _intents(_fingerprint(request, opened, count), request, opened, quote, save_to)
         orders = await self._ordered(intents, quote, repeat=repeat, most_usd=max_cost_usd, agreed=agreed)
-        pieces: list[Piece] = []
+        jobs: list[Job] = []
 
         def uploading(words: str) -> None:
-            for piece in pieces:
-                piece.stage = words
-            report(pieces)
+            for job in jobs:
+                job.stage = words
+            report(jobs)
 
         async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
             urls = uploaded or await sources.lent(opened, report=uploading)
@@ -146,9 +146,9 @@ class Studio:
             kept = order
             if save_to and save_to != order.save_to:
                 kept = await self.history.redirected(order, save_to=save_to)
-            pieces.append(Piece(kept, compose, resumed=resumed))
-        await self._fulfilment.bring(pieces, patience, report)
-        return pieces
+            jobs.append(Job(kept, compose, resumed=resumed))
+        await self._fulfilment.bring(jobs, deadline, report)
+        return jobs
 
     async def offer(
         self,
@@ -166,24 +166,24 @@ class Studio:
         Raises:
             RequestRefused: RunAPI would refuse it, or a source cannot be used.
         """
-        patience = Patience.of(wait)
+        deadline = Deadline.after(wait)
         request = self.catalogue.check(request)
         quote = await self.quote(request, count)
         if not self.budget.must_ask(quote):
             return quote
         sources = await self._sources(client_roots)
-        with patience.for_once():
+        with deadline.once():
             opened = await sources.opened(request.source_image_urls)
-        intents = _intents(_wish(request, opened, count), request, opened, quote, save_to=None)
+        intents = _intents(_fingerprint(request, opened, count), request, opened, quote, save_to=None)
         return await self._new_of(quote, intents, repeat=repeat)
 
     async def _new_of(self, quote: Quote, intents: Sequence[Intent], *, repeat: bool) -> Quote:
         """The quote for those that no earlier order stands for."""
         if repeat:
             return quote
-        wish = intents[0].wish
-        await self.deliveries.settle(self.began, owner=self.owner, wish=wish)
-        again = self.deliveries.since(self.began, owner=self.owner, wish=wish)
+        fingerprint = intents[0].fingerprint
+        await self.deliveries.settle(self.began, owner=self.owner, fingerprint=fingerprint)
+        again = self.deliveries.since(self.began, owner=self.owner, fingerprint=fingerprint)
         ordered = await self.history.resumable(intents, owner=self.owner, resume_within=RESUME_WITHIN, again=again)
         return replace(quote, count=quote.count - ordered)
 
@@ -212,42 +212,42 @@ class Studio:
                     most_new=new.count,
                     daily_cap_cents=self.budget.limits.per_day,
                     day_start=midnight(),
-                    again=self.deliveries.since(self.began, owner=self.owner, wish=intents[0].wish),
+                    again=self.deliveries.since(self.began, owner=self.owner, fingerprint=intents[0].fingerprint),
                 )
 
-    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Piece]:
+    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds.
 
         Raises:
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
-        patience = Patience.of(wait)
+        deadline = Deadline.after(wait)
         order = await self.history.find(self.owner, task_id)
-        with patience.for_once():
-            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
-        await self._fulfilment.bring([piece], patience, report)
-        return [piece]
+        with deadline.once():
+            job = Job(order, resumed=True) if order else await self._adopted(task_id)
+        await self._fulfilment.bring([job], deadline, report)
+        return [job]
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
         """Whether a local source lies, as it is written, outside the folders that may be read."""
-        return any(lies_outside(text, home=self.places.home, roots=self.places.roots) for text in given)
+        return any(lies_outside(text, home=self.destinations.home, roots=self.destinations.roots) for text in given)
 
     async def _sources(self, client_roots: Sequence[str]) -> Sources:
-        more = await anyio.to_thread.run_sync(checked_roots, self.places.home, None, None, client_roots)
+        more = await anyio.to_thread.run_sync(checked_roots, self.destinations.home, None, None, client_roots)
         return Sources(
             owner=self.owner,
             runapi=self.runapi,
             uploads=self.uploads,
             ours=self.picture,
-            home=self.places.home,
-            roots=tuple(dict.fromkeys((*self.places.roots, *more))),
+            home=self.destinations.home,
+            roots=tuple(dict.fromkeys((*self.destinations.roots, *more))),
         )
 
     async def quote(self, request: Request, count: int) -> Quote:
         """What this checked request would cost, by current prices if RunAPI tells them within a second."""
         with anyio.move_on_after(PATIENCE_FOR_PRICES):
-            await self.errands.run("prices", self.budget.prices.current, matters=False)
+            await self.background.run("prices", self.budget.prices.current, matters=False)
         return await self.budget.quote(request, count)
 
     async def estimate(self, request: Request, *, count: int = 1) -> Quote:
@@ -274,7 +274,7 @@ class Studio:
             per_call=limits.per_call,
         )
 
-    async def recover(self, *, before: datetime | None = None) -> list[Piece]:
+    async def recover(self, *, before: datetime | None = None) -> list[Job]:
         """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
 
         What was finished, but neither saved nor handed over, is fetched as well. Nobody looks at what is fetched here,
@@ -288,13 +288,13 @@ class Studio:
             for order in await self.history.unfinished(self.owner)
             if order.state == "accepted" or self._fulfilment.was_abandoned(order)
         ]
-        if self.places.saves:
+        if self.destinations.saves:
             left_open += await self.history.unseen(self.owner)
-        pieces = [Piece(order, resumed=True) for order in left_open if before is None or order.created_at < before]
-        await replace(self._fulfilment, shows=False).bring(pieces, Patience.of(0), unheard)
-        return pieces
+        jobs = [Job(order, resumed=True) for order in left_open if before is None or order.created_at < before]
+        await replace(self._fulfilment, shows=False).bring(jobs, Deadline.after(0), unheard)
+        return jobs
 
-    async def peek(self, task_id: str) -> Piece:
+    async def peek(self, task_id: str) -> Job:
         """How a task is doing, from the history or after one look. Fetches no picture, and can order none.
 
         Raises:
@@ -302,16 +302,16 @@ class Studio:
             RunApiError: RunAPI could not be asked.
         """
         order = await self.history.find(self.owner, task_id)
-        with Patience.of(0).for_once():
-            piece = Piece(order, resumed=True) if order else await self._adopted(task_id)
-        if piece.order.task_id is None and not piece.order.is_over:
+        with Deadline.after(0).once():
+            job = Job(order, resumed=True) if order else await self._adopted(task_id)
+        if job.order.task_id is None and not job.order.is_over:
             # Asking what became of it could order it: that is for calls that may spend.
-            return piece
+            return job
         try:
-            await self._fulfilment.finish(piece, Patience.of(0), lambda: None)
+            await self._fulfilment.finish(job, Deadline.after(0), lambda: None)
         except TaskFailed as failure:
-            piece.error = failure
-        return piece
+            job.error = failure
+        return job
 
     async def picture(self, task_id: str, index: int) -> Picture:
         """One picture of a finished task, from disk or fetched again.
@@ -321,25 +321,25 @@ class Studio:
             TaskFailed: It failed.
             PictureUnavailable: It cannot be had, or not yet.
         """
-        piece = await self.peek(task_id)
-        if piece.error:
-            raise piece.error
-        if not piece.is_made:
-            msg = f"Task {piece.id} is still being made."
-            raise PictureUnavailable(msg, remedy=f"Call task_status with task_id='{piece.id}' to wait for it.")
-        if not 0 <= index < len(piece.shots):
-            msg = f"Task {piece.id} has {len(piece.shots)} picture(s), counted from 0."
+        job = await self.peek(task_id)
+        if job.error:
+            raise job.error
+        if not job.is_made:
+            msg = f"Task {job.id} is still being made."
+            raise PictureUnavailable(msg, remedy=f"Call task_status with task_id='{job.id}' to wait for it.")
+        if not 0 <= index < len(job.images):
+            msg = f"Task {job.id} has {len(job.images)} picture(s), counted from 0."
             raise NoSuchTask(msg)
-        shots = await self._fulfilment.collected(piece.order)
-        if picture := shots[index].picture:
+        found = await self._fulfilment.collected(job.order)
+        if picture := found[index].picture:
             return picture
-        raise shots[index].trouble or PictureUnavailable("The picture could not be had.")
+        raise found[index].error or PictureUnavailable("The picture could not be had.")
 
-    def hand_over(self, pieces: Sequence[Piece]) -> None:
-        """Note that the results of these pieces go to the host now."""
-        self.deliveries.note(self.owner, pieces)
+    def hand_over(self, jobs: Sequence[Job]) -> None:
+        """Note that the results of these jobs go to the host now."""
+        self.deliveries.note(self.owner, jobs)
 
-    async def _adopted(self, task_id: str) -> Piece:
+    async def _adopted(self, task_id: str) -> Job:
         """A task that was made elsewhere with this key."""
         try:
             task = await self.runapi.find(task_id)
@@ -350,26 +350,26 @@ class Studio:
         order = await self.history.adopt(
             owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
         )
-        return Piece(order, resumed=True, task=task)
+        return Job(order, resumed=True, task=task)
 
 
-def _wish(request: Request, opened: Sequence[OpenedSource], count: int) -> str:
+def _fingerprint(request: Request, opened: Sequence[OpenedSource], count: int) -> str:
     """What makes two calls the same; to spell out what RunAPI does anyway makes no difference."""
     known = replace(request, prompt=request.prompt.strip(), source_image_urls=tuple(each.identity for each in opened))
     usual = {"aspect_ratio": "auto" if opened else "1:1", "output_resolution": "1k"}
-    wish = json.dumps([request.action, count, usual | known.body], sort_keys=True)
-    return hashlib.sha256(wish.encode()).hexdigest()
+    fingerprint = json.dumps([request.action, count, usual | known.body], sort_keys=True)
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
 def _intents(
-    wish: str, request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None
+    fingerprint: str, request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None
 ) -> list[Intent]:
     # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
     body = None if any(isinstance(source, Local) for source in opened) else request.body
     return [
         Intent(
-            wish=wish,
-            nth=nth,
+            fingerprint=fingerprint,
+            position=position,
             idempotency_key=str(uuid4()),
             action=request.action,
             model=request.model,
@@ -379,5 +379,5 @@ def _intents(
             estimated_cents=quote.each,
             save_to=save_to,
         )
-        for nth in range(quote.count)
+        for position in range(quote.count)
     ]

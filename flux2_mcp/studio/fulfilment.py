@@ -1,8 +1,7 @@
 """The life of one order, from the create request to the file.
 
-What costs money (the create request) and what keeps the result (fetching and saving) are errands: they end well even
-when the call that wanted them is cancelled or runs out of time. Looking at a task belongs to the call and stops with
-it.
+What costs money (the create request) and what keeps the result (fetching and saving) are background tasks: they go on
+when the call that wanted them is cancelled or runs out of time. Polling a task belongs to the call and stops with it.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from uuid import uuid4
 
 import anyio
 
-from flux2_mcp import images, tasks
-from flux2_mcp.errands import Errands
+from flux2_mcp import images, polling
+from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.errors import (
     Flux2Error,
     KeyReused,
@@ -39,7 +38,7 @@ from flux2_mcp.errors import (
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.sources import Uploads
-from flux2_mcp.studio.pieces import RESUME_WITHIN, Patience, Piece, Report, Shot
+from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -61,88 +60,88 @@ class Fulfilment:
     runapi: RunAPI
     history: History
     fetcher: images.Fetcher
-    errands: Errands
-    places: images.Places
+    background: BackgroundTasks
+    destinations: images.Destinations
     uploads: Uploads
     daily_cap_cents: int | None
     shows: bool
     """Whether somebody is shown the pictures, so that they are fetched also where they are not saved."""
-    pauses: tasks.Pauses = tasks.pauses
-    sleep: tasks.Sleep = anyio.sleep
+    intervals: polling.Intervals = polling.intervals
+    sleep: polling.Sleep = anyio.sleep
 
-    async def bring(self, pieces: Sequence[Piece], patience: Patience, report: Report) -> None:
-        """Take every piece as far as it gets in time; one that fails stops no other."""
+    async def bring(self, jobs: Sequence[Job], deadline: Deadline, report: Report) -> None:
+        """Take every job as far as it gets in time; one that fails stops no other."""
 
-        async def bring_one(piece: Piece) -> None:
+        async def bring_one(job: Job) -> None:
             try:
-                await self._bring_one(piece, patience, lambda: report(pieces))
+                await self._bring_one(job, deadline, lambda: report(jobs))
             except Flux2Error as error:
-                piece.error = error
+                job.error = error
             except anyio.get_cancelled_exc_class():
-                piece.is_withdrawn = True
+                job.is_withdrawn = True
                 raise
             except Exception as crash:
                 # A mistake of ours with one picture must not lose the others, which are paid for.
-                logger.exception("Order %s", piece.order.id)
-                self._note_crash(piece, crash)
-            report(pieces)
+                logger.exception("Order %s", job.order.id)
+                self._note_crash(job, crash)
+            report(jobs)
 
-        report(pieces)
+        report(jobs)
         async with anyio.create_task_group() as group:
-            for piece in pieces:
-                group.start_soon(bring_one, piece)
+            for job in jobs:
+                group.start_soon(bring_one, job)
 
-    def _note_crash(self, piece: Piece, crash: Exception) -> None:
+    def _note_crash(self, job: Job, crash: Exception) -> None:
         """Say no more of the money than is known at this point."""
         while isinstance(crash, ExceptionGroup):
             crash = cast("ExceptionGroup[Exception]", crash).exceptions[0]
         msg = f"Something went wrong in this server ({type(crash).__name__})."
-        if piece.is_made:
-            for shot in piece.shots:
-                shot.trouble = shot.trouble or PictureUnavailable(msg)
-        elif piece.task or piece.order.task_id:
-            piece.error = TaskOutOfSight(msg, task_id=piece.id)
+        if job.is_made:
+            for image in job.images:
+                image.error = image.error or PictureUnavailable(msg)
+        elif job.task or job.order.task_id:
+            job.error = TaskOutOfSight(msg, task_id=job.id)
         else:
             by_its_call = not self.history.keeps_words
-            piece.error = OutcomeUnknown(msg, order_id=piece.order.id, by_its_call=by_its_call)
+            job.error = OutcomeUnknown(msg, order_id=job.order.id, by_its_call=by_its_call)
 
     def was_abandoned(self, order: Order) -> bool:
         """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
         return order.was_never_sent and self.history.now() - order.created_at > RESUME_WITHIN
 
-    async def _bring_one(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
-        """Take one piece as far as it gets in time."""
-        await self.finish(piece, patience, changed)
-        if piece.is_made:
-            with anyio.CancelScope(deadline=patience.with_(piece)):
-                piece.shots = await self.collected(piece.order, anyway=False)
+    async def _bring_one(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
+        """Take one job as far as it gets in time."""
+        await self.finish(job, deadline, changed)
+        if job.is_made:
+            with anyio.CancelScope(deadline=deadline.of(job)):
+                job.images = await self.collected(job.order, anyway=False)
 
-    async def finish(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
-        """Have RunAPI finish the piece, if it does so in time.
+    async def finish(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
+        """Have RunAPI finish the job, if it does so in time.
 
         Raises:
             TaskFailed: It failed, now or earlier.
         """
-        if piece.order.state == "failed":
-            raise _failure_of(piece.order)
-        if piece.order.state != "completed":
-            with anyio.CancelScope(deadline=patience.at_least):
-                piece.task = piece.task or await self._placed(piece)
+        if job.order.state == "failed":
+            raise _failure_of(job.order)
+        if job.order.state != "completed":
+            with anyio.CancelScope(deadline=deadline.at_least):
+                job.task = job.task or await self._placed(job)
             changed()
-            await self._watch(piece, patience, changed)
-        if piece.order.state == "completed":
-            piece.shots = _shots(piece.order, wanted=self._wants(piece.order))
+            await self._poll(job, deadline, changed)
+        if job.order.state == "completed":
+            job.images = _shots(job.order, wanted=self._wants(job.order))
             changed()
 
-    async def _placed(self, piece: Piece) -> Task:
+    async def _placed(self, job: Job) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
-        while (task_id := piece.order.task_id) is None:
+        while (task_id := job.order.task_id) is None:
             with suppress(_Withdrawn):
-                piece.order, task = await self.errands.run(f"place {piece.order.id}", partial(self._place, piece))
+                job.order, task = await self.background.run(f"place {job.order.id}", partial(self._place, job))
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
-            piece.order, piece.resumed = await self._ordered_again(piece.order)
-        return _task_of(piece.order, task_id)
+            job.order, job.resumed = await self._ordered_again(job.order)
+        return _task_of(job.order, task_id)
 
     async def _ordered_again(self, order: Order) -> tuple[Order, bool]:
         """What stands for an order that was given up: one that somebody has made since, and True, or a new one.
@@ -151,8 +150,8 @@ class Fulfilment:
             OverLimit: The money that was given back is spent.
         """
         intent = Intent(
-            wish=order.wish,
-            nth=order.nth,
+            fingerprint=order.fingerprint,
+            position=order.position,
             idempotency_key=str(uuid4()),
             action=order.action,
             model=order.model,
@@ -167,24 +166,24 @@ class Fulfilment:
         )
         return opened
 
-    async def _place(self, piece: Piece) -> tuple[Order, Task]:
+    async def _place(self, job: Job) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        order = await self._as_it_is(piece)
+        order = await self._as_it_is(job)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
         try:
-            order, body, was_tried = await self._prepared(order, piece)
+            order, body, was_tried = await self._prepared(order, job)
         except (RunApiError, SourceRefused, _Withdrawn) as error:
             order = await self.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Withdrawn) or not is_new:
                 raise
-            return await self._place(piece)  # another process has uploaded what this one could not
+            return await self._place(job)  # another process has uploaded what this one could not
         try:
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
@@ -208,15 +207,15 @@ class Fulfilment:
             return await self.history.unknown(order, error=error.message)
         return await self.history.finished(order, state="failed", error=error.message)
 
-    async def _as_it_is(self, piece: Piece) -> Order:
+    async def _as_it_is(self, job: Job) -> Order:
         """The order as it is now; what nobody can send any more is given up."""
         # Another call or process may be further on than this one has seen.
-        order = await self.history.find(self.owner, piece.order.id) or piece.order
-        if piece.compose is None and self.was_abandoned(order):
+        order = await self.history.find(self.owner, job.order.id) or job.order
+        if job.compose is None and self.was_abandoned(order):
             return await self.history.given_up(order, error=_never_sent().message)
         return order
 
-    async def _prepared(self, order: Order, piece: Piece) -> _Prepared:
+    async def _prepared(self, order: Order, job: Job) -> _Prepared:
         """The order with the exact body that its Idempotency-Key stands for.
 
         Raises:
@@ -225,11 +224,11 @@ class Fulfilment:
         if order.state == "failed":
             raise _never_sent() if order.request is None else _failure_of(order)
         if not order.was_never_sent:
-            return await self._prepared_before(order, piece, was_tried=piece.resumed)
-        if piece.compose is None:
+            return await self._prepared_before(order, job, was_tried=job.resumed)
+        if job.compose is None:
             raise _not_sent()
-        body = await piece.compose(())
-        if piece.is_withdrawn:
+        body = await job.compose(())
+        if job.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
         order, is_first = await self.history.prepared(order, request=body)
@@ -238,47 +237,47 @@ class Fulfilment:
             raise _never_sent() if order.request is None else _failure_of(order)
         if is_first:
             return _Prepared(order, body, was_tried=False)
-        return await self._prepared_before(order, piece, was_tried=True)
+        return await self._prepared_before(order, job, was_tried=True)
 
-    async def _prepared_before(self, order: Order, piece: Piece, *, was_tried: bool) -> _Prepared:
+    async def _prepared_before(self, order: Order, job: Job, *, was_tried: bool) -> _Prepared:
         """The same for an order that may have been sent; where no words are kept, its call has them."""
         if was_tried and self.history.now() - order.created_at > REPLAY_WITHIN:
             msg = "What became of this order was never learnt, and it is too old to ask again safely."
             raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
         body = order.request or {}
         if not _is_whole(body):
-            if piece.compose is None:
+            if job.compose is None:
                 raise _only_by_its_call()
-            body = await piece.compose(_sources_in(body))
+            body = await job.compose(_sources_in(body))
         return _Prepared(order, body, was_tried=was_tried)
 
-    async def _watch(self, piece: Piece, patience: Patience, changed: Callable[[], None]) -> None:
+    async def _poll(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
-        if piece.task is None:
+        if job.task is None:
             return
-        order = piece.order
+        order = job.order
         durations = await self.history.durations(
             self.owner, action=order.action, model=order.model, resolution=order.resolution
         )
-        piece.expected_seconds = tasks.expected(durations)
-        waits = self.pauses(durations, self._age(order))
-        if piece.resumed:
+        job.expected_seconds = polling.expected(durations)
+        waits = self.intervals(durations, self._age(order))
+        if job.resumed:
             waits = chain([0.0], waits)
-        with anyio.CancelScope(deadline=patience.with_(piece)):
-            async with aclosing(tasks.watch(self.runapi, piece.task, waits=waits, sleep=self.sleep)) as looks:
-                async for look in looks:
-                    piece.task, piece.trouble = look.task, look.trouble
+        with anyio.CancelScope(deadline=deadline.of(job)):
+            async with aclosing(polling.poll(self.runapi, job.task, waits=waits, sleep=self.sleep)) as snapshots:
+                async for snapshot in snapshots:
+                    job.task, job.poll_error = snapshot.task, snapshot.error
                     changed()
-                    if anyio.current_time() >= patience.deadline:
+                    if anyio.current_time() >= deadline.at:
                         break
-        if piece.task.is_over:
-            await self._conclude(piece, piece.task)
+        if job.task.is_over:
+            await self._conclude(job, job.task)
 
     def _age(self, order: Order) -> float:
         """Seconds since RunAPI accepted it."""
         return (self.history.now() - order.accepted_at).total_seconds() if order.accepted_at else 0.0
 
-    async def _conclude(self, piece: Piece, task: Task) -> None:
+    async def _conclude(self, job: Job, task: Task) -> None:
         """Write down how the task ended.
 
         Raises:
@@ -287,54 +286,54 @@ class Fulfilment:
         if task.is_over and not task.images and task.status != "failed":
             # Not written down as an end: the picture may yet be shown.
             msg = "RunAPI says the task is completed, but it shows no image."
-            raise NoImages(msg, task_id=piece.id, cost_cents=task.cost_cents)
+            raise NoImages(msg, task_id=job.id, cost_cents=task.cost_cents)
         if task.status == "failed":
             reason = task.error.rstrip(".") or "no reason given"
             words = f"RunAPI could not make the picture: {reason}."
-            piece.order = await self.history.finished(
-                piece.order, state="failed", settled_cents=task.cost_cents, error=words
+            job.order = await self.history.finished(
+                job.order, state="failed", settled_cents=task.cost_cents, error=words
             )
-            raise _failure_of(piece.order, words)
-        piece.order = await self.history.finished(
-            piece.order,
+            raise _failure_of(job.order, words)
+        job.order = await self.history.finished(
+            job.order,
             state="completed",
             urls=task.images,
             # Nobody says when a task of others was finished.
-            urls_expire_at=None if piece.order.made_elsewhere else self.history.now() + URLS_LAST,
+            urls_expire_at=None if job.order.made_elsewhere else self.history.now() + URLS_LAST,
             settled_cents=task.cost_cents,
         )
 
-    async def collected(self, order: Order, *, anyway: bool = True) -> list[Shot]:
+    async def collected(self, order: Order, *, anyway: bool = True) -> list[ResultImage]:
         """The pictures of a completed order: from disk where they were saved, else fetched, and saved if they shall be.
 
         Unless they are fetched `anyway`, those that are neither shown nor saved stay where they are.
         """
         fetches = anyway or self._wants(order)
-        # Two errands: whoever wants the bytes must not be given the result of one that leaves them.
+        # Two background tasks: whoever wants the bytes must not be given the result of one that leaves them.
         name = f"collect {order.id}" if fetches else f"look up {order.id}"
-        return await self.errands.run(name, partial(self._collect, order, fetches=fetches))
+        return await self.background.run(name, partial(self._collect, order, fetches=fetches))
 
     def _wants(self, order: Order) -> bool:
         """Whether anybody is shown its pictures, or they are to be saved."""
-        return self.shows or self.places.saves or bool(order.save_to)
+        return self.shows or self.destinations.saves or bool(order.save_to)
 
-    async def _collect(self, order: Order, *, fetches: bool) -> list[Shot]:
+    async def _collect(self, order: Order, *, fetches: bool) -> list[ResultImage]:
         # Another process may have saved them since this one has looked.
         order = await self.history.find(self.owner, order.id) or order
-        shots = _shots(order, wanted=fetches)
-        await self._collect_all(order, shots)
-        if any(shot.is_missing for shot in shots) and (urls := await self._fresh_links(order)):
-            for shot, url in zip(shots, urls, strict=True):
-                if shot.is_missing:
-                    shot.url, shot.trouble = url, None
-            await self._collect_all(order, [shot for shot in shots if shot.is_missing])
-        await self._note_places(order, shots)
-        return shots
+        found = _shots(order, wanted=fetches)
+        await self._collect_all(order, found)
+        if any(image.is_missing for image in found) and (urls := await self._fresh_links(order)):
+            for image, url in zip(found, urls, strict=True):
+                if image.is_missing:
+                    image.url, image.error = url, None
+            await self._collect_all(order, [image for image in found if image.is_missing])
+        await self._note_places(order, found)
+        return found
 
-    async def _collect_all(self, order: Order, shots: Sequence[Shot]) -> None:
+    async def _collect_all(self, order: Order, found: Sequence[ResultImage]) -> None:
         async with anyio.create_task_group() as group:
-            for shot in shots:
-                group.start_soon(self._collect_one, order, shot)
+            for image in found:
+                group.start_soon(self._collect_one, order, image)
 
     async def _fresh_links(self, order: Order) -> Sequence[str]:
         """The addresses that RunAPI shows now, if it shows others: links die, some sooner than after seven days."""
@@ -352,53 +351,53 @@ class Fulfilment:
         )
         return task.images
 
-    async def _note_places(self, seen: Order, shots: Sequence[Shot]) -> None:
+    async def _note_places(self, seen: Order, found: Sequence[ResultImage]) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
 
         Where a call has said meanwhile that they shall lie elsewhere, they are moved there.
         """
         before = {Path(path) for path in seen.paths}
-        while any(shot.path for shot in shots):
-            paths = tuple(str(shot.path or "") for shot in shots)
+        while any(image.path for image in found):
+            paths = tuple(str(image.path or "") for image in found)
             if paths == seen.paths:
                 return
             noted = await self.history.saved(seen, paths)
             if noted.paths == paths:
                 return
             theirs = [path for _, path in _places(noted)]
-            for shot, path in zip(shots, theirs, strict=False):
-                ours = shot.path
-                if not await _use_instead(shot, path) and noted.save_to != seen.save_to:
-                    await self._save(noted, shot)
-                if ours and ours != shot.path and ours not in before:
+            for image, path in zip(found, theirs, strict=False):
+                ours = image.path
+                if not await _use_instead(image, path) and noted.save_to != seen.save_to:
+                    await self._save(noted, image)
+                if ours and ours != image.path and ours not in before:
                     with suppress(OSError):
                         await anyio.Path(ours).unlink()
             seen = noted
 
-    async def _collect_one(self, order: Order, shot: Shot) -> None:
-        saved, shot.path = shot.path, None
+    async def _collect_one(self, order: Order, image: ResultImage) -> None:
+        saved, image.path = image.path, None
         try:
             if saved and (picture := await images.read(saved)):
-                shot.picture, shot.path = picture, saved
-            if not shot.is_missing:
+                image.picture, image.path = picture, saved
+            if not image.is_missing:
                 return
-            shot.picture = await self.fetcher.fetch(shot.url)
+            image.picture = await self.fetcher.fetch(image.url)
         except PictureUnavailable as error:
-            shot.trouble = error
+            image.error = error
             return
         # A repeated call may have said meanwhile that it shall lie elsewhere.
-        await self._save(await self.history.find(self.owner, order.id) or order, shot)
+        await self._save(await self.history.find(self.owner, order.id) or order, image)
 
-    async def _save(self, order: Order, shot: Shot) -> None:
+    async def _save(self, order: Order, image: ResultImage) -> None:
         """Write the picture where the order wants it."""
-        if shot.picture is None:
+        if image.picture is None:
             return
         try:
-            if there := await anyio.to_thread.run_sync(self.places.destination, order.save_to):
+            if there := await anyio.to_thread.run_sync(self.destinations.destination, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
-                shot.path = await images.save(shot.picture, folder=there.folder, name=name)
+                image.path = await images.save(image.picture, folder=there.folder, name=name)
         except (PictureNotSaved, RequestRefused) as error:
-            shot.trouble = error
+            image.error = error
 
 
 class _Prepared(NamedTuple):
@@ -414,11 +413,11 @@ class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
-async def _use_instead(shot: Shot, path: Path | None) -> bool:
+async def _use_instead(image: ResultImage, path: Path | None) -> bool:
     """Use this file, if it can be read; say whether it is used."""
     if path is None or not (picture := await images.read(path)):
         return False
-    shot.picture, shot.path, shot.trouble = picture, path, None
+    image.picture, image.path, image.error = picture, path, None
     return True
 
 
@@ -467,8 +466,8 @@ def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
     return ((url, next(saved, None)) for url in order.urls)
 
 
-def _shots(order: Order, *, wanted: bool) -> list[Shot]:
-    return [Shot(url, path=path, wanted=wanted) for url, path in _places(order)]
+def _shots(order: Order, *, wanted: bool) -> list[ResultImage]:
+    return [ResultImage(url, path=path, wanted=wanted) for url, path in _places(order)]
 
 
 def _task_of(order: Order, task_id: str) -> Task:

@@ -16,8 +16,8 @@ import pytest
 
 from flux2_mcp import __version__
 from flux2_mcp.cli import main
-from flux2_mcp.cli.checks import Patient
 from flux2_mcp.cli.doctor import examine
+from flux2_mcp.cli.doctor.checks import Patient
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.platforms import not_on, only_on
 from tests.wires import NoNetwork, Wire

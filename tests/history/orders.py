@@ -31,10 +31,12 @@ class Clock:
         self.time += timedelta(**by)
 
 
-def fox(wish: str = "f0", nth: int = 0, *, prompt: str = FOX, cents: int | None = 5, key: str = "key-1") -> Intent:
+def fox(
+    fingerprint: str = "f0", position: int = 0, *, prompt: str = FOX, cents: int | None = 5, key: str = "key-1"
+) -> Intent:
     return Intent(
-        wish=wish,
-        nth=nth,
+        fingerprint=fingerprint,
+        position=position,
         idempotency_key=key,
         action="text_to_image",
         model="flux-2-pro-text-to-image",
@@ -52,10 +54,10 @@ async def order(
     return opened
 
 
-async def painted(history: History, wish: str = "f0", *, owner: str = "ann", prompt: str = FOX) -> Order:
+async def painted(history: History, fingerprint: str = "f0", *, owner: str = "ann", prompt: str = FOX) -> Order:
     """Have a picture made that nobody has been handed yet."""
-    opened, _ = await order(history, fox(wish, prompt=prompt), owner=owner)
-    running = await history.accepted(opened, task_id=f"task-{wish}", dialect="sdk")
+    opened, _ = await order(history, fox(fingerprint, prompt=prompt), owner=owner)
+    running = await history.accepted(opened, task_id=f"task-{fingerprint}", dialect="sdk")
     return await history.finished(running, state="completed", urls=["https://x.test/1.png"], settled_cents=5)
 
 

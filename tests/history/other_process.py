@@ -40,9 +40,9 @@ async def open_one_and_die(history: History) -> str:
 async def spend(history: History) -> str:
     opened = 0
     for n in range(10):
-        wish = f"{os.getpid():x}{n:02x}"
+        fingerprint = f"{os.getpid():x}{n:02x}"
         try:
-            await history.open_orders([fox(wish)], owner="ann", resume_within=QUARTER, daily_cap_cents=103)
+            await history.open_orders([fox(fingerprint)], owner="ann", resume_within=QUARTER, daily_cap_cents=103)
         except OverLimit:
             continue
         opened += 1
@@ -100,7 +100,7 @@ def go(processes: list[subprocess.Popen[str]]) -> list[str]:
 
 if __name__ == "__main__":
     # What History imports when first needed, so that all begin at one instant.
-    import_module("flux2_mcp.history.keeper")
+    import_module("flux2_mcp.history.database")
     print("ready", flush=True)  # noqa: T201
     sys.stdin.readline()
     anyio.run(main, Path(sys.argv[1]), WORK[sys.argv[2]])

@@ -17,8 +17,8 @@ from sqlalchemy import inspect
 
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.history import History, Order, schema
-from flux2_mcp.history.keeper import Keeper
-from flux2_mcp.history.store import Store
+from flux2_mcp.history.database import Database
+from flux2_mcp.history.queries import Queries
 from tests.history.orders import FOX, MIDNIGHT, NOON, Clock, during, fox, order, painted
 from tests.platforms import not_on
 
@@ -258,18 +258,18 @@ def test_calls_that_meet_the_damage_together_all_go_on(folder: Path) -> None:
 
 def test_a_connection_in_use_when_the_file_breaks_is_closed_after_its_work(folder: Path) -> None:
     """It would keep the damaged file open, which on Windows nobody can then move or delete."""
-    keeper = Keeper(folder=folder, url=None, keeps_words=True, patience=5, now=Clock())
+    database = Database(folder=folder, url=None, keeps_words=True, patience=5, now=Clock())
 
-    def breaks_once(store: Store) -> None:
+    def breaks_once(store: Queries) -> None:
         if store is broken:
             reason = "is damaged"
-            raise schema.DatabaseLost(reason, trouble="damaged")
+            raise schema.DatabaseLost(reason, kind="damaged")
 
-    with closing(keeper):
-        broken = keeper.run(lambda store: store)
+    with closing(database):
+        broken = database.run(lambda store: store)
         with schema.reading(broken.engine) as connection:
             in_use = cast("sqlite3.Connection", connection.connection.driver_connection)
-            keeper.run(breaks_once)
+            database.run(breaks_once)
 
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             in_use.execute("SELECT 1")
@@ -349,10 +349,12 @@ def test_migrations_are_applied_once(folder: Path) -> None:
     assert versions == [(number,) for number in range(1, len(schema.MIGRATIONS) + 1)]
 
 
-def test_orders_from_before_tasks_could_be_shared_are_kept(folder: Path) -> None:
+def test_orders_from_before_the_first_release_are_kept(folder: Path) -> None:
     opened = during(folder, open_one)
     with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
         older.execute("ALTER TABLE orders DROP COLUMN shared_with")
+        for now, then in {"fingerprint": "wish", "position": "nth", "resume_key": "claim"}.items():
+            older.execute(f"ALTER TABLE orders RENAME COLUMN {now} TO {then}")
         older.execute("DELETE FROM schema_version WHERE version > 1")
         older.commit()
 

@@ -45,8 +45,8 @@ async def test_yesterday_and_tasks_made_elsewhere_do_not_count(history: History,
 
 
 async def test_the_daily_cap_is_reached_but_not_passed(history: History) -> None:
-    async def call(wish: str) -> None:
-        await history.open_orders([fox(wish)], owner="ann", resume_within=QUARTER, daily_cap_cents=10)
+    async def call(fingerprint: str) -> None:
+        await history.open_orders([fox(fingerprint)], owner="ann", resume_within=QUARTER, daily_cap_cents=10)
 
     await call("1")
     await call("2")
@@ -63,7 +63,7 @@ async def test_the_daily_cap_is_reached_but_not_passed(history: History) -> None
 async def test_a_call_that_passes_the_cap_opens_none_of_its_pictures(history: History) -> None:
     with pytest.raises(OverLimit):
         await history.open_orders(
-            [fox(nth=n) for n in range(3)], owner="ann", resume_within=QUARTER, daily_cap_cents=10
+            [fox(position=n) for n in range(3)], owner="ann", resume_within=QUARTER, daily_cap_cents=10
         )
 
     assert (await history.recent("ann")).orders == ()
@@ -81,7 +81,7 @@ async def test_a_resumed_order_is_not_counted_twice(history: History) -> None:
 
 
 async def test_a_refused_call_leaves_the_older_order_resumable(history: History) -> None:
-    """A repeat takes the claim over; when it is refused it must not have."""
+    """A repeat takes the resume_key over; when it is refused it must not have."""
     first, _ = await order(history, fox())
     with pytest.raises(OverLimit):
         await history.open_orders([fox()], owner="ann", resume_within=None, daily_cap_cents=5)

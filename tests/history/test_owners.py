@@ -46,8 +46,8 @@ async def test_an_order_under_another_name_changes_nothing_of_the_first(history:
 
 
 async def test_a_stranger_cannot_page_through_with_a_foreign_cursor(history: History) -> None:
-    for wish in ("1", "2"):
-        await painted(history, wish, owner="bob")
+    for fingerprint in ("1", "2"):
+        await painted(history, fingerprint, owner="bob")
     page = await history.recent("bob", limit=1)
 
     assert (await history.recent("ann", before=page.cursor)).orders == ()

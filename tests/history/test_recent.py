@@ -10,24 +10,24 @@ from tests.history.orders import QUARTER, Clock, fox, order, painted
 
 
 async def numbers(history: History, *, text: str) -> list[str]:
-    return [found.wish for found in (await history.recent("ann", text=text)).orders]
+    return [found.fingerprint for found in (await history.recent("ann", text=text)).orders]
 
 
 async def test_the_newest_comes_first(history: History, clock: Clock) -> None:
-    for wish in ("1", "2", "3"):
-        await painted(history, wish)
+    for fingerprint in ("1", "2", "3"):
+        await painted(history, fingerprint)
         clock.forward(seconds=1)
 
     page = await history.recent("ann")
 
-    assert [found.wish for found in page.orders] == ["3", "2", "1"]
+    assert [found.fingerprint for found in page.orders] == ["3", "2", "1"]
     assert page.cursor is None
 
 
 async def test_the_pictures_of_one_call_keep_their_order(history: History) -> None:
-    await history.open_orders([fox(nth=n) for n in range(8)], owner="ann", resume_within=QUARTER)
+    await history.open_orders([fox(position=n) for n in range(8)], owner="ann", resume_within=QUARTER)
 
-    assert [found.nth for found in (await history.recent("ann")).orders] == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert [found.position for found in (await history.recent("ann")).orders] == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
 async def test_pages_are_whole_although_new_orders_arrive(history: History, clock: Clock) -> None:
@@ -38,17 +38,17 @@ async def test_pages_are_whole_although_new_orders_arrive(history: History, cloc
 
     page = await history.recent("ann", limit=3)
     while page.cursor:
-        seen += [found.wish for found in page.orders]
+        seen += [found.fingerprint for found in page.orders]
         await painted(history, f"a{len(seen)}")
         page = await history.recent("ann", limit=3, before=page.cursor)
-    seen += [found.wish for found in page.orders]
+    seen += [found.fingerprint for found in page.orders]
 
     assert sorted(seen) == ["0", "1", "2", "3", "4", "5", "6"]
     assert seen[0] == "6"
 
 
 async def test_a_full_last_page_has_no_cursor(history: History) -> None:
-    await history.open_orders([fox(nth=n) for n in range(4)], owner="ann", resume_within=QUARTER)
+    await history.open_orders([fox(position=n) for n in range(4)], owner="ann", resume_within=QUARTER)
 
     first = await history.recent("ann", limit=2)
     last = await history.recent("ann", limit=2, before=first.cursor)
@@ -66,8 +66,8 @@ async def test_a_cursor_of_somebody_else_is_refused_in_words(history: History, c
 
 async def test_a_limit_below_one_is_one(history: History) -> None:
     """SQLite takes a negative limit for none at all."""
-    for wish in ("1", "2"):
-        await painted(history, wish)
+    for fingerprint in ("1", "2"):
+        await painted(history, fingerprint)
 
     assert len((await history.recent("ann", limit=-1)).orders) == 1
     assert len((await history.recent("ann", limit=10**30)).orders) == 2

@@ -61,7 +61,7 @@ async def test_a_delivered_result_means_that_the_same_words_want_another_picture
 
 async def test_a_delivered_result_is_resumed_by_a_call_that_may_have_it_again(history: History) -> None:
     """It is delivered anew then."""
-    pair = [fox(nth=0), fox(nth=1)]
+    pair = [fox(position=0), fox(position=1)]
     first = [order for order, _ in await history.open_orders(pair, owner="ann", resume_within=QUARTER)]
     for one in first:
         await history.finished(one, state="completed")
@@ -145,10 +145,10 @@ async def test_repeat_pays_again_and_later_calls_resume_the_newest(history: Hist
 
 
 async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -> None:
-    pair = [fox(nth=0), fox(nth=1)]
+    pair = [fox(position=0), fox(position=1)]
 
     first = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
-    again = await history.open_orders([*pair, fox(nth=2)], owner="ann", resume_within=QUARTER)
+    again = await history.open_orders([*pair, fox(position=2)], owner="ann", resume_within=QUARTER)
 
     assert [resumed for _, resumed in first] == [False, False]
     assert [resumed for _, resumed in again] == [True, True, False]
@@ -156,7 +156,7 @@ async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -
 
 
 async def test_orders_that_would_be_resumed_are_counted_beforehand(history: History, clock: Clock) -> None:
-    pair = [fox(nth=0), fox(nth=1)]
+    pair = [fox(position=0), fox(position=1)]
     (_, _), (second, _) = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
     await history.finished(second, state="failed")
     now = await history.resumable(pair, owner="ann", resume_within=QUARTER)
@@ -169,12 +169,14 @@ async def test_orders_that_would_be_resumed_are_counted_beforehand(history: Hist
 
 async def test_no_more_orders_are_new_than_the_caller_reckoned_with(history: History) -> None:
     """Another process may have delivered one since they were counted."""
-    first, _ = await order(history, fox(nth=0))
+    first, _ = await order(history, fox(position=0))
     with pytest.raises(MoreAreNew):
-        await history.open_orders([fox(nth=0), fox(nth=1)], owner="ann", resume_within=QUARTER, most_new=0)
+        await history.open_orders([fox(position=0), fox(position=1)], owner="ann", resume_within=QUARTER, most_new=0)
     after = await history.recent("ann")
 
-    again = await history.open_orders([fox(nth=0), fox(nth=1)], owner="ann", resume_within=QUARTER, most_new=1)
+    again = await history.open_orders(
+        [fox(position=0), fox(position=1)], owner="ann", resume_within=QUARTER, most_new=1
+    )
 
     assert after.orders == (first,)
     assert [resumed for _, resumed in again] == [True, False]

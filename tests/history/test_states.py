@@ -191,9 +191,9 @@ async def test_an_id_that_nobody_has_is_not_found(history: History, id: str) -> 
 
 
 async def test_durations_are_those_of_orders_alike(history: History, clock: Clock) -> None:
-    for wish, seconds in (("1", 4.0), ("2", 2.5)):
-        opened, _ = await order(history, fox(wish))
-        running = await history.accepted(opened, task_id=wish, dialect="sdk")
+    for fingerprint, seconds in (("1", 4.0), ("2", 2.5)):
+        opened, _ = await order(history, fox(fingerprint))
+        running = await history.accepted(opened, task_id=fingerprint, dialect="sdk")
         clock.forward(seconds=seconds)
         await history.finished(running, state="completed")
     failed, _ = await order(history, fox("3"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flux2_mcp.cli import install, uninstall
 from flux2_mcp.cli.hosts import HOSTS, Host, Machine
-from flux2_mcp.cli.starting import Start
+from flux2_mcp.cli.launch import Start
 
 PROGRAM = Start("/opt/flux2/bin/flux2-mcp", ("--from-here",))
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from flux2_mcp.cli.hosts import HOSTS, Entry
-from flux2_mcp.cli.starting import Start
+from flux2_mcp.cli.launch import Start
 from tests.install.bench import Bench
 
 MAC = "Library/Application Support"

@@ -11,7 +11,7 @@ import pytest
 
 from flux2_mcp.cli.config_files import ConfigFile
 from flux2_mcp.cli.hosts import HOSTS, Entry
-from flux2_mcp.cli.starting import Start
+from flux2_mcp.cli.launch import Start
 from flux2_mcp.errors import BadSetting, UnreadableConfig
 from tests.install.bench import PROGRAM, Bench, with_others
 from tests.platforms import not_on

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from flux2_mcp.cli.formats import Setting
-from flux2_mcp.cli.formats.json_text import Json
+from flux2_mcp.cli.config_editors import Setting
+from flux2_mcp.cli.config_editors.json_text import Json
 from flux2_mcp.errors import UnreadableConfig
 
 JSON5 = Json(strict=False)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flux2_mcp.cli.starting import Start, start, this_program
-from flux2_mcp.command import origin
+from flux2_mcp.cli.launch import Start, start, this_program
+from flux2_mcp.invocation import origin
 from tests.install.bench import Bench
 
 

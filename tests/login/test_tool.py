@@ -56,9 +56,9 @@ def a_world(home: Path, mode: ConnectMode = "auto", **environ: str) -> World:
 @asynccontextmanager
 async def over_stdio(here: World, open_browser: Callable[[str], bool]) -> AsyncGenerator[Client, None]:
     """A client of a server as it is over stdio."""
-    surroundings = replace(here.surroundings(), open_browser=open_browser)
+    environment = replace(here.environment(), open_browser=open_browser)
     with anyio.fail_after(30):
-        async with Client(build_server(surroundings, over_stdio=True), mode=here.mode) as client:
+        async with Client(build_server(environment, over_stdio=True), mode=here.mode) as client:
             yield client
 
 

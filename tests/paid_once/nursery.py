@@ -29,7 +29,7 @@ from tests.processes import Host, environment
 REPOSITORY = Path(__file__).parents[2]
 NEEDED = (
     "flux2_mcp.cli.serve",
-    "flux2_mcp.history.keeper",
+    "flux2_mcp.history.database",
     "flux2_mcp.images",
     "flux2_mcp.images.previewing",
     "flux2_mcp.runapi.client",
@@ -154,7 +154,7 @@ def _serve(environ: dict[str, str], wire: int, stderr: int) -> None:
 
 if __name__ == "__main__":
     # First: others take this as the default of an argument.
-    import_module("flux2_mcp.tasks").pauses = _often  # pyright: ignore[reportAttributeAccessIssue]
+    import_module("flux2_mcp.polling").intervals = _often  # pyright: ignore[reportAttributeAccessIssue]
     for name in NEEDED:
         import_module(name)
     _attend(socket.socket(fileno=0))

@@ -82,7 +82,7 @@ async def test_the_first_call_of_a_process_is_held_to_todays_prices(tmp_path: Pa
 
 
 async def test_a_repeated_call_finds_all_its_pictures_as_long_as_one_is_to_come(tmp_path: Path) -> None:
-    here = world(tmp_path, QUICK, pauses=every(0.05))
+    here = world(tmp_path, QUICK, intervals=every(0.05))
     here.transport = slow = OneIsSlow(here.simulator)
     async with here.client() as client:
         first = await client.call_tool("generate", THREE)

@@ -325,7 +325,7 @@ class Person:
 @asynccontextmanager
 async def asked(here: World, person: Person) -> AsyncGenerator[Client, None]:
     with anyio.fail_after(10):
-        async with Client(build_server(here.surroundings()), mode=here.mode, elicitation_callback=person) as client:
+        async with Client(build_server(here.environment()), mode=here.mode, elicitation_callback=person) as client:
             yield client
 
 
@@ -496,7 +496,7 @@ async def test_a_host_that_fails_to_ask_pays_nothing(tmp_path: Path, answer: Eli
         return answer
 
     with anyio.fail_after(10):
-        async with Client(build_server(here.surroundings()), mode="legacy", elicitation_callback=host) as client:
+        async with Client(build_server(here.environment()), mode="legacy", elicitation_callback=host) as client:
             result = await client.call_tool("generate", FOX)
 
     assert result.is_error

@@ -63,9 +63,9 @@ async def late_to_note(here: World) -> AsyncGenerator[tuple[Client, LateToNote],
     """A client whose server takes its time to note where a file lies."""
     history = LateToNote(here.home / "data")
     history.has_file, history.may_note = anyio.Event(), anyio.Event()
-    surroundings = replace(here.surroundings(), history=history)
+    environment = replace(here.environment(), history=history)
     with anyio.fail_after(10):
-        async with Client(build_server(surroundings)) as client:
+        async with Client(build_server(environment)) as client:
             yield client, history
 
 

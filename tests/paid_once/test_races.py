@@ -188,7 +188,7 @@ async def test_a_cancelled_call_is_paid_once(
 @asynccontextmanager
 async def over_http(here: World) -> AsyncGenerator[str, None]:
     """The server of `flux2-mcp serve --http`, on a free port."""
-    app = build_server(here.surroundings()).streamable_http_app(host="127.0.0.1")
+    app = build_server(here.environment()).streamable_http_app(host="127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on"))
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:

@@ -99,7 +99,7 @@ async def test_a_call_that_came_before_the_answer_has_its_picture_however_late_i
 
 
 async def test_a_call_that_came_after_the_answer_is_new_while_another_may_still_have_it(tmp_path: Path) -> None:
-    """Who came before takes up the new one then: two pictures for two wishes."""
+    """Who came before takes up the new one then: two pictures for two fingerprints."""
     here = world(tmp_path, CHEERFUL)
     results: list[CallToolResult] = []
     async with answered_while_sent_again(here, results) as (client, remix):
@@ -114,7 +114,7 @@ async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) 
     history = SlowDelivery(tmp_path / "data")
     history.is_told, history.may_note = anyio.Event(), anyio.Event()
     with anyio.fail_after(10):
-        async with Client(build_server(replace(here.surroundings(), history=history))) as client:
+        async with Client(build_server(replace(here.environment(), history=history))) as client:
             first = await client.call_tool("generate", FOX)
             await history.is_told.wait()
             again = await client.call_tool("generate", FOX)

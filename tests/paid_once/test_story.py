@@ -1,4 +1,4 @@
-"""Random stories of calls, faults, cancels and crashes; whatever happens, each wish is paid once."""
+"""Random stories of calls, faults, cancels and crashes; whatever happens, each fingerprint is paid once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from PIL import Image
 
 from flux2_mcp.history import History, utcnow
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.wiring import Surroundings
+from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.studio.deliveries import TIME_TO_READ
@@ -117,7 +117,7 @@ class Order(NamedTuple):
 
     id: str
     task_id: str | None
-    nth: int
+    position: int
     state: str
     delivered: bool
     is_prepared: bool
@@ -145,9 +145,11 @@ class Side:
     def owner(self) -> str:
         return f"local {self.base_url}:443"
 
-    def takes_up(self, wish: Wish, *, now: timedelta) -> list[str | None]:
+    def takes_up(self, fingerprint: Wish, *, now: timedelta) -> list[str | None]:
         """The order that each picture of a call would be, or None where it would be a new one."""
-        found = [self.open.get((wish, nth), ("", -RESUMED_WITHIN)) for nth in range(wish.pictures)]
+        found = [
+            self.open.get((fingerprint, position), ("", -RESUMED_WITHIN)) for position in range(fingerprint.pictures)
+        ]
         return [order if order and now - made <= RESUMED_WITHIN else None for order, made in found]
 
     def end(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -159,9 +161,9 @@ class Side:
             return
         # Until every picture of a call was handed over, the same call is to find all of them.
         self.read |= {order for order, outcome in outcomes.items() if outcome == "delivered"}
-        wishes = {wish for (wish, _), (order, _) in self.open.items() if order in outcomes}
-        unread = {wish for (wish, _), (order, _) in self.open.items() if order not in self.read}
-        self.open = {key: value for key, value in self.open.items() if key[0] not in wishes - unread}
+        fingerprints = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order in outcomes}
+        unread = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order not in self.read}
+        self.open = {key: value for key, value in self.open.items() if key[0] not in fingerprints - unread}
 
 
 @dataclass
@@ -216,26 +218,28 @@ class Story(RuleBasedStateMachine):
 
     @rule(
         side=ANY_SIDE,
-        wish=ANY_WISH,
+        fingerprint=ANY_WISH,
         repeat=st.sampled_from([False, False, False, True]),
         wait=st.sampled_from([45, 45, 0]),
         trouble=ANY_TROUBLE,
     )
-    def order(self, *, side: int, wish: Wish, repeat: bool, wait: int, trouble: str) -> None:
-        self.do(self._order, side, wish, {"repeat": repeat, "wait_seconds": wait}, trouble)
+    def order(self, *, side: int, fingerprint: Wish, repeat: bool, wait: int, trouble: str) -> None:
+        self.do(self._order, side, fingerprint, {"repeat": repeat, "wait_seconds": wait}, trouble)
 
-    @rule(side=ANY_SIDE, wish=ANY_WISH)
-    def order_twice_at_once(self, *, side: int, wish: Wish) -> None:
-        self.do(self._order_twice, side, wish)
+    @rule(side=ANY_SIDE, fingerprint=ANY_WISH)
+    def order_twice_at_once(self, *, side: int, fingerprint: Wish) -> None:
+        self.do(self._order_twice, side, fingerprint)
 
-    @rule(side=ANY_SIDE, wish=ANY_WISH, at=st.sampled_from(sorted(HOLDS)), after=st.booleans(), crash=st.booleans())
-    def interrupt(self, *, side: int, wish: Wish, at: str, after: bool, crash: bool) -> None:
+    @rule(
+        side=ANY_SIDE, fingerprint=ANY_WISH, at=st.sampled_from(sorted(HOLDS)), after=st.booleans(), crash=st.booleans()
+    )
+    def interrupt(self, *, side: int, fingerprint: Wish, at: str, after: bool, crash: bool) -> None:
         """Cancel a call in the middle, or let the process die there."""
-        self.do(self._interrupt, side, wish, at, after, crash)
+        self.do(self._interrupt, side, fingerprint, at, after, crash)
 
-    @rule(side=ANY_SIDE, nth=st.integers(0, 9), trouble=ANY_TROUBLE)
-    def ask(self, *, side: int, nth: int, trouble: str) -> None:
-        self.do(self._ask, side, nth, trouble)
+    @rule(side=ANY_SIDE, position=st.integers(0, 9), trouble=ANY_TROUBLE)
+    def ask(self, *, side: int, position: int, trouble: str) -> None:
+        self.do(self._ask, side, position, trouble)
 
     @rule(minutes=st.sampled_from([6, 16]))
     def pass_time(self, minutes: int) -> None:
@@ -286,39 +290,39 @@ class Story(RuleBasedStateMachine):
 
     # How it happens.
 
-    async def _order(self, nth_side: int, wish: Wish, more: dict[str, Any], trouble: str) -> None:
+    async def _order(self, nth_side: int, fingerprint: Wish, more: dict[str, Any], trouble: str) -> None:
         side = self.sides[nth_side]
-        expected = [None] * wish.pictures if more["repeat"] else side.takes_up(wish, now=self.now)
+        expected = [None] * fingerprint.pictures if more["repeat"] else side.takes_up(fingerprint, now=self.now)
         side.simulator.faults[:] = TROUBLES[trouble]
-        result = await self._call(nth_side, wish, more)
+        result = await self._call(nth_side, fingerprint, more)
         side.simulator.faults.clear()
-        self._learn(side, wish, expected, result)
+        self._learn(side, fingerprint, expected, result)
 
-    async def _order_twice(self, nth_side: int, wish: Wish) -> None:
-        """Both calls are one wish."""
+    async def _order_twice(self, nth_side: int, fingerprint: Wish) -> None:
+        """Both calls are one fingerprint."""
         side = self.sides[nth_side]
-        expected = side.takes_up(wish, now=self.now)
+        expected = side.takes_up(fingerprint, now=self.now)
         results: list[CallToolResult] = []
 
         async def call() -> None:
-            results.append(await self._call(nth_side, wish, {}))
+            results.append(await self._call(nth_side, fingerprint, {}))
 
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             group.start_soon(call)
-        if orders := self._learn(side, wish, expected, results[0]):
-            side.end(dict(zip(orders, _outcomes(results[1], wish.pictures), strict=True)))
+        if orders := self._learn(side, fingerprint, expected, results[0]):
+            side.end(dict(zip(orders, _outcomes(results[1], fingerprint.pictures), strict=True)))
 
-    async def _interrupt(self, nth_side: int, wish: Wish, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
+    async def _interrupt(self, nth_side: int, fingerprint: Wish, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
         side, line = self.sides[nth_side], self.processes[nth_side].line
-        expected = side.takes_up(wish, now=self.now)
+        expected = side.takes_up(fingerprint, now=self.now)
         results: list[CallToolResult] = []
         was_in_the_middle = False
         orders: Sequence[str] = ()
         line.hold(HOLDS[at], after=after)
 
         async def call() -> None:
-            results.append(await self._call(nth_side, wish, {}))
+            results.append(await self._call(nth_side, fingerprint, {}))
             line.arrived.set()
 
         async with anyio.create_task_group() as group:
@@ -329,13 +333,13 @@ class Story(RuleBasedStateMachine):
                 await anyio.sleep(0.005)
             was_in_the_middle = not results
             if was_in_the_middle:
-                orders = self._learn_orders(side, wish, expected)
+                orders = self._learn_orders(side, fingerprint, expected)
                 if crash:
                     await self._die()
                 group.cancel_scope.cancel()
         line.open()
         if not was_in_the_middle:
-            self._learn(side, wish, expected, results[0])
+            self._learn(side, fingerprint, expected, results[0])
         elif crash:
             await self._start()
         else:
@@ -348,11 +352,11 @@ class Story(RuleBasedStateMachine):
         # What still waited for its source images is not ordered any more.
         side.end({order.id: "failed" for order in self._orders(side) if order.id in orders and order.state == "failed"})
 
-    async def _ask(self, nth_side: int, nth: int, trouble: str) -> None:
+    async def _ask(self, nth_side: int, position: int, trouble: str) -> None:
         side, process = self.sides[nth_side], self.processes[nth_side]
         if not (entries := await _recent(process)):
             return
-        task_id = entries[nth % len(entries)]["task_id"]
+        task_id = entries[position % len(entries)]["task_id"]
         [order] = [each.id for each in self._orders(side) if task_id in {each.id, each.task_id}]
         side.simulator.faults[:] = TROUBLES[trouble]
         result = await process.client.call_tool("task_status", {"task_id": task_id})
@@ -360,33 +364,35 @@ class Story(RuleBasedStateMachine):
         [outcome] = _outcomes(result, 1)
         side.end({order: outcome})
 
-    async def _call(self, nth_side: int, wish: Wish, more: dict[str, Any]) -> CallToolResult:
-        arguments = {"prompt": wish.prompt, "model": wish.model, "count": wish.pictures, **more}
-        if wish.tool == "remix":
+    async def _call(self, nth_side: int, fingerprint: Wish, more: dict[str, Any]) -> CallToolResult:
+        arguments = {"prompt": fingerprint.prompt, "model": fingerprint.model, "count": fingerprint.pictures, **more}
+        if fingerprint.tool == "remix":
             arguments |= {"source_image_urls": [str(self.source)], "aspect_ratio": "1:1"}
-        return await self.processes[nth_side].client.call_tool(wish.tool, arguments)
+        return await self.processes[nth_side].client.call_tool(fingerprint.tool, arguments)
 
-    def _learn(self, side: Side, wish: Wish, expected: Sequence[str | None], result: CallToolResult) -> Sequence[str]:
+    def _learn(
+        self, side: Side, fingerprint: Wish, expected: Sequence[str | None], result: CallToolResult
+    ) -> Sequence[str]:
         """Compare what a call did with what it should have done, and note what the host knows now."""
         if "of today's limit" in text_of(result):
-            new = sum(order is None for order in expected) * CENTS[wish.model]
+            new = sum(order is None for order in expected) * CENTS[fingerprint.model]
             assert sum(side.live.values()) + new > DAILY_CAP
             return []
-        orders = self._learn_orders(side, wish, expected)
-        side.end(dict(zip(orders, _outcomes(result, wish.pictures), strict=True)))
+        orders = self._learn_orders(side, fingerprint, expected)
+        side.end(dict(zip(orders, _outcomes(result, fingerprint.pictures), strict=True)))
         return orders
 
-    def _learn_orders(self, side: Side, wish: Wish, expected: Sequence[str | None]) -> Sequence[str]:
+    def _learn_orders(self, side: Side, fingerprint: Wish, expected: Sequence[str | None]) -> Sequence[str]:
         new = self._new(side)
-        assert sorted(new) == [nth for nth, order in enumerate(expected) if order is None]
+        assert sorted(new) == [position for position, order in enumerate(expected) if order is None]
         side.seen |= set(new.values())
-        side.live |= dict.fromkeys(new.values(), CENTS[wish.model])
-        side.open |= {(wish, nth): (order, self.now) for nth, order in new.items()}
-        return [order or new[nth] for nth, order in enumerate(expected)]
+        side.live |= dict.fromkeys(new.values(), CENTS[fingerprint.model])
+        side.open |= {(fingerprint, position): (order, self.now) for position, order in new.items()}
+        return [order or new[position] for position, order in enumerate(expected)]
 
     def _new(self, side: Side) -> dict[int, str]:
         """The orders that nobody here knows yet, by the number of their picture."""
-        return {order.nth: order.id for order in self._orders(side) if order.id not in side.seen}
+        return {order.position: order.id for order in self._orders(side) if order.id not in side.seen}
 
     # Processes.
 
@@ -414,16 +420,16 @@ class Story(RuleBasedStateMachine):
             "FLUX2_PREVIEW": "off",
         }
         line = Line(side.simulator)
-        surroundings = Surroundings(
+        environment = Environment(
             settings=Settings.from_environ(environ),
             home=self.home,
             transport=line,
             history=History(self._data, now=lambda: utcnow() + self.now),
-            pauses=at_once,
+            intervals=at_once,
             sleep=hardly_any_sleep,
         )
         ending, ended = anyio.Event(), anyio.Event()
-        async with Client(build_server(surroundings)) as client:
+        async with Client(build_server(environment)) as client:
             # The first question makes the database.
             await client.call_tool("recent_tasks", {})
             task_status.started(Process(client, line, ending, ended))
@@ -475,7 +481,7 @@ class Story(RuleBasedStateMachine):
 
     def _orders(self, side: Side) -> list[Order]:
         query = """
-            SELECT id, task_id, nth, state, delivered, request IS NOT NULL, created_at
+            SELECT id, task_id, position, state, delivered, request IS NOT NULL, created_at
             FROM orders WHERE owner = ? ORDER BY created_at
         """
         with closing(sqlite3.connect(self._database)) as database:

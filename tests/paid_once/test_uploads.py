@@ -186,7 +186,7 @@ async def test_an_order_that_is_sent_at_the_moment_it_shall_be_given_up_is_not_c
     statuses: list[CallToolResult] = []
     async with here.client() as slow:
         here.transport = Wire(here.simulator)
-        async with Client(build_server(replace(here.surroundings(), history=history))) as other:
+        async with Client(build_server(replace(here.environment(), history=history))) as other:
 
             async def ask() -> None:
                 [order] = await here.orders()

@@ -89,7 +89,7 @@ async def offering(here: World, folders: Folders) -> AsyncGenerator[Client, None
     about = Implementation(name="test", version="1")
     with anyio.fail_after(30):
         async with Client(
-            build_server(here.surroundings()), client_info=about, mode=here.mode, list_roots_callback=folders
+            build_server(here.environment()), client_info=about, mode=here.mode, list_roots_callback=folders
         ) as client:
             yield client
 

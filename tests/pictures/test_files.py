@@ -12,7 +12,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
 from flux2_mcp.errors import RequestRefused
-from flux2_mcp.images import Destination, Picture, Places, read, recognise
+from flux2_mcp.images import Destination, Destinations, Picture, read, recognise
 from flux2_mcp.images.saving import Disk
 from flux2_mcp.simulator import Script
 from tests.images.examples import PNG
@@ -313,7 +313,7 @@ async def test_a_file_inside_our_container_is_said_to_be_there(tmp_path: Path, *
 
 
 def test_places_know_where_a_picture_goes(tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=True)
+    places = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=True)
 
     assert places.destination(None) == Destination(tmp_path / "art")
     assert places.destination("fox.png") == Destination(tmp_path / "art", "fox")
@@ -322,7 +322,7 @@ def test_places_know_where_a_picture_goes(tmp_path: Path) -> None:
 
 
 def test_places_that_do_not_save_still_do_when_asked(tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=False)
+    places = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=False)
 
     assert places.destination(None) is None
     assert places.destination("") is None

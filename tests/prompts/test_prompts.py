@@ -177,7 +177,7 @@ async def test_an_argument_left_blank_counts_as_not_given(tmp_path: Path) -> Non
             "portrait",
             {"person": "x", "colour": "red"},
             (
-                "portrait has no argument 'colour'. It takes person, mood, surroundings, style, lighting, lens, "
+                "portrait has no argument 'colour'. It takes person, mood, environment, style, lighting, lens, "
                 "aspect_ratio, model, count."
             ),
         ),

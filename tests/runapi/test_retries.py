@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flux2_mcp.errors import NotFound, RunApiError, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.client import RunAPI
 from flux2_mcp.runapi.models import Task
-from flux2_mcp.runapi.patience import LONGEST_WAIT, retry_after
 from flux2_mcp.runapi.retries import backoff
+from flux2_mcp.runapi.retry_after import LONGEST_WAIT, retry_after
 from flux2_mcp.simulator import Fault
 from tests.runapi.network import FOX, Answer, Answers, Naps, breaks, breaks_in_the_middle, runapi, says, simulated
 

@@ -20,8 +20,8 @@ from runapi.flux_2.resources import RemixImage, TextToImage
 from runapi.flux_2.types import CompletedTextToImageResponse, Image
 
 from flux2_mcp.credentials import DEFAULT_BASE_URL
+from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.runapi.models import Balance, PriceQuote, PriceSchedule, PriceSchedules, TemporaryFile, Wire, task_from
-from flux2_mcp.runapi.refusals import error_from
 from flux2_mcp.runapi.retries import TRANSIENT, backoff
 from flux2_mcp.runapi.routes import SDK
 from tests.runapi.network import FOX, simulated

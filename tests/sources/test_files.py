@@ -12,7 +12,7 @@ import pytest
 
 from flux2_mcp.errors import SourceRefused
 from flux2_mcp.sources import Local, SourceLimits
-from flux2_mcp.sources.reading import read_file
+from flux2_mcp.sources.opening import read_file
 from tests.platforms import not_on, only_on
 from tests.sources.studio_door import door, png, refusal
 

@@ -1,0 +1,80 @@
+"""TOML, by way of tomlkit, which keeps comments and layout."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from flux2_mcp.cli.config_editors import Setting
+from flux2_mcp.errors import UnreadableConfig
+
+if TYPE_CHECKING:
+    from tomlkit.items import Table
+
+
+class Toml:
+    """TOML."""
+
+    def read(self, text: str) -> Mapping[str, object]:
+        """Everything the text says."""
+        try:
+            return tomllib.loads(text.removeprefix("\ufeff"))
+        except tomllib.TOMLDecodeError as error:
+            msg = f"It is not valid TOML: {error}."
+            raise UnreadableConfig(msg) from None
+
+    def put(self, text: str, path: Sequence[str], value: Setting) -> str:
+        """The text with this value at this path; new tables come last, under headers of their own."""
+        import tomlkit
+
+        self.read(text)
+        document = tomlkit.parse(text)
+        table: MutableMapping[str, Any] = document
+        for depth, key in enumerate(path[:-1]):
+            if key not in table:
+                # In one piece, so that a table which holds nothing but tables gets no header of its own.
+                table[key] = _nested(path[depth + 1 :], value)
+                return tomlkit.dumps(document)
+            table = _table(table[key], key)
+        if path[-1] in table and _plain(table[path[-1]]) == value:
+            return text
+        table[path[-1]] = value
+        return tomlkit.dumps(document)
+
+    def drop(self, text: str, path: Sequence[str]) -> str:
+        """The text without the table or key at this path."""
+        import tomlkit
+
+        self.read(text)
+        document = tomlkit.parse(text)
+        table: MutableMapping[str, Any] = document
+        for key in path[:-1]:
+            if key not in table:
+                return text
+            table = _table(table[key], key)
+        if path[-1] not in table:
+            return text
+        del table[path[-1]]
+        return tomlkit.dumps(document)
+
+
+def _nested(path: Sequence[str], value: Setting) -> Table:
+    import tomlkit
+
+    table = tomlkit.table(is_super_table=len(path) > 1 or isinstance(value, dict))
+    table[path[0]] = _nested(path[1:], value) if len(path) > 1 else value
+    return table
+
+
+def _table(value: object, key: str) -> MutableMapping[str, Any]:
+    if not isinstance(value, MutableMapping):
+        msg = f'"{key}" is not a table in it.'
+        raise UnreadableConfig(msg)
+    return cast("MutableMapping[str, Any]", value)
+
+
+def _plain(value: object) -> object:
+    from tomlkit.items import Item
+
+    return value.unwrap() if isinstance(value, Item) else value

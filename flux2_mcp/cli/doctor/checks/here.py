@@ -1,0 +1,111 @@
+"""What can be seen on this computer alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import anyio
+
+import flux2_mcp
+from flux2_mcp import credentials
+from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
+from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
+from flux2_mcp.history import History
+from flux2_mcp.images import default_folder
+from flux2_mcp.server.state import data_folder
+from flux2_mcp.settings import Settings, misspelt
+
+OLDEST_PYTHON = (3, 11)
+
+
+def python(patient: Patient) -> Finding:
+    """Whether this Python is new enough."""
+    version = ".".join(map(str, patient.python))
+    if patient.python >= OLDEST_PYTHON:
+        return Finding("Python", version)
+    return Finding(
+        "Python", f"{version} is too old for flux2-mcp", "Install Python 3.11 or newer, and flux2-mcp with it."
+    )
+
+
+def package() -> Finding:
+    """Which flux2-mcp this is."""
+    return Finding("flux2-mcp", f"{flux2_mcp.__version__} in {Path(flux2_mcp.__file__).parent}")
+
+
+def settings(patient: Patient) -> Finding:
+    """Whether every variable of ours can be used."""
+    try:
+        given = Settings.from_environ(patient.environ)
+    except BadSetting as error:
+        return Finding.of("Settings", error)
+    if words := misspelt(patient.environ):
+        return Finding("Settings", words, "Correct the name where it is set; until then it has no effect.")
+    names = {name: str(field.alias) for name, field in Settings.model_fields.items()}
+    found = sorted(names[name] for name in given.model_fields_set)
+    return Finding("Settings", ", ".join(found) if found else "all at their defaults")
+
+
+async def key(patient: Patient) -> Finding:
+    """Whether there is a key, and which; whether RunAPI knows it is another question."""
+    try:
+        held = await anyio.to_thread.run_sync(partial(credentials.credentials, patient.settings, home=patient.home))
+    except (NoApiKey, UnusableApiKey) as error:
+        return Finding.of("Key", error)
+    source = credentials.source(patient.settings, home=patient.home)
+    return Finding("Key", f"{credentials.masked(held.key)} from {source}")
+
+
+async def places(patient: Patient) -> AsyncGenerator[Finding, None]:
+    """Whether pictures and the history can be kept."""
+    yield await anyio.to_thread.run_sync(_pictures, patient)
+    yield await _history(patient)
+
+
+def _pictures(patient: Patient) -> Finding:
+    name = "Pictures"
+    if patient.settings.save == "off":
+        return Finding(name, "are not saved, as FLUX2_SAVE says")
+    try:
+        folder = default_folder(patient.settings.output_dir, home=patient.home)
+    except BadSetting as error:
+        return Finding.of(name, error)
+    problem = _write_problem(folder)
+    mend = "Name another folder in FLUX2_OUTPUT_DIR, or make this one writable." if problem else ""
+    return Finding(name, f"{folder}: {problem}" if problem else f"are saved in {folder}", mend)
+
+
+async def _history(patient: Patient) -> Finding:
+    name, mode = "History", patient.settings.history
+    if mode == "off":
+        return Finding(name, "is not kept, as FLUX2_HISTORY says")
+    folder = data_folder(patient.settings, home=patient.home)
+    mend = "Name another folder in FLUX2_DATA_DIR, or make this one writable."
+    if problem := await anyio.to_thread.run_sync(_write_problem, folder):
+        return Finding(name, f"{folder}: {problem}", mend)
+    if not await anyio.Path(folder, "history.sqlite3").exists():
+        return Finding(name, f"will be kept in {folder}; there is none yet")
+    history = History(folder, mode=mode)
+    try:
+        await history.recent("nobody", limit=1)
+        degraded = history.degraded
+    finally:
+        await history.aclose()
+    return Finding(name, degraded, mend) if degraded else Finding(name, f"is kept in {folder}")
+
+
+def _write_problem(folder: Path) -> str:
+    """Why nothing can be written there, as it is or once it is made; empty when it can. Leaves nothing behind."""
+    # On Windows there may be no such drive.
+    nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path(folder.anchor))
+    if not nearest.is_dir():
+        return f"{nearest} is not a folder"
+    try:
+        with TemporaryFile(dir=nearest):
+            return ""
+    except OSError as error:
+        return f"{nearest} cannot be written to: {error.strerror or type(error).__name__}"

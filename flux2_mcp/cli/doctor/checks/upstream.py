@@ -1,0 +1,154 @@
+"""What only RunAPI can tell; none of it costs anything."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+
+import anyio
+import httpx
+
+from flux2_mcp import __version__, credentials
+from flux2_mcp.catalogue import Request, catalogue
+from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
+from flux2_mcp.errors import (
+    InsecureBaseUrl,
+    KeyRejected,
+    NoApiKey,
+    RunApiError,
+    Unavailable,
+    Unreachable,
+    UnreadableAnswer,
+    UnusableApiKey,
+)
+from flux2_mcp.invocation import command
+from flux2_mcp.runapi.client import Connection, RunAPI
+from flux2_mcp.runapi.retries import no_retries
+
+PATIENCE = 15.0
+"""Seconds for each question."""
+ADDRESS = "Check the network and RUNAPI_BASE_URL."
+
+
+async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
+    """Whether RunAPI is there, which routes it has, and what it thinks of the key."""
+    base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, patient.settings, home=patient.home))
+    look = partial(credentials.source_of_address, patient.settings, home=patient.home)
+    source = await anyio.to_thread.run_sync(look)
+    try:
+        connection = Connection(
+            base_url,
+            dialect=patient.settings.dialect,
+            user_agent=f"flux2-mcp/{__version__}",
+            transport=patient.transport,
+            sleep=patient.sleep,
+        )
+    except InsecureBaseUrl as error:
+        finding = Finding.of("RunAPI", error)
+        yield replace(finding, words=f"{finding.words} It comes from {source}.")
+        return
+    try:
+        reached = await _reached(connection, f"{base_url} (from {source})" if source else base_url)
+        yield reached
+        if reached.is_well:
+            yield await _routes(connection)
+            if balance := await _balance(patient, connection):
+                yield balance
+    finally:
+        await connection.aclose()
+
+
+async def unreachable(patient: Patient, base_url: str) -> str:
+    """Why there is no RunAPI at this address, as a sentence; empty when there is one."""
+    try:
+        connection = Connection(
+            base_url, user_agent=f"flux2-mcp/{__version__}", transport=patient.transport, sleep=patient.sleep
+        )
+    except InsecureBaseUrl as error:
+        return error.message
+    try:
+        reached = await _reached(connection, base_url)
+    finally:
+        await connection.aclose()
+    return "" if reached.is_well else reached.words
+
+
+async def _reached(connection: Connection, base_url: str) -> Finding:
+    """Ask for the prices: that needs no key."""
+    name = "RunAPI"
+    try:
+        with anyio.fail_after(PATIENCE):
+            await RunAPI(connection, key="").price_schedules()
+    except TimeoutError:
+        return Finding(name, f"{base_url} does not answer.", ADDRESS)
+    except Unreachable as error:
+        if untrusted := _untrusted(error):
+            return Finding(name, f"{base_url} shows a certificate that is not trusted: {untrusted}.", UNTRUSTED)
+        return Finding(name, f"{base_url}: {error.message}", ADDRESS)
+    except Unavailable as error:
+        return Finding.of(name, error, mend="Wait a few minutes; it is not this computer.")
+    except UnreadableAnswer as error:
+        return Finding(name, f"{base_url} is something else. {error.message}", ADDRESS)
+    except RunApiError:
+        pass  # it is there, and says why it does not tell its prices
+    safely = "with a trusted certificate" if connection.origin.startswith("https:") else "without TLS, on this computer"
+    return Finding(name, f"{base_url} answers, {safely}")
+
+
+UNTRUSTED = (
+    "If a proxy or virus scanner reads your connections, let Python trust it: SSL_CERT_FILE names its certificate."
+)
+
+
+def _untrusted(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
+async def _routes(connection: Connection) -> Finding:
+    """Order nothing, without a key: where there is a route, it says no."""
+    name = "Routes"
+    for dialect in connection.routes.dialects():
+        path = dialect.create_path("text_to_image")
+        try:
+            answer = await connection.http.post(path, json={}, extensions={"waits": no_retries})
+        except httpx.RequestError:
+            return Finding(name, f"no answer at {path}.", ADDRESS)
+        if answer.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            return Finding(name, f"{dialect.name} dialect, {path}")
+    return Finding(name, "none that makes pictures.", "Check RUNAPI_BASE_URL, and leave out RUNAPI_DIALECT.")
+
+
+async def _balance(patient: Patient, connection: Connection) -> Finding | None:
+    """What the key can pay; None without a key, which has a line of its own."""
+    name = "Balance"
+    try:
+        held = await anyio.to_thread.run_sync(partial(credentials.credentials, patient.settings, home=patient.home))
+        with anyio.fail_after(PATIENCE):
+            balance = await RunAPI(connection, held.key).balance()
+    except (NoApiKey, UnusableApiKey):
+        return None
+    except KeyRejected as error:
+        mend = f"Make a new key: `{command('login')}`, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
+        return Finding(name, f"RunAPI does not accept the key. {error.message}", mend)
+    except TimeoutError:
+        return Finding(name, "RunAPI does not tell it in time.", ADDRESS)
+    except RunApiError as error:
+        return Finding.of(name, error)
+    dollars = f"${balance.balance_cents / 100:.2f}"
+    if balance.balance_cents < _cheapest():
+        return Finding(name, f"{dollars} is too little for a picture.", "Add credits at https://runapi.ai.")
+    return Finding(name, dollars)
+
+
+def _cheapest() -> int:
+    """Cents for a picture of the cheapest model."""
+    request = Request(action="text_to_image", prompt="a picture", model="flux-2-pro")
+    return catalogue().built_in_prices().of(catalogue().check(request)) or 1

@@ -1,0 +1,208 @@
+"""What a command does for pictures: it waits with a bar, stops at Ctrl-C, says how it ended, and has its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import anyio
+from rich.console import Console
+
+from flux2_mcp.cli.terminal import Moved, live_bar
+from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
+from flux2_mcp.invocation import command
+from flux2_mcp.server.progress import words_for
+from flux2_mcp.server.results import about_sharing, dollars, facts_of
+from flux2_mcp.server.state import Environment, app_state
+from flux2_mcp.settings import Settings
+from flux2_mcp.studio import Job, Report, Studio
+
+Outcome = Literal["done", "failed", "refused", "running"]
+
+EXIT_CODES: dict[Outcome, int] = {"running": 5, "failed": 1, "refused": 2, "done": 0}
+"""In the order of what matters most, when several pictures end differently."""
+OPTIONS = {"max_cost_usd": "--max-cost", "output_resolution": "--resolution", "aspect_ratio": "--aspect-ratio"}
+"""What errors call an argument of the tools, and what the option for it is called here."""
+LOOK_AGAIN = re.compile(r"\b([Cc]all|[Ll]ook once more with) task_status (?:with|and) task_id='([^']+)'")
+"""How errors name the tool that looks at a task; here it is a command."""
+INTERRUPTED = 130
+TIME_TO_PLACE = 1.0
+"""Seconds after Ctrl-C for an order that is on its way to RunAPI."""
+
+
+@dataclass
+class JobCommand(ABC):
+    """One command's pictures, from the arguments to the exit code."""
+
+    options: argparse.Namespace
+    jobs: Sequence[Job] = ()
+    error: Flux2Error | None = None
+    """Why there are none."""
+    settings: Settings = field(init=False)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    stopped = "Stopped before anything was ordered."
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Read the person's settings, and settle what has to be settled first.
+
+        Raises:
+            Flux2Error: It cannot be done.
+        """
+
+    @abstractmethod
+    async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
+        """Ask the studio for the pictures.
+
+        Raises:
+            Flux2Error: There are none to wait for.
+        """
+
+    def run(self) -> int:
+        """Do it, show how it goes, and say how it ended."""
+        try:
+            self.prepare()
+            anyio.run(self._do)
+        except Flux2Error as error:
+            self.error = error
+        except KeyboardInterrupt:
+            if not self.jobs:
+                self.error = Flux2Error(self.stopped)
+                self.tell()
+                return INTERRUPTED
+        self.tell()
+        return EXIT_CODES[self.outcome]
+
+    async def _do(self) -> None:
+        async with self.studio() as studio:
+            try:
+                with live_bar(self.console) as moved:
+                    self.jobs = await self.jobs_of(studio, self._heard(moved))
+            except anyio.get_cancelled_exc_class():
+                await self._look_up(studio)
+                raise
+            studio.hand_over(self.jobs)
+            await studio.deliveries.write_down()
+
+    def _heard(self, moved: Moved) -> Report:
+        def heard(jobs: Sequence[Job]) -> None:
+            self.jobs = jobs
+            expected = [job.expected_seconds for job in jobs if job.expected_seconds]
+            moved(words_for(jobs), max(expected, default=None))
+
+        return heard
+
+    async def _look_up(self, studio: Studio) -> None:
+        """Learn after Ctrl-C how far the orders came: the last may just have been on its way."""
+        with anyio.move_on_after(TIME_TO_PLACE):
+            await studio.background.all_done()
+        for job in self.jobs:
+            job.order = await studio.history.find(studio.owner, job.order.id) or job.order
+
+    @asynccontextmanager
+    async def studio(self) -> AsyncGenerator[Studio]:
+        """Everything that pictures are asked of, for as long as this is open."""
+        async with app_state(Environment(self.settings, home=Path.home())) as state:
+            yield await state.studio()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        if self.error:
+            return "refused"
+        ends = {_outcome(job) for job in self.jobs}
+        return next(outcome for outcome in EXIT_CODES if outcome in ends)
+
+    @property
+    def next_step(self) -> str:
+        """What to do about pictures that are not there yet; empty when all are."""
+        open_ones = [job.order for job in self.jobs if _outcome(job) == "running"]
+        known = " and ".join(order.task_id for order in open_ones if order.task_id)
+        steps: list[str] = []
+        if known:
+            steps.append(
+                f"RunAPI has the order: task {known}. Run `{command('recover')}` in a minute to get the picture."
+            )
+        if any(order.task_id is None for order in open_ones):
+            steps.append(
+                "It is not known whether RunAPI has the order. Run the same command again, without --repeat: it asks "
+                "with the same Idempotency-Key, so that nothing is paid twice."
+            )
+        return " ".join(steps)
+
+    def tell(self) -> None:
+        """Say how it ended: as one JSON document, or as lines for a person."""
+        if self.options.json:
+            print(json.dumps(self._document(), indent=1))
+            return
+        if self.error:
+            print(f"flux2-mcp: {for_the_terminal(str(self.error))}", file=sys.stderr)
+        for job in self.jobs:
+            _tell(job)
+        if self.next_step:
+            print(f"flux2-mcp: {self.next_step}", file=sys.stderr)
+
+    def _document(self) -> dict[str, object]:
+        document: dict[str, object] = {"outcome": self.outcome}
+        if self.error:
+            return {**document, "error": for_the_terminal(str(self.error)), "pictures": []}
+        document |= facts_of(self.jobs) | {"completed": self.outcome != "running"}
+        return document | ({"next_step": self.next_step} if self.next_step else {})
+
+
+def for_the_terminal(words: str) -> str:
+    """What an error says, with the options and commands that a person types instead of what a model calls them."""
+    for argument, option in OPTIONS.items():
+        words = words.replace(argument, option)
+    return LOOK_AGAIN.sub(_as_command, words)
+
+
+def _as_command(found: re.Match[str]) -> str:
+    verb = {"Call": "Run", "call": "run"}.get(found[1], found[1])
+    return f"{verb} `{command(f'status {found[2]}')}`"
+
+
+def _outcome(job: Job) -> Outcome:
+    if isinstance(job.error, OutcomeUnknown | TaskOutOfSight):
+        return "running"
+    if isinstance(job.error, RequestRefused | KeyRejected):
+        return "refused"
+    if job.error or any(image.error for image in job.images):
+        return "failed"
+    return "done" if job.has_pictures else "running"
+
+
+def _tell(job: Job) -> None:
+    """The place alone on its line, so that it can be copied; then what it cost."""
+    if job.error:
+        words = (
+            for_the_terminal(str(job.error))
+            if _outcome(job) != "running"
+            else f"{job.error.message} {job.error.charge}"
+        )
+        print(f"flux2-mcp: {words}", file=sys.stderr)
+    for image in job.images:
+        print(image.path or image.url)
+        if image.error:
+            print(f"flux2-mcp: {image.error}", file=sys.stderr)
+    if job.is_made:
+        print(" · ".join(_facts(job)))
+    if words := about_sharing(job.order):
+        print(f"flux2-mcp: {words}", file=sys.stderr)
+
+
+def _facts(job: Job) -> Iterator[str]:
+    order = job.order
+    yield f"cost: {dollars(order.settled_cents)}"
+    yield order.model or "model not stated"
+    yield from (f"{image.picture.width} × {image.picture.height}" for image in job.images if image.picture)
+    yield f"task {job.id}"

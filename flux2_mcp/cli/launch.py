@@ -1,0 +1,55 @@
+"""The command that a host should start us with."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flux2_mcp.invocation import SCRIPT, origin
+
+
+@dataclass(frozen=True)
+class Start:
+    """A command and its arguments."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    only_here: bool = True
+    """Whether it names a place on this machine."""
+
+
+def start(
+    environ: Mapping[str, str],
+    *,
+    to_share: bool = False,
+    released: bool | None = None,
+    which: Callable[[str], str | None] = shutil.which,
+) -> Start:
+    """Let uvx start an installed release where uv is there, or else the very program that is running.
+
+    Hosts that are started from a dock or a menu do not have a shell's PATH, and then say `spawn uvx ENOENT`: so uvx is
+    named with its whole path, except where others read the same file (`to_share`).
+    """
+    if not (not origin() if released is None else released):
+        return this_program()
+    uvx = which("uvx") or _beside_uv(environ)
+    if uvx is None:
+        return this_program()
+    return Start("uvx", ("flux2-mcp",), only_here=False) if to_share else Start(uvx, ("flux2-mcp",))
+
+
+def this_program() -> Start:
+    """The flux2-mcp of the environment that runs now."""
+    # Not resolved: the python of a virtual environment is a link out of it.
+    script = Path(sys.executable).parent / SCRIPT
+    return Start(str(script)) if script.is_file() else Start(sys.executable, ("-m", "flux2_mcp"))
+
+
+def _beside_uv(environ: Mapping[str, str]) -> str | None:
+    """Uv tells the programs that it starts where it is."""
+    uv = Path(environ.get("UV", ""))
+    uvx = uv.with_name(uv.name.replace("uv", "uvx", 1)) if uv.name else uv
+    return str(uvx) if uv.name and uvx.is_file() else None

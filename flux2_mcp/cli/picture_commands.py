@@ -1,0 +1,181 @@
+"""Have pictures made from a terminal, with the real key: what `generate` and `remix` share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from flux2_mcp.budget import Agreement, Quote
+from flux2_mcp.catalogue import Request
+from flux2_mcp.cli.job_command import JobCommand
+from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed
+from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.invocation import command
+from flux2_mcp.server.results import dollars
+from flux2_mcp.settings import Settings, misspelt
+from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Report, Studio
+
+EXIT_HELP = """\
+exit codes:
+  0  done: the picture is there
+  1  failed: RunAPI could not make it, or it could not be fetched or saved
+  2  refused: an argument, a setting, the key or a limit of yours; nothing was ordered
+  5  still running: the time was up, or Ctrl-C. `{recover}` fetches it later
+130  stopped: Ctrl-C before anything was ordered
+
+The same command again within 15 minutes takes up an order that was interrupted, and pays once.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, example: str = "") -> None:
+    """Declare what `generate`, `remix` and `estimate` have in common."""
+    add_picture_arguments(parser)
+    parser.add_argument("--save-to", default="", metavar="PATH", help="folder or file, instead of your Pictures folder")
+    parser.add_argument(
+        "--safety-checker", action=argparse.BooleanOptionalAction, help="RunAPI's content check; not for flux-2-max"
+    )
+    parser.add_argument("--callback-url", default="", metavar="URL", help="RunAPI notifies it when the picture is done")
+    parser.add_argument(
+        "--max-cost", type=number_to(1_000_000), metavar="USD", help="refuse if it would cost more than this"
+    )
+    parser.add_argument("--repeat", action="store_true", help="order anew what is still running or was interrupted")
+    parser.add_argument(
+        "--wait",
+        type=number_to(LONGEST_WAIT),
+        default=LONGEST_WAIT,
+        metavar="SECONDS",
+        help="0 to 600 (the default)",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask about the price (see FLUX2_CONFIRM_OVER)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"example:\n  {command(example)}\n\n{EXIT_HELP.format(recover=command('recover'))}"
+
+
+def request_of(options: argparse.Namespace, sources: Sequence[str] = ()) -> Request:
+    """What the command line asks for."""
+    return Request(
+        action="remix_image" if sources else "text_to_image",
+        prompt=sys.stdin.read().strip() if options.prompt == "-" else options.prompt,
+        model=options.model,
+        aspect_ratio=options.aspect_ratio,
+        output_resolution=options.resolution,
+        source_image_urls=tuple(sources),
+        enable_safety_checker=options.safety_checker,
+        callback_url=options.callback_url,
+    )
+
+
+def checked_count(options: argparse.Namespace) -> int:
+    """How many pictures.
+
+    Raises:
+        RequestRefused: Too many, or none.
+    """
+    if not 1 <= options.count <= MOST_PICTURES:
+        msg = f"--count is 1 to {MOST_PICTURES}."
+        raise RequestRefused(msg)
+    return options.count
+
+
+def make(request: Request, options: argparse.Namespace) -> int:
+    """Have it made, show how it goes, and say where it is and what it cost."""
+    return PictureCommand(options, request=request).run()
+
+
+@dataclass
+class PictureCommand(JobCommand):
+    """One command's pictures, from the words to the files."""
+
+    request: Request = field(kw_only=True)
+    save_to: str | None = None
+    agreed: Agreement | None = None
+    """What may be spent without asking the person again, where they are asked at all."""
+
+    def prepare(self) -> None:
+        """Read the person's settings, and ask them about the price where they want that.
+
+        What they name on the command line may be read and written, wherever it is.
+
+        Raises:
+            RequestRefused: Too many pictures, or none.
+            BadSetting: An environment variable cannot be used.
+            OverLimit: They do not agree to the price.
+        """
+        checked_count(self.options)
+        if words := misspelt(os.environ):
+            self.console.print(f"{words} It has no effect.", highlight=False, markup=False, soft_wrap=True)
+        settings = Settings.from_environ(os.environ)
+        folders = [Path(each).parent for each in self.request.source_image_urls if Path(each).is_absolute()]
+        if self.options.save_to:
+            self.save_to = absolute(self.options.save_to)
+            target = Path(self.save_to)
+            folders.append(target.parent if target.suffix else target)
+        named = [str(folder) for folder in folders if os.pathsep not in str(folder)]
+        roots = os.pathsep.join([settings.input_roots or "", *named])
+        self.settings = settings.model_copy(update={"input_roots": roots, "preview": "off"})
+        limit = settings.confirm_over
+        if limit is not None and not self.options.yes:
+            self.ask(anyio.run(self.quote), limit)
+
+    async def quote(self) -> Quote:
+        """The price.
+
+        Raises:
+            Flux2Error: It cannot be ordered.
+        """
+        async with self.studio() as studio:
+            quote = await studio.offer(self.request, count=self.options.count, repeat=self.options.repeat)
+            if studio.budget.must_ask(quote):
+                studio.budget.check(quote, most_usd=self.options.max_cost)
+            self.agreed = studio.budget.agreed(quote)
+            return quote
+
+    def ask(self, quote: Quote, limit: int) -> None:
+        """Ask the person about a price above `limit`, in US cents.
+
+        Raises:
+            OverLimit: They do not agree, or are not there.
+        """
+        if quote.total is not None and quote.total <= limit:
+            return
+        price = "a price that nobody states" if quote.total is None else dollars(quote.total)
+        answer = agreed(f"Order for {price}?")
+        if answer is None:
+            msg = f"That is {price}, more than the {dollars(limit)} of FLUX2_CONFIRM_OVER, and there is nobody to ask."
+            raise OverLimit(msg, remedy="Add --yes to order it all the same.")
+        if not answer:
+            msg = "You did not agree to the price."
+            raise OverLimit(msg)
+
+    async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
+        """Order the pictures and wait for them."""
+        return await studio.make(
+            self.request,
+            count=self.options.count,
+            wait=self.options.wait,
+            repeat=self.options.repeat,
+            max_cost_usd=self.options.max_cost,
+            agreed=self.agreed,
+            save_to=self.save_to,
+            report=report,
+        )
+
+
+def number_to(most: float) -> Callable[[str], float]:
+    """The type of an option: a number from 0 on."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 <= value <= most:
+            msg = f"a number from 0 to {most:.0f} is needed"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return number

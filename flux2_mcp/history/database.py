@@ -1,0 +1,226 @@
+"""Which database the orders are in: the file, and when it cannot be used, a new file or memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, exc
+
+from flux2_mcp.errors import BadSetting
+from flux2_mcp.history import schema
+from flux2_mcp.history.queries import Queries
+from flux2_mcp.history.schema import DatabaseLost
+
+log = logging.getLogger("flux2_mcp.history")
+
+T = TypeVar("T")
+
+FILE_NAME = "history.sqlite3"
+GUARD_NAME = "history.lock"
+
+# Closing any descriptor of a file drops the locks that SQLite holds on it for the whole process, so the guard is made
+# by one thread at a time, and before anybody holds it.
+_making = threading.Lock()
+
+
+class Database:
+    """Runs work on the database, and sees to it that there is one. Blocking; for worker threads."""
+
+    def __init__(
+        self, *, folder: Path | None, url: str | None, keeps_words: bool, patience: float, now: Callable[[], datetime]
+    ) -> None:
+        self.degraded = ""
+        self._path = folder / FILE_NAME if folder else None
+        self._url = url
+        self._keeps_words = keeps_words
+        self._patience = patience
+        self._now = now
+        self._store: Queries | None = None
+        self._inode: int | None = None
+        self._setting_up = threading.Lock()
+
+    def run(self, work: Callable[[Queries], T]) -> T:
+        # A damaged file is followed by a new one, and anything after that by memory, which stays.
+        for _ in range(2):
+            queries = self._current()
+            try:
+                return work(queries)
+            except DatabaseLost as lost:
+                self._replace(queries, lost)
+        return work(self._current())
+
+    def close(self) -> None:
+        with self._setting_up:
+            if self._store:
+                schema.retire(self._store.engine)
+                self._store = None
+            self.degraded = ""
+
+    def _current(self) -> Queries:
+        with self._setting_up:
+            if self._store is None:
+                self._store = self._first()
+            return self._store
+
+    def _first(self) -> Queries:
+        try:
+            with self._alone():
+                return self._open_or_begin_anew()
+        except DatabaseLost as lost:
+            return self._memory(lost)
+
+    def _open_or_begin_anew(self) -> Queries:
+        try:
+            return self._open()
+        except DatabaseLost as lost:
+            return self._begin_anew(lost)
+
+    def _open(self) -> Queries:
+        if self._url:
+            return self._ready(_server(self._url))
+        if self._path:
+            self._inode = _private(self._path)
+            return self._ready(schema.sqlite_file(self._path, patience=self._patience))
+        return self._ready(schema.sqlite_memory())
+
+    def _ready(self, engine: Engine) -> Queries:
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
+            schema.migrate(engine, patience=self._patience)
+            undo.pop_all()
+        return Queries(engine, keeps_words=self._keeps_words)
+
+    def _replace(self, broken: Queries, lost: DatabaseLost) -> None:
+        """Put another database in the place of one that broke in use, with what can still be read from it."""
+        with self._setting_up:
+            if self._store is not broken:
+                return  # another thread was first
+
+            rows = _what_matters(broken, since=self._now() - timedelta(days=1))
+            schema.retire(broken.engine)
+            try:
+                self._store = self._next(lost)
+                self._store.take_in(rows)
+            except DatabaseLost as again:
+                self._store = self._memory(again)
+                self._store.take_in(rows)
+
+    def _next(self, lost: DatabaseLost) -> Queries:
+        if self.degraded:
+            raise lost
+        with self._alone():
+            return self._begin_anew(lost)
+
+    def _begin_anew(self, lost: DatabaseLost) -> Queries:
+        if lost.kind != "damaged" or not self._path:
+            raise lost
+
+        try:
+            self._set_aside(self._path)
+        except OSError as error:
+            raise lost from error
+        queries = self._open()
+        self._warn(
+            f"The history file {self._path} was damaged. It is kept beside the new one that was begun, as "
+            "history.corrupt-*.sqlite3; earlier orders cannot be found, resumed or counted against a daily limit."
+        )
+        return queries
+
+    def _memory(self, lost: DatabaseLost) -> Queries:
+        self._warn(
+            f"The history {self._path or 'database'} {lost.reason}. Orders are kept in memory until the server is "
+            "started again: after that they cannot be found, resumed or counted against a daily limit."
+        )
+        return self._ready(schema.sqlite_memory())
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """Keep other processes from making, opening or moving the file meanwhile.
+
+        Raises:
+            DatabaseLost: they did not finish in time, or there can be no file.
+        """
+        if not self._path:
+            yield
+            return
+
+        guard = self._path.with_name(GUARD_NAME)
+        with _making, _file_errors():
+            guard.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(guard)
+        # A lock by SQLite ends with its process, on every system.
+        with schema.losses():
+            connection = sqlite3.connect(guard, timeout=self._patience, isolation_level=None)
+        with closing(connection):
+            with schema.losses():
+                connection.execute("BEGIN EXCLUSIVE")
+            yield
+
+    def _set_aside(self, path: Path) -> None:
+        # Another process may have done it, and what lies here now is its new file.
+        if not path.exists() or path.stat().st_ino != self._inode:
+            return
+
+        aside = f"history.corrupt-{self._now():%Y%m%dT%H%M%S%f}.sqlite3"
+        # The log first: a new database must not find the old one's.
+        for suffix in ("-wal", "-shm", ""):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(path.with_name(aside + suffix))
+
+    def _warn(self, sentence: str) -> None:
+        self.degraded = sentence
+        log.warning("%s", sentence)
+
+
+def _server(url: str) -> Engine:
+    try:
+        return schema.server(url)
+    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+        # The URL itself may hold a password.
+        message = f"The database URL of the history cannot be used ({type(error).__name__})."
+        remedy = "For PostgreSQL: postgresql+psycopg://user@host/database, with the package psycopg installed."
+        raise BadSetting(message, remedy=remedy) from None
+
+
+def _private(path: Path) -> int:
+    """Make the file when it is not there, for this user only, and give its inode."""
+    with _file_errors():
+        _make(path)
+        return path.stat().st_ino
+    raise AssertionError  # nothing is swallowed
+
+
+@contextmanager
+def _file_errors() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot be made ({error.strerror})"
+        raise DatabaseLost(reason, kind="unusable") from error
+
+
+def _make(path: Path) -> None:
+    try:
+        # SQLite gives its -wal and -shm files the mode of the database.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+
+
+def _what_matters(queries: Queries, *, since: datetime) -> list[dict[str, Any]]:
+    try:
+        return queries.since(since)
+    except (DatabaseLost, exc.DBAPIError, ValueError):
+        # A damaged file may say anything, also what is neither text nor JSON.
+        return []

@@ -1,0 +1,205 @@
+"""Where a picture is saved: a folder of the user's, never the working directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Final
+
+from flux2_mcp.errors import BadSetting, RequestRefused
+from flux2_mcp.images.naming import has_control, is_plain, is_safe_on_windows
+
+FOLDER: Final = "Flux 2"
+WINDOWS: Final = os.name == "nt"
+
+_PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+_IMAGE_MARK: Final = "opt/flux2-mcp/image"
+"""A file that the Dockerfile makes: in other containers, such as a dev container, the person works inside."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a picture shall go."""
+
+    folder: Path
+    """Absolute, without symlinks; need not exist yet."""
+    name: str | None = None
+    """The file's name without extension, which follows from the bytes; None when it comes from the prompt."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of our own image."""
+
+    mounts: tuple[Path, ...]
+    """Folders in it that lie elsewhere."""
+
+    def hides(self, file: Path) -> bool:
+        """Whether this file is gone with the container, and nobody outside can see it."""
+        return not any(file.is_relative_to(mount) for mount in self.mounts)
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Where one owner's pictures may be saved, and where they are when a call does not say."""
+
+    home: Path
+    default: Path
+    roots: tuple[Path, ...]
+    saves: bool
+    """Whether a picture is saved when its call names no place."""
+    container: Container | None = None
+    """What runs this server from our image; None where the person sees the same files."""
+
+    def destination(self, save_to: str | None) -> Destination | None:
+        """Where a picture goes; None for nowhere. Looks at the disk: call it in a thread.
+
+        Raises:
+            RequestRefused: `save_to` leads outside the roots, or nowhere.
+        """
+        if not save_to and not self.saves:
+            return None
+        return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)
+
+    def hides(self, file: Path) -> bool:
+        """Whether the person would look for this file in vain."""
+        return self.container is not None and self.container.hides(file)
+
+
+def default_folder(
+    environ_dir: str | Path | None,
+    *,
+    home: Path | None = None,
+    pictures: Callable[[], Path] | None = None,
+) -> Path:
+    """The folder for pictures, absolute: FLUX2_OUTPUT_DIR if it is given, else "Flux 2" among the user's pictures.
+
+    A relative FLUX2_OUTPUT_DIR is taken from the home directory: hosts start servers in `/` or in a folder of theirs.
+
+    Raises:
+        BadSetting: FLUX2_OUTPUT_DIR is a path of another operating system.
+    """
+    text = str(environ_dir or "").strip()
+    if not text:
+        return (pictures or _pictures)() / FOLDER
+    if _is_foreign(text):
+        msg = "FLUX2_OUTPUT_DIR is a Windows path, but this server does not run on Windows."
+        raise BadSetting(msg)
+    return _absolute(text, below=home or Path.home(), home=home)
+
+
+def resolve_save_to(
+    save_to: str,
+    *,
+    roots: Sequence[Path],
+    default: Path,
+    home: Path | None = None,
+    windows: bool = WINDOWS,
+) -> Destination:
+    """Where `save_to` leads: a folder, or a file when it ends like a picture. Looks at the disk: call it in a thread.
+
+    A relative path is taken from the default folder. Symlinks are followed before the roots are compared; the default
+    folder is always allowed.
+
+    Raises:
+        RequestRefused: Outside the roots, or not a path that can be written to.
+    """
+    text = save_to.strip()
+    if not text:
+        return Destination(_resolved(default))
+    if "://" in text or has_control(text) or _is_foreign(text, windows=windows):
+        msg = "save_to is not a path on this computer. Give a folder or a file, or leave it out."
+        raise RequestRefused(msg)
+    if windows and _is_network(text) and not any(Path(text).is_relative_to(root) for root in (default, *roots)):
+        # Even to look there would send the user's name and password hash to that computer.
+        msg = "save_to is a network or device path. Give a path that begins with a drive letter, or leave it out."
+        raise RequestRefused(msg)
+    target = _resolved(_absolute(text, below=default, home=home))
+    root = next((root for root in map(_resolved, (default, *roots)) if target.is_relative_to(root)), None)
+    if root is None:
+        allowed = ", ".join(dict.fromkeys(str(root) for root in (default, *roots)))
+        msg = f"save_to leads to {target}, which is outside the folders where pictures may be saved: {allowed}."
+        raise RequestRefused(msg)
+    if windows and not all(map(is_safe_on_windows, target.relative_to(root).parts)):
+        msg = f"Windows does not accept {target.relative_to(root)} as the name of a folder or file."
+        raise RequestRefused(msg)
+    return _folder_or_file(target, says_folder=text.endswith(("/", os.sep)))
+
+
+def container(root: Path) -> Container | None:
+    """The container of our image that has its files below `root`; None elsewhere. Looks at the disk."""
+    if not (root / _IMAGE_MARK).exists():
+        return None
+    try:
+        lines = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return Container(())
+    places = [line.split(" ")[4] for line in lines if line.count(" ") > 4]
+    return Container(tuple(Path(_unescaped(place)) for place in places if place != "/"))
+
+
+def _unescaped(place: str) -> str:
+    r"""The kernel writes a space in a path as \040."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place)
+
+
+def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
+    mode = _mode_at(target)
+    if (mode and stat.S_ISDIR(mode)) or says_folder:
+        return Destination(target)
+    if target.suffix.lower() in _PICTURE_ENDINGS:
+        if not is_plain(target.stem):
+            msg = f"No picture can be called {target.name}. Give another name, or a folder."
+            raise RequestRefused(msg)
+        return Destination(target.parent, target.stem)
+    if mode:
+        msg = f"save_to leads to {target}, which is a file, and files are never overwritten. Give a folder."
+        raise RequestRefused(msg)
+    return Destination(target)
+
+
+def _mode_at(path: Path) -> int | None:
+    """What is there; None for nothing."""
+    # Not is_dir(): for a name that is too long, the Python decides whether that raises.
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _nowhere(path) from error
+
+
+def _absolute(text: str, *, below: Path, home: Path | None) -> Path:
+    first, _, rest = text.replace(os.sep, "/").partition("/")
+    if first == "~":
+        return (home or Path.home()) / rest.lstrip("/")
+    return below / text
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise _nowhere(path) from error
+
+
+def _nowhere(path: Path) -> RequestRefused:
+    return RequestRefused(f"{path} cannot be followed to a place on the disk.")
+
+
+def _is_foreign(text: str, *, windows: bool = WINDOWS) -> bool:
+    return not windows and bool(PureWindowsPath(text).drive)
+
+
+def _is_network(text: str) -> bool:
+    return text[:2].replace("/", "\\") == "\\\\"
+
+
+def _pictures() -> Path:
+    from platformdirs import user_pictures_path
+
+    return user_pictures_path()

@@ -1,0 +1,199 @@
+"""What was made and what it costs: tools that return data, and the resources that show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, get_args
+
+from pydantic import BaseModel, Field
+
+from flux2_mcp.catalogue import Request
+from flux2_mcp.errors import NoApiKey, OutOfCredits, OverLimit, RequestRefused
+from flux2_mcp.history import Order, State
+from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
+from flux2_mcp.server.consent import can_ask, check_can_ask, order_of
+from flux2_mcp.server.results import about_sharing
+from flux2_mcp.server.strict import sendable
+from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
+
+Limit = Annotated[int, Field(ge=1, le=50)]
+StatusFilter = Annotated[Text, Field(description="running, completed or failed.")]
+Words = Annotated[Text, Field(description="Words of the prompt.")]
+Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
+
+STATES: dict[str, tuple[State, ...]] = {
+    "": get_args(State),
+    "running": ("intended", "accepted", "unknown"),
+    "completed": ("completed",),
+    "failed": ("failed",),
+}
+
+
+class Entry(BaseModel):
+    """One picture that was asked for."""
+
+    task_id: str
+    status: str
+    model: str
+    prompt: str
+    asked_at: datetime
+    cost_usd: float | None = None
+    files: list[str] = []
+    urls: list[str] = []
+    urls_expire_at: datetime | None = None
+    error: str | None = None
+
+
+class Entries(BaseModel):
+    """Some pictures, newest first."""
+
+    tasks: list[Entry]
+    next_cursor: str | None = None
+    note: str | None = None
+
+
+class Money(BaseModel):
+    """An account and its limits, in US dollars."""
+
+    balance_usd: float | None = None
+    spent_today_usd: float
+    left_today_usd: float | None = None
+    max_cost_per_call_usd: float | None = None
+
+
+class Estimate(Money):
+    """What a call would cost, and what it would be paid from."""
+
+    cost_usd: float | None = None
+    cost_usd_each: float | None = None
+    pictures: int
+    model: str
+    price_source: str
+    price_as_of: str
+    allowed: bool
+    why_not: str | None = None
+    asks_first: bool
+    """Whether the person is asked before anything is ordered."""
+
+
+async def estimate_cost(
+    ctx: Ctx,
+    studio: AnyStudio,
+    prompt: Text = "",
+    source_image_urls: Sequence[str] = (),
+    model: Text = "flux-2-pro",
+    aspect_ratio: Text = "",
+    output_resolution: Text = "",
+    count: Number = 1,
+    enable_safety_checker: bool | None = None,  # noqa: FBT001
+    callback_url: Text = "",
+    save_to: Text = "",
+    wait_seconds: Seconds = DEFAULT_WAIT,
+    max_cost_usd: Dollars = None,
+    repeat: bool = False,  # noqa: FBT001, FBT002
+) -> Estimate:
+    """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: no
+    price is known.
+    """  # noqa: D205 one paragraph, written for a model
+    request = Request(
+        action="remix_image" if source_image_urls else "text_to_image",
+        prompt=prompt or "any picture",
+        model=model,
+        source_image_urls=tuple(source_image_urls),
+        aspect_ratio=aspect_ratio,
+        output_resolution=output_resolution,
+        enable_safety_checker=enable_safety_checker,
+        callback_url=callback_url,
+    )
+    return await estimate_of(studio, request, count=count, most_usd=max_cost_usd, can_ask=can_ask(ctx))
+
+
+async def estimate_of(
+    studio: Studio, request: Request, *, count: int, most_usd: float | None, can_ask: bool
+) -> Estimate:
+    """What this would cost, and whether it would go through where the person can be asked, or cannot."""
+    quote = await studio.estimate(request, count=count)
+    account = await studio.account()
+    asks = studio.budget.must_ask(quote)
+    why_not = None
+    try:
+        _check_key(studio)
+        studio.budget.check(quote, most_usd=most_usd)
+        if asks:
+            check_can_ask(studio, order_of(studio, request, quote, count), can_ask=can_ask)
+        studio.budget.check_day(quote, spent=account.spent_today)
+        studio.budget.check_balance(quote, balance=account.balance)
+    except (NoApiKey, OverLimit, OutOfCredits) as refusal:
+        why_not = f"{refusal.message} {refusal.remedy}"
+    return Estimate(
+        **money(account).model_dump(),
+        cost_usd=_dollars(quote.total),
+        cost_usd_each=_dollars(quote.each),
+        pictures=count,
+        model=studio.catalogue.check(request).model,
+        price_source=quote.source,
+        price_as_of=quote.as_of,
+        allowed=why_not is None,
+        why_not=why_not,
+        asks_first=asks and why_not is None,
+    )
+
+
+def _check_key(studio: Studio) -> None:
+    """Go on only with a key.
+
+    Raises:
+        NoApiKey: There is none.
+    """
+    if not studio.runapi.has_key:
+        raise NoApiKey
+
+
+async def recent_tasks(
+    studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
+) -> Entries:
+    """List the pictures ordered through this server, newest first; free."""
+    if (states := STATES.get(status.strip().lower())) is None:
+        msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
+        raise RequestRefused(msg)
+    return await entries(studio, limit=limit, states=states, text=text, cursor=cursor)
+
+
+async def entries(
+    studio: Studio, *, limit: int = 20, states: tuple[State, ...] = (), text: str = "", cursor: str = ""
+) -> Entries:
+    """One page of this owner's history."""
+    page = await studio.history.recent(studio.owner, limit=limit, states=states, text=text, before=cursor or None)
+    notes = [studio.history.degraded or studio.history.note, *map(about_sharing, page.orders)]
+    note = " ".join(filter(None, notes))
+    return Entries(tasks=[_entry(order) for order in page.orders], next_cursor=page.cursor, note=note or None)
+
+
+def money(account: Account) -> Money:
+    """The same in dollars."""
+    return Money(
+        balance_usd=_dollars(account.balance),
+        spent_today_usd=account.spent_today / 100,
+        left_today_usd=_dollars(account.left_today),
+        max_cost_per_call_usd=_dollars(account.per_call),
+    )
+
+
+def _entry(order: Order) -> Entry:
+    return Entry(
+        task_id=order.handle,
+        status="running" if order.state in STATES["running"] else order.state,
+        model=order.model,
+        prompt=order.prompt,
+        asked_at=order.created_at,
+        cost_usd=_dollars(order.settled_cents),
+        files=[sendable(path) for path in order.paths if path],
+        urls=list(order.urls),
+        urls_expire_at=order.urls_expire_at,
+        error=sendable(order.error),
+    )
+
+
+def _dollars(cents: int | None) -> float | None:
+    return None if cents is None else cents / 100

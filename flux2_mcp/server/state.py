@@ -1,0 +1,281 @@
+"""What lives with the process, and what is made per request."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property, partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from mcp.server.mcpserver import Context
+
+from flux2_mcp import __version__, credentials, polling
+from flux2_mcp.background import BackgroundTasks, background_tasks
+from flux2_mcp.budget import Budget, Limits
+from flux2_mcp.catalogue import PriceList, catalogue
+from flux2_mcp.errors import Flux2Error, NoApiKey
+from flux2_mcp.history import History, utcnow
+from flux2_mcp.login import OpenBrowser, open_browser
+from flux2_mcp.runapi.origins import origin_of
+from flux2_mcp.settings import Settings
+from flux2_mcp.sources import Uploads, checked_roots
+from flux2_mcp.studio import Deliveries, Studio
+
+if TYPE_CHECKING:
+    import httpx
+
+    from flux2_mcp.images import Destinations, Fetcher
+    from flux2_mcp.runapi.client import Connection
+
+
+logger = logging.getLogger(__name__)
+
+TIME_TO_ANSWER = 0.7
+"""Seconds after which the host has its first answers, mostly."""
+CLIENT = "flux2_mcp.runapi.client"
+"""Imported in a thread before it is used: the event loop would stand still meanwhile."""
+NEEDED_LATER = (
+    CLIENT,
+    "sqlalchemy",
+    "flux2_mcp.history.database",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+)
+"""What takes long to import, and is no part of the first answers."""
+LOCAL = "local "
+"""How owners begin who are the one person on this computer; the address follows."""
+TIME_TO_START = 2.0
+"""Seconds that the host gets for its first questions, before anything is done in the background."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything outside that a server touches; tests pass their own."""
+
+    settings: Settings
+    home: Path
+    transport: httpx.AsyncBaseTransport | None = None
+    """The way to RunAPI and to its pictures; the network when None."""
+    history: History | None = None
+    """Where orders are kept; the user's data folder when None."""
+    intervals: polling.Intervals = polling.intervals
+    sleep: polling.Sleep = anyio.sleep
+    open_browser: OpenBrowser = open_browser
+    root: Path = Path("/")
+    """Where the file system begins; tests have a container's."""
+
+
+@dataclass
+class Upstream:
+    """One RunAPI, and what was learnt about it; shared by all keys."""
+
+    connection: Connection
+    fetcher: Fetcher
+    prices: PriceList
+
+
+@dataclass
+class AppState:
+    """What lives with the process. Connections are opened when they are first needed."""
+
+    environment: Environment
+    background: BackgroundTasks
+    closing: AsyncExitStack
+    uploads: Uploads = field(default_factory=Uploads)
+    upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
+    began: datetime = field(default_factory=utcnow)
+    """By the history's clock."""
+
+    @cached_property
+    def history(self) -> History:
+        """The person's history, in their data folder."""
+        mode = self.environment.settings.history
+        history = self.environment.history or History(self._data_folder, mode=mode)
+        self.closing.push_async_callback(history.aclose)
+        return history
+
+    @cached_property
+    def _data_folder(self) -> Path:
+        return data_folder(self.environment.settings, home=self.environment.home)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.history, self.background, sleep=self.environment.sleep)
+
+    async def studio(self, *, without_key: bool = False) -> Studio:
+        """A studio with the key as it is configured at this moment; without one, only if that is enough.
+
+        Raises:
+            NoApiKey: There is no key.
+            UnusableApiKey: What is configured cannot be one.
+            InsecureBaseUrl: The key would travel without TLS.
+        """
+        environment, began = self.environment, self.deliveries.so_far
+        held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
+        upstream = self.upstream(held.base_url)
+        from flux2_mcp.runapi.client import RunAPI
+
+        owner, runapi = _owner_at(held.base_url), RunAPI(upstream.connection, held.key)
+        return Studio(
+            owner=owner,
+            runapi=runapi,
+            catalogue=catalogue(),
+            budget=Budget(owner, runapi, upstream.prices, self.history, self._limits()),
+            history=self.history,
+            fetcher=upstream.fetcher,
+            background=self.background,
+            deliveries=self.deliveries,
+            began=began,
+            uploads=self.uploads,
+            destinations=await anyio.to_thread.run_sync(self._places),
+            shows=environment.settings.preview_edge is not None,
+            intervals=environment.intervals,
+            sleep=environment.sleep,
+        )
+
+    async def recover(self) -> None:
+        """Fetch what was finished while nobody looked: after a crash, before RunAPI's links die."""
+        await self.environment.sleep(TIME_TO_START)
+        try:
+            file = anyio.Path(self._data_folder, "history.sqlite3")
+            if self.environment.history is None and not await file.exists():
+                return
+            studio = await self.studio()
+        except (Flux2Error, OSError):
+            return  # the first call says it to somebody
+        for job in await studio.recover(before=self.began):
+            logger.info("Order %s from before: %s", job.order.id, "made" if job.is_made else "not finished")
+
+    async def warm_up(self) -> None:
+        """Import what the first picture needs, while nobody waits for it."""
+        await self.environment.sleep(TIME_TO_ANSWER)
+        for module in NEEDED_LATER:
+            # One at a time: whoever hangs up meanwhile waits for one of them at most.
+            await anyio.to_thread.run_sync(import_module, module)
+        # These stay too; the collector would walk them all when the process ends.
+        gc.freeze()
+
+    async def owner(self) -> str:
+        """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
+        return _owner_at(await self._base_url())
+
+    async def owners(self) -> dict[str, int]:
+        """How many orders there are at each RunAPI that this person has used, by owner."""
+        return {owner: count for owner, count in (await self.history.owners()).items() if owner.startswith(LOCAL)}
+
+    async def prices(self) -> PriceList:
+        """The prices of the configured RunAPI; asking for them needs no key."""
+        return self.upstream(await self._base_url()).prices
+
+    async def _base_url(self) -> str:
+        return await anyio.to_thread.run_sync(self._configured_url)
+
+    def _configured_url(self) -> str:
+        import_module(CLIENT)
+        return credentials.base_url(self.environment.settings, home=self.environment.home)
+
+    def upstream(self, base_url: str) -> Upstream:
+        """The connections to this RunAPI."""
+        if base_url not in self.upstreams:
+            self.upstreams[base_url] = self._connect(base_url)
+        return self.upstreams[base_url]
+
+    def _connect(self, base_url: str) -> Upstream:
+        from flux2_mcp.images import Fetcher, preview_of
+        from flux2_mcp.runapi.client import Connection, RunAPI
+
+        environment = self.environment
+        connection = Connection(
+            base_url,
+            dialect=environment.settings.dialect,
+            user_agent=f"flux2-mcp/{__version__}",
+            transport=environment.transport,
+            sleep=environment.sleep,
+        )
+        edge = environment.settings.preview_edge
+        fetcher = Fetcher(
+            runapi_origin=connection.origin,
+            transport=environment.transport,
+            previewer=None if edge is None else partial(preview_of, edge=edge),
+        )
+        self.closing.push_async_callback(connection.aclose)
+        self.closing.push_async_callback(fetcher.aclose)
+        anybody = RunAPI(connection, key="")
+        return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
+
+    def _credentials(self, *, without_key: bool) -> credentials.Credentials:
+        import_module(CLIENT)
+        settings, home = self.environment.settings, self.environment.home
+        try:
+            return credentials.credentials(settings, home=home)
+        except NoApiKey:
+            if not without_key:
+                raise
+            return credentials.Credentials("", credentials.base_url(settings, home=home))
+
+    def _limits(self) -> Limits:
+        settings = self.environment.settings
+        return Limits(
+            per_call=settings.max_cost_per_call,
+            per_day=settings.daily_budget,
+            confirm_over=settings.confirm_over,
+            allow_unknown_price=settings.allow_unknown_price,
+        )
+
+    def _places(self) -> Destinations:
+        from flux2_mcp.images import Destinations, container, default_folder
+
+        settings, home = self.environment.settings, self.environment.home
+        folder = default_folder(settings.output_dir, home=home)
+        roots = checked_roots(home, folder, settings.input_roots)
+        return Destinations(
+            home, folder, roots, saves=settings.save == "on", container=container(self.environment.root)
+        )
+
+
+def data_folder(settings: Settings, *, home: Path) -> Path:
+    """Where the history lies."""
+    if given := settings.data_dir:
+        # A relative folder is taken from the home directory: hosts start servers anywhere.
+        return home / credentials.expanded(given, home)
+    from platformdirs import user_data_path
+
+    return user_data_path("flux2-mcp", appauthor=False)
+
+
+def address_of(owner: str) -> str:
+    """The RunAPI that an owner's orders are at, as people write it."""
+    origin = owner.removeprefix(LOCAL)
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
+def _owner_at(base_url: str) -> str:
+    return f"{LOCAL}{origin_of(base_url)}"
+
+
+@asynccontextmanager
+async def app_state(environment: Environment) -> AsyncGenerator[AppState, None]:
+    """The state for as long as the server runs."""
+    async with AsyncExitStack() as closing, background_tasks() as background:
+        now = environment.history.now if environment.history else utcnow
+        state = AppState(environment, background, closing, began=now())
+        background.start("warming up", state.warm_up, matters=False)
+        background.start("recovery", state.recover, matters=False)
+        yield state
+
+
+async def studio_without_key(ctx: Context[AppState]) -> Studio:
+    """The same for what needs no key: prices, and what the history knows."""
+    return await ctx.request_context.lifespan_context.studio(without_key=True)
+
+
+async def current_studio(ctx: Context[AppState]) -> Studio:
+    """The studio of whoever makes this request; for `Resolve`, so that no schema shows it."""
+    return await ctx.request_context.lifespan_context.studio()

@@ -1,0 +1,262 @@
+"""The border to the SDK: what comes in is checked by name, what goes wrong goes out in our words.
+
+The SDK ignores unknown arguments, shows a model pydantic's own text, withholds every error that is not its own, and
+declares the same media type for everything that a template gives.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, cast
+
+import anyio
+from mcp.server.lowlevel.helper_types import ReadResourceContents
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import (
+    ResourceError,
+    ResourceNotFoundError,
+    ToolError,
+    UnexpectedResourceError,
+    UnexpectedToolError,
+)
+from mcp.server.mcpserver.tools import Tool
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
+from pydantic import AnyUrl, BaseModel, ValidationError
+
+from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
+from flux2_mcp.images import media_type_of
+from flux2_mcp.server.state import AppState
+
+NOTHING_HAPPENED = Flux2Error.charge
+
+UNANSWERED = "Resolver "
+"""How the SDK begins to say that a host answered a question with something else."""
+NO_ANSWER = OverLimit(
+    "The person was to be asked about this call, and the host did not answer the question.",
+    remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
+)
+
+STOPPED = Flux2Error(
+    "This server is shutting down.",
+    charge="What was ordered is kept, and is paid for once.",
+    remedy="Send the same call again once the server is back.",
+)
+
+Json = dict[str, Any]  # a JSON schema, as the SDK types it
+NULL: Json = {"type": "null"}
+
+
+class StrictTool(Tool):
+    """A tool that ignores nothing it is given."""
+
+    @classmethod
+    def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> StrictTool:
+        """Make the tool; its description is the function's docstring."""
+        tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
+        if tool.fn_metadata.output_schema is not None:
+            tool.fn_metadata.output_schema = _plain(tool.fn_metadata.output_schema)
+        return cast("StrictTool", tool.model_copy(update={"parameters": _arguments(tool.parameters)}))
+
+    async def run(self, arguments: Json, context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 as in the SDK
+        """Run the tool.
+
+        Raises:
+            ToolError: With a sentence that says what was wrong with the call, or what happened.
+        """
+        if complaint := self._unknown_arguments(arguments):
+            raise self._failure(complaint)
+        # Some hosts send null for everything that their model did not fill in, and some cut emoji in half.
+        given = {name: sendable(value) for name, value in arguments.items() if value is not None}
+        try:
+            result: Any = await super().run(given, context, convert_result)
+            return sendable(_as_promised(result) if self.output_schema and convert_result else result)
+        except UnexpectedToolError as crash:
+            if isinstance(foreseen := crash.__cause__, Flux2Error):
+                raise self._failure(str(foreseen)) from foreseen
+            raise
+        except ToolError as refusal:
+            if isinstance(invalid := refusal.__cause__, ValidationError):
+                raise self._failure(_complaint(invalid)) from invalid
+            if str(refusal).startswith(f"Error executing tool {self.name}: {UNANSWERED}"):
+                raise self._failure(str(NO_ANSWER)) from refusal
+            raise
+        except MCPError as refusal:
+            # The host's answer to a question of ours; passed on, it would end the call where no model sees it.
+            raise self._failure(str(NO_ANSWER)) from refusal
+
+    def _failure(self, words: str) -> ToolError:
+        """The beginning is the SDK's own; hosts know it."""
+        return ToolError(sendable(f"Error executing tool {self.name}: {words}"))
+
+    def _unknown_arguments(self, arguments: Mapping[str, object]) -> str:
+        known: Mapping[str, object] = self.parameters["properties"]
+        unknown = [name for name in arguments if name not in known]
+        if not unknown:
+            return ""
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known) or 'none'}."
+        named = ", ".join(repr(name[:60]) for name in unknown)
+        return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
+
+
+class StrictServer(MCPServer[AppState]):
+    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have.
+
+    Its calls can be ended from outside; each still gets an answer then.
+    """
+
+    @cached_property
+    def _calls(self) -> set[anyio.CancelScope]:
+        return set()
+
+    async def end_calls(self, *, within: float) -> None:
+        """Wait for the calls in flight for so many seconds, then end those that are left."""
+        with anyio.move_on_after(within):
+            while self._calls:  # noqa: ASYNC110 the last one is not known beforehand
+                await anyio.sleep(0.05)
+        for call in self._calls:
+            call.cancel()
+
+    async def call_tool(
+        self, name: str, arguments: Json, context: Context[AppState, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool.
+
+        Raises:
+            ToolError: With a sentence that says what was wrong with the call, or what happened.
+        """
+        with anyio.CancelScope() as call:
+            self._calls.add(call)
+            try:
+                return await super().call_tool(name, arguments, context)
+            finally:
+                self._calls.discard(call)
+        raise ToolError(str(STOPPED))
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[AppState, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource.
+
+        Raises:
+            ResourceNotFoundError: There is no such thing.
+            ResourceError: With a sentence that says what happened.
+        """
+        try:
+            contents = await super().read_resource(uri, context)
+        except UnexpectedResourceError as crash:
+            raise _resource_failure(crash) from crash
+        if isinstance(contents, InputRequiredResult):
+            return contents
+        return [replace(each, mime_type=_media_type(each)) for each in contents]
+
+    async def get_prompt(
+        self, name: str, arguments: Json | None = None, context: Context[AppState, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """Write a prompt.
+
+        Raises:
+            MCPError: There is no such prompt, or something is wrong with its arguments.
+        """
+        known = [prompt.name for prompt in await self.list_prompts()]
+        if name not in known:
+            msg = f"There is no prompt {name[:60]!r}. There are {', '.join(known)}."
+            raise MCPError(INVALID_PARAMS, msg)
+        return await super().get_prompt(name, arguments, context)
+
+
+def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
+    cause: BaseException | None = crash
+    while cause and not isinstance(cause, Flux2Error):
+        cause = cause.__cause__
+    if isinstance(cause, NoSuchTask):
+        return ResourceNotFoundError(sendable(str(cause)))
+    return ResourceError(sendable(str(cause))) if cause else crash
+
+
+def _media_type(contents: ReadResourceContents) -> str | None:
+    shown = media_type_of(contents.content) if isinstance(contents.content, bytes) else None
+    return shown or contents.mime_type
+
+
+def _complaint(invalid: ValidationError) -> str:
+    """One clause for each bad argument, without the value: it may be long, or private."""
+    clauses = dict.fromkeys(f"{problem['loc'][0]}: {_words(problem)}" for problem in invalid.errors())
+    return f"{'; '.join(clauses)}. {NOTHING_HAPPENED}"
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    return "it is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _arguments(schema: Json) -> Json:
+    """The schema of a call: null stays with what has no other word for "left out", as some hosts require everything."""
+    plain: Json = {**_plain(schema), "additionalProperties": False}
+    properties: dict[str, Json] = schema["properties"]
+    for name in (name for name, each in properties.items() if NULL in each.get("anyOf", [])):
+        # Vertex AI takes nothing else beside anyOf, and Gemini's API takes no list of types.
+        plain["properties"][name] = {"anyOf": [plain["properties"][name], NULL]}
+    return plain
+
+
+def _plain(schema: Json) -> Json:
+    """The same schema without what tells a model nothing: titles, and the null of what may be left out."""
+    plain = {key: _plain_part(key, part) for key, part in schema.items() if key != "title"}
+    return {key: part for key, part in plain.items() if key != "description" or "properties" not in schema}
+
+
+def _plain_part(key: str, part: object) -> object:
+    if key in {"properties", "$defs"}:
+        return {name: _plain_property(schema) for name, schema in cast("dict[str, Json]", part).items()}
+    return _plain_property(cast("Json", part)) if key == "items" else part
+
+
+def _plain_property(schema: Json) -> Json:
+    choices: list[Json] = schema.get("anyOf", [])
+    real = [choice for choice in choices if choice != NULL]
+    merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
+    if len(real) == 1:
+        del merged["anyOf"]
+    if merged.get("default", "unset") in (None, "", []):
+        del merged["default"]
+    return _plain(merged)
+
+
+def _as_promised(result: CallToolResult) -> CallToolResult:
+    """Data without what is not known, as its schema says; the text is the same data, in as few tokens."""
+    data = cast("Json", _known(result.structured_content))
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return result.model_copy(update={"structured_content": data, "content": [TextContent(text=text)]})
+
+
+def _known(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in cast("Json", value).items() if each is not None}
+    return [_known(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
+
+
+def sendable(value: Any) -> Any:  # noqa: ANN401 whatever a result may hold
+    """The same with texts that can be written as UTF-8: the name of a file may be any bytes, a wire ends at them."""
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="replace").decode()
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: sendable(each) for name, each in value})
+    if isinstance(value, dict):
+        return {name: sendable(each) for name, each in cast("Json", value).items()}
+    return [sendable(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
+
+
+def _unindented(text: str) -> str:
+    return " ".join(text.split())

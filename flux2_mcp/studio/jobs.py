@@ -1,0 +1,137 @@
+"""What somebody asked for, picture by picture, and how far each has come."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+
+from flux2_mcp.errors import Flux2Error, NoImages, OutcomeUnknown, RunApiError, TaskOutOfSight, Unreachable
+from flux2_mcp.history import Order
+from flux2_mcp.images import Picture
+from flux2_mcp.runapi.models import Task
+
+SHORTEST_WAIT = 3.0
+"""Seconds that a create request, and the one look of `Studio.status`, get even when the caller wants to wait less."""
+RESUME_WITHIN = timedelta(minutes=15)
+"""How long the same request takes up an order that is not delivered, instead of making another."""
+IN_DOUBT = (OutcomeUnknown, TaskOutOfSight, NoImages)
+"""After these there may still be a picture."""
+
+
+@dataclass
+class ResultImage:
+    """One image of a finished task: where it is, and its bytes once they are here."""
+
+    url: str
+    picture: Picture | None = None
+    path: Path | None = None
+    error: Flux2Error | None = None
+    """Why it could not be fetched or saved. It was paid for all the same."""
+    wanted: bool = True
+    """Whether anybody looks at the bytes or saves them; if not, the address is all there is to have."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its bytes are wanted and not here."""
+        return self.wanted and self.picture is None
+
+
+Compose = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
+"""From the addresses of uploads that were made for an order before to the JSON to order it with."""
+
+
+@dataclass
+class Job:
+    """One picture that somebody asked for, and how far it has come."""
+
+    order: Order
+    compose: Compose | None = None
+    """How to come by the JSON to order it with; the history may not keep it, and sources are uploaded for it."""
+    stage: str = ""
+    """What is being done for it before RunAPI has it, in words."""
+    expected_seconds: float | None = None
+    """How long such pictures usually take, where the history knows."""
+    resumed: bool = False
+    """Whether it was ordered before this call."""
+    task: Task | None = None
+    images: list[ResultImage] = field(default_factory=list[ResultImage])
+    poll_error: RunApiError | None = None
+    """Why the last look saw nothing; the task goes on."""
+    error: Flux2Error | None = None
+    is_withdrawn: bool = False
+    """Whether its call was cancelled: then it is not ordered any more."""
+
+    @property
+    def id(self) -> str:
+        """RunAPI's id when there is one of its own, else ours; `Studio.status` understands both."""
+        return self.order.handle
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether a call asked for it again, and was given what an earlier one had ordered."""
+        return self.resumed and self.compose is not None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether RunAPI has finished the picture."""
+        return bool(self.images)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether everything that RunAPI made for it is here, as far as it is wanted."""
+        return self.is_made and not any(image.is_missing for image in self.images)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there will be no picture."""
+        return self.error is not None and not isinstance(self.error, IN_DOUBT)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen at RunAPI."""
+        return self.is_made or self.is_lost
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """Until when a call waits, by the event loop's clock."""
+
+    at: float
+    at_least: float
+    """For what is done once in any case: the create request, and a look at something older."""
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now."""
+        now = anyio.current_time()
+        return cls(now + seconds, now + max(seconds, SHORTEST_WAIT))
+
+    @contextmanager
+    def once(self) -> Generator[None]:
+        """Give what has to be asked before anything is ordered its time, and no more.
+
+        Raises:
+            Unreachable: It took longer.
+        """
+        try:
+            with anyio.fail_after(max(0.0, self.at_least - anyio.current_time())):
+                yield
+        except TimeoutError as error:
+            msg = "The answer did not come in time."
+            raise Unreachable(msg, charge="Nothing was ordered.") from error
+
+    def of(self, job: Job) -> float:
+        """Until when to wait for this job."""
+        return self.at_least if job.resumed else self.at
+
+
+Report = Callable[[Sequence[Job]], None]
+
+
+def unheard(_: Sequence[Job]) -> None:
+    """For callers that do not want to know how it is going."""
