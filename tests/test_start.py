@@ -7,18 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import ABOUT, Message, environment
 
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
 
 OURS = """
-__main__ background budget catalogue cli cli.ports cli.serve credentials errors history history.orders images
-images.destinations images.fetching images.formats images.loading images.naming images.previewing
-images.public_addresses images.saving invocation login login.callback_server login.pages polling runapi runapi.models
-runapi.origins runapi.text server server.account_tools server.app server.arguments server.completions server.consent
-server.hosts server.invalid_messages server.login_tool server.picture_tools server.progress server.prompts
-server.resources server.results server.state server.stdio server.strict settings sources sources.opening sources.paths
-sources.uploads studio studio.deliveries studio.fulfilment studio.jobs
+__main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors history history.orders
+images images.destinations images.fetching images.formats images.loading images.naming images.previewing
+images.public_addresses images.saving invocation login login.callback_server login.pages polling presenters
+presenters.account presenters.progress presenters.results runapi runapi.models runapi.origins runapi.text server
+server.account_tools server.app server.arguments server.completions server.consent server.hosts
+server.invalid_messages server.login_tool server.picture_tools server.progress server.prompts server.resources
+server.results server.stdio server.strict settings sources sources.opening sources.paths sources.uploads studio
+studio.deliveries studio.fulfilment studio.jobs text
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 
@@ -28,8 +31,8 @@ HEAVY = {"PIL", "httpcore", "httpx", "platformdirs", "ruamel", "sqlalchemy", "sq
 # As a host starts it, except that it tells what it has imported when its stdin ends.
 PROGRAM = """
 import json, os, sys
-from flux2_mcp.server import state
-state.TIME_TO_ANSWER = 60
+from flux2_mcp import app_state
+app_state.TIME_TO_ANSWER = 60
 leave = os._exit
 def tell_and_leave(code):
     print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
@@ -39,6 +42,8 @@ from flux2_mcp.__main__ import main
 main()
 """
 
+SDK = {"mcp", "mcp_types", "starlette", "uvicorn"}
+
 
 def test_the_first_answers_need_nothing_heavy(tmp_path: Path) -> None:
     loaded = _loaded_after_the_first_answers(tmp_path)
@@ -46,6 +51,20 @@ def test_the_first_answers_need_nothing_heavy(tmp_path: Path) -> None:
     ours = {module.removeprefix("flux2_mcp.") for module in loaded if module.startswith("flux2_mcp.")}
     assert sorted(ours - set(OURS.split())) == []
     assert sorted(HEAVY & loaded) == []
+
+
+@pytest.mark.parametrize("command", ["history", "recover", "account"])
+def test_a_command_that_serves_nobody_loads_no_sdk(tmp_path: Path, command: str) -> None:
+    ended = subprocess.run(  # noqa: S603 our own command
+        [sys.executable, "-c", PROGRAM, command],
+        env=environment(tmp_path, "http://127.0.0.1:9"),
+        capture_output=True,
+        check=False,
+    )
+
+    loaded = set(json.loads(ended.stderr.splitlines()[-1]))
+    assert "flux2_mcp.app_state" in loaded
+    assert sorted(SDK & loaded) == []
 
 
 def _loaded_after_the_first_answers(home: Path) -> set[str]:

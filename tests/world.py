@@ -14,10 +14,10 @@ from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, Implementation, TextContent
 
+from flux2_mcp.app_state import Environment
 from flux2_mcp.history import History, Order
 from flux2_mcp.polling import Intervals
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.invocation import command
-from flux2_mcp.server.account_tools import Money, money
-from flux2_mcp.server.state import Environment, app_state
+from flux2_mcp.presenters.account import Money, money
 from flux2_mcp.settings import Settings
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Request
 from flux2_mcp.cli import picture_commands
 from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.cli.terminal import source
 from flux2_mcp.invocation import command
 from flux2_mcp.server.account_tools import Estimate, estimate_of
-from flux2_mcp.server.state import Environment, app_state
 from flux2_mcp.settings import Settings
 
 EPILOG = """\

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flux2_mcp.app_state import Environment, address_of, app_state
 from flux2_mcp.cli.terminal import agreed
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.invocation import command
-from flux2_mcp.server.account_tools import STATES, Entries, Entry, entries
-from flux2_mcp.server.state import Environment, address_of, app_state
+from flux2_mcp.presenters.account import STATES, Entries, Entry, entries
 from flux2_mcp.settings import Settings
 
 MORE = "There are more; --limit shows them."

@@ -16,12 +16,12 @@ from typing import Literal
 import anyio
 from rich.console import Console
 
+from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.cli.terminal import Moved, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
-from flux2_mcp.server.progress import words_for
-from flux2_mcp.server.results import about_sharing, dollars, facts_of
-from flux2_mcp.server.state import Environment, app_state
+from flux2_mcp.presenters.progress import words_for
+from flux2_mcp.presenters.results import about_sharing, dollars, facts_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job, Report, Studio
 

@@ -17,7 +17,7 @@ from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed
 from flux2_mcp.errors import OverLimit, RequestRefused
 from flux2_mcp.invocation import command
-from flux2_mcp.server.results import dollars
+from flux2_mcp.presenters.results import dollars
 from flux2_mcp.settings import Settings, misspelt
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Report, Studio
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.errors import OutcomeUnknown, TaskOutOfSight
 from flux2_mcp.invocation import command
-from flux2_mcp.server.state import Environment, app_state
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.app_state import Environment
 from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings, misspelt
 
 logger = logging.getLogger(__name__)

@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, get_args
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import NoApiKey, OutOfCredits, OverLimit, RequestRefused
-from flux2_mcp.history import Order, State
+from flux2_mcp.presenters.account import STATES, Entries, Money, entries, in_dollars, money
 from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
 from flux2_mcp.server.consent import can_ask, check_can_ask, order_of
-from flux2_mcp.server.results import about_sharing
-from flux2_mcp.server.strict import sendable
-from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
+from flux2_mcp.studio import DEFAULT_WAIT, Studio
 
 Limit = Annotated[int, Field(ge=1, le=50)]
 StatusFilter = Annotated[Text, Field(description="running, completed or failed.")]
 Words = Annotated[Text, Field(description="Words of the prompt.")]
 Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
-
-STATES: dict[str, tuple[State, ...]] = {
-    "": get_args(State),
-    "running": ("intended", "accepted", "unknown"),
-    "completed": ("completed",),
-    "failed": ("failed",),
-}
-
-
-class Entry(BaseModel):
-    """One picture that was asked for."""
-
-    task_id: str
-    status: str
-    model: str
-    prompt: str
-    asked_at: datetime
-    cost_usd: float | None = None
-    files: list[str] = []
-    urls: list[str] = []
-    urls_expire_at: datetime | None = None
-    error: str | None = None
-
-
-class Entries(BaseModel):
-    """Some pictures, newest first."""
-
-    tasks: list[Entry]
-    next_cursor: str | None = None
-    note: str | None = None
-
-
-class Money(BaseModel):
-    """An account and its limits, in US dollars."""
-
-    balance_usd: float | None = None
-    spent_today_usd: float
-    left_today_usd: float | None = None
-    max_cost_per_call_usd: float | None = None
 
 
 class Estimate(Money):
@@ -128,8 +86,8 @@ async def estimate_of(
         why_not = f"{refusal.message} {refusal.remedy}"
     return Estimate(
         **money(account).model_dump(),
-        cost_usd=_dollars(quote.total),
-        cost_usd_each=_dollars(quote.each),
+        cost_usd=in_dollars(quote.total),
+        cost_usd_each=in_dollars(quote.each),
         pictures=count,
         model=studio.catalogue.check(request).model,
         price_source=quote.source,
@@ -158,42 +116,3 @@ async def recent_tasks(
         msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
         raise RequestRefused(msg)
     return await entries(studio, limit=limit, states=states, text=text, cursor=cursor)
-
-
-async def entries(
-    studio: Studio, *, limit: int = 20, states: tuple[State, ...] = (), text: str = "", cursor: str = ""
-) -> Entries:
-    """One page of this owner's history."""
-    page = await studio.history.recent(studio.owner, limit=limit, states=states, text=text, before=cursor or None)
-    notes = [studio.history.degraded or studio.history.note, *map(about_sharing, page.orders)]
-    note = " ".join(filter(None, notes))
-    return Entries(tasks=[_entry(order) for order in page.orders], next_cursor=page.cursor, note=note or None)
-
-
-def money(account: Account) -> Money:
-    """The same in dollars."""
-    return Money(
-        balance_usd=_dollars(account.balance),
-        spent_today_usd=account.spent_today / 100,
-        left_today_usd=_dollars(account.left_today),
-        max_cost_per_call_usd=_dollars(account.per_call),
-    )
-
-
-def _entry(order: Order) -> Entry:
-    return Entry(
-        task_id=order.handle,
-        status="running" if order.state in STATES["running"] else order.state,
-        model=order.model,
-        prompt=order.prompt,
-        asked_at=order.created_at,
-        cost_usd=_dollars(order.settled_cents),
-        files=[sendable(path) for path in order.paths if path],
-        urls=list(order.urls),
-        urls_expire_at=order.urls_expire_at,
-        error=sendable(order.error),
-    )
-
-
-def _dollars(cents: int | None) -> float | None:
-    return None if cents is None else cents / 100

@@ -9,9 +9,9 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
 from flux2_mcp import __version__
+from flux2_mcp.app_state import AppState, Environment, app_state
 from flux2_mcp.catalogue import catalogue
 from flux2_mcp.server import picture_tools, prompts, resources
-from flux2_mcp.server.state import AppState, Environment, app_state
 from flux2_mcp.server.strict import StrictServer
 
 INSTRUCTIONS = """\

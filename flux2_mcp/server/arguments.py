@@ -9,8 +9,8 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
 from pydantic import Field
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.catalogue import Request
-from flux2_mcp.server.state import AppState, current_studio, studio_without_key
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
 
 DEAREST = 10_000
@@ -50,11 +50,23 @@ Number = Annotated[int, Field(ge=1, le=MOST_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT)]
 Dollars = Annotated[float | None, Field(ge=0, le=DEAREST)]
 
+Ctx = Context[AppState]
+
+
+async def current_studio(ctx: Ctx) -> Studio:
+    """The studio of whoever makes this request; for `Resolve`, so that no schema shows it."""
+    return await ctx.request_context.lifespan_context.studio()
+
+
+async def studio_without_key(ctx: Ctx) -> Studio:
+    """The same for what needs no key: prices, and what the history knows."""
+    return await ctx.request_context.lifespan_context.studio(without_key=True)
+
+
 TheStudio = Annotated[Studio, Resolve(current_studio)]
 """With a key: for what costs money or reads the account."""
 AnyStudio = Annotated[Studio, Resolve(studio_without_key)]
 """With a key where there is one."""
-Ctx = Context[AppState]
 
 
 async def request_to_generate(

@@ -10,8 +10,8 @@ from typing import Annotated, get_type_hints
 from mcp.server.mcpserver.prompts.base import PromptArgument
 from mcp_types import Completion
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.catalogue import catalogue
-from flux2_mcp.server.state import AppState
 from flux2_mcp.studio import MOST_PICTURES
 
 MOST_COMPLETIONS = 100

@@ -21,7 +21,7 @@ from mcp_types import (
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
-from flux2_mcp.server.strict import sendable
+from flux2_mcp.text import sendable
 
 NO_JSON = ErrorData(
     code=PARSE_ERROR,

@@ -16,6 +16,7 @@ from mcp.server.mcpserver.prompts.base import Message
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Annotations, Completion, CompletionArgument, InputRequiredResult
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.catalogue import Request, catalogue
 from flux2_mcp.errors import RequestRefused
 from flux2_mcp.runapi.models import Action
@@ -47,7 +48,6 @@ from flux2_mcp.server.completions import (
     Style,
     counts,
 )
-from flux2_mcp.server.state import AppState
 from flux2_mcp.studio import MOST_PICTURES
 
 UNKNOWN_YET = "flux2://tasks/TASK_ID/images/0"

@@ -16,13 +16,15 @@ from mcp_types import (
     ResourceTemplateReference,
 )
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.catalogue import Catalogue, Prices, catalogue
 from flux2_mcp.errors import NoSuchTask
+from flux2_mcp.presenters.account import entries, money
+from flux2_mcp.presenters.results import facts_of
 from flux2_mcp.runapi.models import Action
-from flux2_mcp.server import account_tools, prompts
-from flux2_mcp.server.results import facts_of
-from flux2_mcp.server.state import AppState, current_studio
-from flux2_mcp.server.strict import sendable
+from flux2_mcp.server import prompts
+from flux2_mcp.server.arguments import current_studio
+from flux2_mcp.text import sendable
 
 MOST_COMPLETIONS = 100
 """The protocol's own limit."""
@@ -79,7 +81,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
     )
     async def account() -> str:
         studio = await shelf.open.studio(without_key=True)
-        return account_tools.money(await studio.account()).model_dump_json(indent=1)
+        return money(await studio.account()).model_dump_json(indent=1)
 
     @server.resource(
         "flux2://tasks",
@@ -90,7 +92,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
     )
     async def tasks() -> str:
         studio = await shelf.open.studio(without_key=True)
-        return (await account_tools.entries(studio)).model_dump_json(indent=1, exclude_none=True)
+        return (await entries(studio)).model_dump_json(indent=1, exclude_none=True)
 
     @server.resource(
         "flux2://tasks/{task_id}",

@@ -1,4 +1,4 @@
-"""Results as blocks that a model and a person can use."""
+"""Results as the blocks that hosts know: words first, then previews, then links to the originals."""
 
 from __future__ import annotations
 
@@ -8,20 +8,9 @@ from collections.abc import Sequence
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
-from flux2_mcp.catalogue import catalogue
-from flux2_mcp.errors import Flux2Error, PictureUnusable
-from flux2_mcp.history import Order
 from flux2_mcp.images import Picture, Preview
+from flux2_mcp.presenters.results import OUT_OF_SIGHT, facts_of, failures_of, text_of
 from flux2_mcp.studio import Job, ResultImage
-
-Facts = dict[str, object]
-
-OUT_OF_SIGHT = "Files are inside this server's container; the person sees them only through a mounted folder."
-
-
-def title_of(order: Order) -> str:
-    """The model in words: "Flux 2 Pro"."""
-    return catalogue().tier_of(order.model).title if order.model else "Flux 2"
 
 
 def result_of(
@@ -40,7 +29,7 @@ def result_of(
         ToolError: No picture came of it, and none will.
     """
     if all(job.error for job in jobs):
-        raise ToolError(_failures(jobs))
+        raise ToolError(failures_of(jobs))
     blocks: list[ContentBlock] = [
         TextContent(text=text_of(jobs, shown=len(previews), out_of_sight=out_of_sight, warning=warning))
     ]
@@ -48,7 +37,7 @@ def result_of(
     blocks += [_link(job, nth, image) for job in jobs for nth, image in enumerate(job.images)]
     carries = structured or not previews
     facts = facts_of(jobs) | ({"note": OUT_OF_SIGHT} if out_of_sight else {})
-    return CallToolResult(content=blocks, structured_content=_without_nothing(facts) if carries else None)
+    return CallToolResult(content=blocks, structured_content=facts if carries else None)
 
 
 def picture_result(task_id: str, index: int, picture: Picture, preview: Preview) -> CallToolResult:
@@ -64,208 +53,6 @@ def picture_result(task_id: str, index: int, picture: Picture, preview: Preview)
         size=len(picture.data),
     )
     return CallToolResult(content=[TextContent(text=text), _block(preview), original])
-
-
-def text_of(jobs: Sequence[Job], *, shown: int, out_of_sight: bool = False, warning: str = "") -> str:
-    """What happened, what it cost, where everything is, what the person should know, and the next step."""
-    if len(jobs) == 1:
-        lines = _lines(jobs[0])
-    else:
-        lines = [_summary(jobs)]
-        for number, job in enumerate(jobs, 1):
-            first, *rest = _lines(job)
-            lines += [f"{number}. {first}", *(f"   {line}" for line in rest if line)]
-    lines.append(OUT_OF_SIGHT if out_of_sight else "")
-    lines.append(warning)
-    lines.append(_next_step(jobs) or _about_seeing(shown))
-    return "\n".join(line for line in lines if line)
-
-
-def facts_of(jobs: Sequence[Job]) -> Facts:
-    """The same as data, never with the bytes of a picture."""
-    charged = _charged(jobs)
-    facts: Facts = {
-        "completed": all(job.is_over for job in jobs),
-        "pictures": [_facts_of_job(job) for job in jobs],
-        "cost_usd": None if charged is None else charged / 100,
-        "next_step": _next_step(jobs),
-    }
-    return _without_nothing(facts)
-
-
-def dollars(cents: int | None) -> str:
-    """US cents as people write them."""
-    return "not stated" if cents is None else f"${cents / 100:.2f}"
-
-
-def about_sharing(order: Order) -> str:
-    """What is known of an order for which RunAPI named another order's task; empty for all others."""
-    if not order.shared_with:
-        return ""
-    return (
-        f"RunAPI named task {order.task_id} for order {order.id}, though it was order {order.shared_with}'s already. "
-        "So both stand for one picture; no second one was made. RunAPI states its cost once, for the task: whether "
-        "the second order was charged too is not known, and shows in the balance. task_status finds both orders by "
-        "these ids."
-    )
-
-
-def _summary(jobs: Sequence[Job]) -> str:
-    made = sum(job.is_made for job in jobs)
-    failed = sum(job.is_lost for job in jobs)
-    going = len(jobs) - made - failed
-    parts = [f"{made} of {len(jobs)} pictures are made"]
-    parts += [f"{going} still to come"] if going else []
-    parts += [f"{failed} failed"] if failed else []
-    return f"{', '.join(parts)}; charged {dollars(_charged(jobs) or 0)} in all."
-
-
-def _charged(jobs: Sequence[Job]) -> int | None:
-    """US cents that RunAPI states for these jobs together, each task once; None where it states nothing."""
-    costs = {job.order.task_id: job.order.settled_cents for job in jobs}
-    known = [cents for cents in costs.values() if cents is not None]
-    return sum(known) if known else None
-
-
-def _lines(job: Job) -> list[str]:
-    if job.error:
-        return [_failure(job)]
-    if not job.is_made:
-        return _unfinished_lines(job)
-    order = job.order
-    seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
-    after = f" in {seconds:.0f} s" if seconds > 0 and not order.made_elsewhere else ""
-    resumed = " (found again, not ordered anew)" if job.is_repeat else ""
-    lines = [f"{title_of(order)} made the picture{after}{resumed}."]
-    for image in job.images:
-        lines += _image_lines(job, image)
-    return [*lines, f"{_handle(job)} · cost: {_cost(order)}", about_sharing(order)]
-
-
-def _unfinished_lines(job: Job) -> list[str]:
-    order = job.order
-    if job.task:
-        state, doing = job.task.word or job.task.status, f"{title_of(order)} is still at work"
-    else:
-        state, doing = "not answered yet", "the order is on its way to RunAPI"
-    lines = [f"The picture is not ready yet: {doing}. completed: false, status: {state}."]
-    if job.is_repeat:
-        lines.append("This is the order that was placed before; nothing was ordered anew.")
-    if job.poll_error:
-        lines.append(f"The last look saw nothing: {job.poll_error.message}")
-    return [*lines, f"{_handle(job)} · expected cost: {dollars(order.estimated_cents)}", about_sharing(order)]
-
-
-def _handle(job: Job) -> str:
-    return f"task_id='{job.id}' · model: {job.order.model or 'not stated'}"
-
-
-def _image_lines(job: Job, image: ResultImage) -> list[str]:
-    lines: list[str] = []
-    expires = job.order.urls_expire_at
-    if image.path:
-        lines.append(f"File: {image.path}")
-    until = f" (until {expires:%Y-%m-%d %H:%M} UTC)" if expires else ""
-    lines.append(f"URL: {image.url}{until}")
-    if image.picture:
-        kind = image.picture.media_type.removeprefix("image/").upper()
-        lines.append(f"Size: {image.picture.width} × {image.picture.height} pixels, {kind}")
-    if image.error:
-        lines.append(_image_error(job.id, image.picture, image.error))
-    elif image.is_missing:
-        lines.append("It is still being fetched; task_status shows it once it is here.")
-    return lines
-
-
-def _image_error(task_id: str, picture: Picture | None, error: Flux2Error) -> str:
-    """Without the error's own word on money: this picture was paid for."""
-    if isinstance(error, PictureUnusable):
-        return f"{error.message} {error.remedy}"
-    aim = "to save it once that is mended" if picture else "to fetch it again"
-    return f"{error.message} Call task_status with task_id='{task_id}' {aim}; that is free."
-
-
-def _cost(order: Order) -> str:
-    if order.settled_cents is not None:
-        return dollars(order.settled_cents)
-    if order.estimated_cents is None:
-        return "not stated"
-    return f"about {dollars(order.estimated_cents)} (RunAPI has not stated it)"
-
-
-def _next_step(jobs: Sequence[Job]) -> str:
-    going = [job.id for job in jobs if not job.is_over]
-    if not going:
-        return ""
-    calls = " and ".join(f"task_status with task_id='{task_id}'" for task_id in going)
-    ordered = all(job.is_over or job.task for job in jobs)
-    how = "it is already ordered and is paid for once" if ordered else "it is being ordered, and is paid for once"
-    return f"Call {calls} in a minute; do not generate again: {how}."
-
-
-def _about_seeing(shown: int) -> str:
-    if not shown:
-        return "No preview is attached. Give the person the file and the URL, and do not describe the picture."
-    attached = "A preview is" if shown == 1 else f"{shown} previews are"
-    return f"{attached} attached. Do not describe what you cannot see; give the person the file and the URL."
-
-
-def _failures(jobs: Sequence[Job]) -> str:
-    messages = list(dict.fromkeys(map(_failure, jobs)))
-    if len(messages) == 1:
-        return messages[0]
-    return "\n".join(f"{number}. {message}" for number, message in enumerate(messages, 1))
-
-
-def _failure(job: Job) -> str:
-    return f"{job.error} {about_sharing(job.order)}".rstrip()
-
-
-def _facts_of_job(job: Job) -> Facts:
-    order = job.order
-    status = "completed" if job.is_made else "failed" if job.is_lost else "unknown" if job.error else "running"
-    return _without_nothing(
-        {
-            "task_id": job.id,
-            "status": status,
-            "model": order.model or None,
-            "cost_usd": None if order.settled_cents is None else order.settled_cents / 100,
-            "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
-            "resumed": job.is_repeat or None,
-            "error": str(job.error) if job.error else None,
-            "note": about_sharing(order),
-            "images": [_facts_of_image(job, image) for image in job.images] or None,
-        }
-    )
-
-
-def _facts_of_image(job: Job, image: ResultImage) -> Facts:
-    expires = job.order.urls_expire_at
-    return _without_nothing(
-        {
-            "path": str(image.path) if image.path else None,
-            "url": image.url,
-            "url_expires_at": expires.isoformat(timespec="seconds") if expires else None,
-            "width": image.picture.width if image.picture else None,
-            "height": image.picture.height if image.picture else None,
-            "media_type": image.picture.media_type if image.picture else None,
-            "note": _note(job, image),
-        }
-    )
-
-
-def _note(job: Job, image: ResultImage) -> str | None:
-    if image.error:
-        return _image_error(job.id, image.picture, image.error)
-    return (
-        None
-        if image.path or not image.is_missing
-        else f"Not fetched yet: task_status with task_id='{job.id}' does; free."
-    )
-
-
-def _without_nothing(facts: Facts) -> Facts:
-    return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
 def _block(preview: Preview) -> ImageContent:

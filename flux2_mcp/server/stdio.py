@@ -11,8 +11,8 @@ import anyio
 from mcp.server.mcpserver import MCPServer
 from mcp.server.stdio import stdio_server
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.server.invalid_messages import Inbox
-from flux2_mcp.server.state import AppState
 
 LAST_RESORT = 5.0
 """Seconds after a signal when the process ends whatever is still open."""

@@ -33,11 +33,12 @@ from mcp_types import (
     TextContent,
     ToolAnnotations,
 )
-from pydantic import AnyUrl, BaseModel, ValidationError
+from pydantic import AnyUrl, ValidationError
 
+from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
 from flux2_mcp.images import media_type_of
-from flux2_mcp.server.state import AppState
+from flux2_mcp.text import sendable
 
 NOTHING_HAPPENED = Flux2Error.charge
 
@@ -245,17 +246,6 @@ def _known(value: object) -> object:
     if isinstance(value, dict):
         return {name: _known(each) for name, each in cast("Json", value).items() if each is not None}
     return [_known(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
-
-
-def sendable(value: Any) -> Any:  # noqa: ANN401 whatever a result may hold
-    """The same with texts that can be written as UTF-8: the name of a file may be any bytes, a wire ends at them."""
-    if isinstance(value, str):
-        return value.encode("utf-8", errors="replace").decode()
-    if isinstance(value, BaseModel):
-        return value.model_copy(update={name: sendable(each) for name, each in value})
-    if isinstance(value, dict):
-        return {name: sendable(each) for name, each in cast("Json", value).items()}
-    return [sendable(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def _unindented(text: str) -> str:

@@ -24,9 +24,9 @@ from mcp.client import Client
 from mcp_types import CallToolResult
 from PIL import Image
 
+from flux2_mcp.app_state import Environment
 from flux2_mcp.history import History, utcnow
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.state import Environment
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.studio.deliveries import TIME_TO_READ

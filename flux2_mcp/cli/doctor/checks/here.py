@@ -12,11 +12,11 @@ import anyio
 
 import flux2_mcp
 from flux2_mcp import credentials
+from flux2_mcp.app_state import data_folder
 from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
 from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
 from flux2_mcp.history import History
 from flux2_mcp.images import default_folder
-from flux2_mcp.server.state import data_folder
 from flux2_mcp.settings import Settings, misspelt
 
 OLDEST_PYTHON = (3, 11)

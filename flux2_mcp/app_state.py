@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from mcp.server.mcpserver import Context
 
 from flux2_mcp import __version__, credentials, polling
 from flux2_mcp.background import BackgroundTasks, background_tasks
@@ -269,13 +268,3 @@ async def app_state(environment: Environment) -> AsyncGenerator[AppState, None]:
         background.start("warming up", state.warm_up, matters=False)
         background.start("recovery", state.recover, matters=False)
         yield state
-
-
-async def studio_without_key(ctx: Context[AppState]) -> Studio:
-    """The same for what needs no key: prices, and what the history knows."""
-    return await ctx.request_context.lifespan_context.studio(without_key=True)
-
-
-async def current_studio(ctx: Context[AppState]) -> Studio:
-    """The studio of whoever makes this request; for `Resolve`, so that no schema shows it."""
-    return await ctx.request_context.lifespan_context.studio()

@@ -1,0 +1,1 @@
+"""What there is to tell, as words, lines and data; for every surface, so they know no MCP."""

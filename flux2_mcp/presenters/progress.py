@@ -1,0 +1,41 @@
+"""Where pictures stand while somebody waits for them, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from flux2_mcp.presenters.results import title_of
+from flux2_mcp.studio import Job
+
+
+def words_for(jobs: Sequence[Job]) -> str:
+    """Where these jobs stand, in words that a person can use."""
+    if not jobs:
+        return "Getting ready"
+    if len(jobs) == 1:
+        return _stage(jobs[0])
+    stages = Counter(_stage(job) for job in jobs if not job.is_over)
+    stage = stages.most_common(1)[0][0] if stages else _last_stage(jobs)
+    return f"{stage}, {len(jobs) - stages.total()} of {len(jobs)} done"
+
+
+def _stage(job: Job) -> str:
+    if job.error:
+        return "It failed"
+    if job.is_made:
+        return _last_stage([job])
+    if job.task is None:
+        return job.stage or "Sending the order to RunAPI"
+    if job.poll_error:
+        return "RunAPI did not answer the last look; asking again"
+    doing = "waits in RunAPI's queue" if job.task.status == "pending" else "is painting"
+    return f"{title_of(job.order)} {doing}"
+
+
+def _last_stage(jobs: Sequence[Job]) -> str:
+    """What is done for jobs of which RunAPI has made all that it will."""
+    what = "picture" if len(jobs) == 1 else "pictures"
+    found = [image for job in jobs for image in job.images]
+    is_left = bool(found) and not any(image.wanted for image in found)
+    return f"RunAPI has made the {what}" if is_left else f"Fetching the {what}"
