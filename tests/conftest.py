@@ -12,6 +12,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from mcp.client.client import ConnectMode
 
+from tests.processes import forking
 from tests.virtual_time import VirtualTimeLoop
 
 pytest_plugins = ["tests.skips", "tests.homes"]
@@ -25,6 +26,12 @@ def pytest_configure() -> None:
     # The history syncs every write to the disk, and hundreds of tests write: in memory they take half the time.
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def processes_are_forked() -> Iterator[None]:
+    with forking():
+        yield
 
 
 @pytest.fixture

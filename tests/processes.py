@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import anyio
 import uvicorn
@@ -18,6 +18,7 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Script, Simulator
+from tests.fork_server import ForkServer
 from tests.world import KEY
 
 Era = Literal["legacy", "modern"]
@@ -30,6 +31,10 @@ MODERN = {
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 LONGEST_LINE = 10_000_000
+MODULE = ("-m", "flux2_mcp")
+AT_ONCE = 10
+"""Seconds in which something has happened that waits for nothing, on a machine where others are busy. What it must not
+wait for takes a minute in these tests."""
 
 
 @dataclass
@@ -41,8 +46,6 @@ class Host:
     errors: Path
     _stdout: BufferedByteReceiveStream
     lines: list[bytes] = field(default_factory=list[bytes])
-    slowness: float = 1.0
-    """How many times longer than usual the start took: others may be busy on this machine."""
     _answers: dict[int, Message] = field(default_factory=dict[int, Message])
     _last_id: int = 0
 
@@ -50,7 +53,6 @@ class Host:
     async def of(cls, process: Process, era: Era, errors: Path) -> Host:
         """A host whose server has answered once; in the legacy era they have shaken hands then."""
         assert process.stdout is not None
-        began = anyio.current_time()
         host = cls(process, era, errors, BufferedByteReceiveStream(process.stdout))
         if era == "legacy":
             hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
@@ -58,7 +60,6 @@ class Host:
             await host.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         else:
             await host.answer(await host.request("server/discover", {}))
-        host.slowness = max(1.0, anyio.current_time() - began)
         return host
 
     async def send(self, message: Message) -> None:
@@ -103,9 +104,9 @@ class Host:
         assert self.process.stdin is not None
         await self.process.stdin.aclose()
 
-    async def ending(self, within: float) -> int:
-        """The exit code, once everything that was still written is read; `within` seconds of a machine at rest."""
-        with anyio.fail_after(within * self.slowness):
+    async def ending(self) -> int:
+        """The exit code, once everything that was still written is read; a server that waits for something fails."""
+        with anyio.fail_after(AT_ONCE):
             code = await self.process.wait()
         self.lines += (await rest_of(self._stdout)).splitlines()
         return code
@@ -121,25 +122,82 @@ async def rest_of(stream: ByteReceiveStream) -> bytes:
     return b"".join([piece async for piece in stream])
 
 
+_fork_servers: list[ForkServer] = []
+
+
+@contextmanager
+def forking() -> Generator[None]:
+    """Until this ends, our command is forked by one server that has its modules already."""
+    try:
+        yield
+    finally:
+        while _fork_servers:
+            _fork_servers.pop().close()
+
+
+def _fork_server() -> ForkServer:
+    if not _fork_servers:
+        _fork_servers.append(ForkServer())
+    return _fork_servers[0]
+
+
+def _is_forked(command: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether it need not be an interpreter of its own, which reads some variables when it starts."""
+    is_ours = tuple(command[:2]) == MODULE
+    return is_ours and hasattr(os, "fork") and not any(name.startswith(("PYTHON", "LC_")) for name in environ)
+
+
+@asynccontextmanager
+async def started(
+    *command: str,
+    environ: Mapping[str, str],
+    stdin: bool = True,
+    stdout: IO[Any] | None = None,
+    stderr: IO[Any] | None = None,
+    often: bool = False,
+    alone: bool = False,
+) -> AsyncGenerator[Process, None]:
+    """`python COMMAND` with this environment: forked if it is `-m flux2_mcp ...`, unless it shall be `alone`.
+
+    It is killed at the end. With `often`, one that is forked looks at tasks every 50 ms.
+    """
+    if not alone and _is_forked(command, environ):
+        process: Process = await _fork_server().started(
+            command[2:], environ, stdin=stdin, stdout=stdout, stderr=stderr, often=often
+        )
+    else:
+        process = await anyio.open_process(
+            [sys.executable, *command],
+            env=environ,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=stdout or subprocess.PIPE,
+            stderr=stderr or subprocess.PIPE,
+        )
+    async with process:
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
 @asynccontextmanager
 async def hosted(
     home: Path,
     base_url: str,
     *,
     era: Era = "legacy",
-    command: Sequence[str] = ("-m", "flux2_mcp"),
+    command: Sequence[str] = MODULE,
     environ: Mapping[str, str] | None = None,
+    often: bool = False,
+    alone: bool = False,
 ) -> AsyncGenerator[Host, None]:
     """Our server, started as a host would start it, with a home of its own."""
     errors = home / "stderr.txt"
     everything = {**environment(home, base_url), **(environ or {})}
-    with anyio.fail_after(40), errors.open("wb") as stderr:
-        async with await anyio.open_process([sys.executable, *command], env=everything, stderr=stderr) as process:
-            try:
-                yield await Host.of(process, era, errors)
-            finally:
-                if process.returncode is None:
-                    process.kill()
+    with anyio.fail_after(60), errors.open("ab") as stderr:
+        async with started(*command, environ=everything, stderr=stderr, often=often, alone=alone) as process:
+            yield await Host.of(process, era, errors)
 
 
 def environment(home: Path, base_url: str) -> dict[str, str]:
@@ -158,11 +216,31 @@ def environment(home: Path, base_url: str) -> dict[str, str]:
     }
 
 
-async def finished(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
-    """What `python ARGUMENTS` printed, and its exit code."""
-    everything = {**environment(home, ""), **environ}
-    with anyio.fail_after(30):
-        return await anyio.run_process([sys.executable, *arguments], env=everything, check=False)
+async def finished(home: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """What `python COMMAND` printed, and its exit code."""
+    return await ended(*command, environ={**environment(home, ""), **environ})
+
+
+async def ended(
+    *command: str, environ: Mapping[str, str], given: bytes | None = None, alone: bool = False
+) -> subprocess.CompletedProcess[bytes]:
+    """The same with this environment alone; it is given this on stdin."""
+    said: dict[str, bytes] = {}
+
+    async def read(name: str, stream: ByteReceiveStream | None) -> None:
+        assert stream is not None
+        said[name] = await rest_of(stream)
+
+    with anyio.fail_after(60):
+        async with started(*command, environ=environ, stdin=given is not None, alone=alone) as process:
+            async with anyio.create_task_group() as group:
+                group.start_soon(read, "stdout", process.stdout)
+                group.start_soon(read, "stderr", process.stderr)
+                if process.stdin is not None:
+                    await process.stdin.send(given or b"")
+                    await process.stdin.aclose()
+            code = await process.wait()
+            return subprocess.CompletedProcess(command, code, said["stdout"], said["stderr"])
 
 
 @asynccontextmanager

@@ -12,9 +12,8 @@ from tests.processes import finished
 async def test_the_demo_ends_with_a_picture_of_the_asked_for_ratio(tmp_path: Path) -> None:
     """What a person sees first: one command, no key, a picture."""
     pictures = tmp_path / "shown"
-    ended = await finished(
-        tmp_path, "-m", "flux2_mcp", "demo", "a red fox", "--aspect-ratio", "16:9", "--output", str(pictures)
-    )
+    command = ("demo", "a red fox", "--aspect-ratio", "16:9", "--output", str(pictures))
+    ended = await finished(tmp_path, "-m", "flux2_mcp", *command)
 
     said = ended.stdout.decode()
     assert ended.returncode == 0, said + ended.stderr.decode()

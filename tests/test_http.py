@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Script, Simulator
-from tests.processes import environment, finished, served
+from tests.processes import AT_ONCE, MODULE, environment, finished, served, started
 from tests.world import text_of
 
 HELLO = {
@@ -31,15 +30,12 @@ HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "app
 @asynccontextmanager
 async def http_server(home: Path, base_url: str = "") -> AsyncGenerator[tuple[str, Process], None]:
     """`flux2-mcp serve --http` on a free port: its address, and the process; it writes to home/stderr.txt."""
-    command = [sys.executable, "-m", "flux2_mcp", "serve", "--http", "--port", "0"]
     errors = home / "stderr.txt"
-    with anyio.fail_after(40), errors.open("wb") as stderr:
-        async with await anyio.open_process(command, env=environment(home, base_url), stderr=stderr) as process:
-            try:
-                yield await address_in(errors), process
-            finally:
-                if process.returncode is None:
-                    process.kill()
+    with anyio.fail_after(60), errors.open("wb") as stderr:
+        async with started(
+            *MODULE, "serve", "--http", "--port", "0", environ=environment(home, base_url), stderr=stderr
+        ) as process:
+            yield await address_in(errors), process
 
 
 async def address_in(errors: Path) -> str:
@@ -79,7 +75,7 @@ async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_pa
         ]
         welcome = await status_of(url, {})
         process.send_signal(signal.SIGTERM)
-        with anyio.fail_after(4):
+        with anyio.fail_after(AT_ONCE):
             await process.wait()
 
     assert spoken == ["2025-11-25", "2026-07-28"]
@@ -109,7 +105,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
         while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
         process.send_signal(number)
-        with anyio.fail_after(6):
+        with anyio.fail_after(AT_ONCE):
             await process.wait()
 
     assert process.returncode == code
@@ -123,7 +119,7 @@ async def test_a_signal_ends_the_server_at_once_when_nothing_is_asked(tmp_path: 
     async with http_server(tmp_path) as (url, process), Client(url, mode=era) as client:
         await client.list_tools()
         process.send_signal(signal.SIGTERM)
-        with anyio.fail_after(2):
+        with anyio.fail_after(AT_ONCE):
             await process.wait()
 
     assert process.returncode == 143

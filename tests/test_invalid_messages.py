@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-import anyio
 import pytest
 
-from tests.processes import Era, environment, hosted, served
+from tests.processes import MODULE, Era, ended, environment, hosted, served
 
 ERAS = pytest.mark.parametrize("era", ["legacy", "modern"])
 SECRET = "s3cr3t"
@@ -75,12 +73,10 @@ async def test_what_needs_no_answer_gets_none(tmp_path: Path, era: Era) -> None:
 
 async def test_the_first_and_last_line_may_be_unreadable(tmp_path: Path) -> None:
     """Before anybody has shaken hands, and when a host ends in the middle of a message."""
-    command = [sys.executable, "-m", "flux2_mcp"]
-    with anyio.fail_after(30):
-        ended = await anyio.run_process(command, input=b"[]\n{", env=environment(tmp_path, ""))
+    done = await ended(*MODULE, environ=environment(tmp_path, ""), given=b"[]\n{")
 
-    assert [json.loads(line)["error"]["code"] for line in ended.stdout.splitlines()] == [-32600, -32700]
-    assert b"Traceback" not in ended.stderr
+    assert [json.loads(line)["error"]["code"] for line in done.stdout.splitlines()] == [-32600, -32700]
+    assert b"Traceback" not in done.stderr
 
 
 @ERAS

@@ -50,7 +50,7 @@ async def test_the_end_of_stdin_ends_a_server_with_a_call_in_flight(tmp_path: Pa
         await host.call("generate", FOX)
         await ordered(runapi)
         await host.hang_up()
-        code = await host.ending(within=1)
+        code = await host.ending()
 
     assert code == 0
     assert is_protocol_only(host)
@@ -68,7 +68,7 @@ async def test_the_end_of_stdin_waits_for_no_silent_runapi(tmp_path: Path, fault
             while runapi.faults:  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
         await host.hang_up()
-        code = await host.ending(within=1.2)
+        code = await host.ending()
 
     assert code == 0
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
         else:
             await host.answer(await host.request("tools/list", {}))
         host.process.send_signal(number)
-        ended = await host.ending(within=1.2)
+        ended = await host.ending()
 
     assert ended == code
     assert is_protocol_only(host)
@@ -107,9 +107,9 @@ async def test_a_person_who_types_the_command_is_told_what_it_waits_for(tmp_path
             told = await BufferedByteReceiveStream(process.stderr).receive_until(b"\n", 1000)
             os.write(person, b"\x04")  # Ctrl+D
             code = await process.wait()
-    async with hosted(tmp_path, "") as host:
+    async with hosted(tmp_path, "", alone=True) as host:
         await host.hang_up()
-        await host.ending(within=2)
+        await host.ending()
     for descriptor in (person, terminal):
         os.close(descriptor)
 
@@ -126,7 +126,7 @@ async def test_a_call_in_flight_at_the_end_is_resumed_by_the_next_server(tmp_pat
             await host.call("generate", FOX)
             await ordered(runapi)
             await host.hang_up()
-            await host.ending(within=2)
+            await host.ending()
         async with hosted(tmp_path, base_url) as host:
             answer = await host.answer(await host.call("generate", {**FOX, "wait_seconds": 0}))
 
@@ -160,7 +160,7 @@ main([])
         unknown = await host.answer(await host.call("no_such_tool", {}))
         wrong = await host.answer(await host.request("no/such/method", {}))
         await host.hang_up()
-        await host.ending(within=3)
+        await host.ending()
 
     assert not made["result"]["isError"]
     assert failed["result"]["isError"]
@@ -199,23 +199,25 @@ async def test_a_cancelled_call_is_not_answered_and_looks_no_more(tmp_path: Path
         seen = len(runapi.requests)
         await anyio.sleep(1.5)  # the next look would have come by now
         await host.hang_up()
-        await host.ending(within=1)
+        await host.ending()
 
     assert len(runapi.requests) == seen
     assert number not in [json.loads(line).get("id") for line in host.lines]
 
 
-async def test_the_first_wait_of_3_s_in_a_new_process_returns_within_3_5_s(tmp_path: Path) -> None:
+async def test_the_first_wait_of_3_s_in_a_new_process_takes_little_more(tmp_path: Path) -> None:
     """What is imported and opened at the first call counts, too: the host's clock runs."""
     runapi = endless()
     runapi.faults.append(Fault(on="look", hang=60, times=99))
-    async with served(runapi) as (base_url, _), hosted(tmp_path, base_url) as host:
+    beginning = anyio.current_time()
+    async with served(runapi) as (base_url, _), hosted(tmp_path, base_url, alone=True) as host:
         began = anyio.current_time()
         answer = await host.answer(await host.call("generate", {**FOX, "wait_seconds": 3}))
         took = anyio.current_time() - began
 
     assert not answer["result"]["isError"]
-    assert took < 3 + 0.5 * host.slowness
+    # As long as the start took, for a machine where others are busy; without the limit it would be a minute.
+    assert took < 3 + max(0.5, began - beginning)
 
 
 async def test_the_key_is_on_no_wire_and_in_no_log(tmp_path: Path) -> None:
@@ -232,7 +234,7 @@ async def test_the_key_is_on_no_wire_and_in_no_log(tmp_path: Path) -> None:
         for _ in range(3):
             await host.answer(await host.call("generate", FOX, token=1))
         await host.hang_up()
-        await host.ending(within=2)
+        await host.ending()
 
     assert not runapi.faults
     secret = KEY.removeprefix("runapi_")

@@ -16,6 +16,7 @@ from flux2_mcp.cli import main
 from flux2_mcp.login import login_with, open_browser
 from tests.login.people import Computer, served
 from tests.platforms import not_on
+from tests.processes import MODULE, ended, started
 from tests.world import BASE_URL, KEY
 
 
@@ -78,9 +79,8 @@ def test_a_logout_says_where_the_key_was(
 async def test_the_command_prints_where_to_go_and_takes_what_comes_back(here: Computer) -> None:
     async with served(here.simulator) as base_url, httpx.AsyncClient(trust_env=False) as client:
         environ = {**os.environ, "RUNAPI_BASE_URL": base_url}
-        command = [sys.executable, "-m", "flux2_mcp", "login", "--no-browser"]
-        with anyio.fail_after(30):
-            async with await anyio.open_process(command, env=environ) as process:
+        with anyio.fail_after(60):
+            async with started(*MODULE, "login", "--no-browser", environ=environ) as process:
                 assert process.stdout
                 told = b""
                 while b"Waiting" not in told:
@@ -101,14 +101,12 @@ async def test_the_command_prints_where_to_go_and_takes_what_comes_back(here: Co
 
 async def test_a_key_is_piped_in(here: Computer) -> None:
     async with served(here.simulator) as base_url:
-        command = [sys.executable, "-m", "flux2_mcp", "login", "--token", "-"]
-        environ = {**os.environ, "RUNAPI_BASE_URL": base_url}
-        with anyio.fail_after(30):
-            ended = await anyio.run_process(command, input=f"{KEY}\n".encode(), env=environ)
+        words, key = (*MODULE, "login", "--token", "-"), f"{KEY}\n".encode()
+        done = await ended(*words, environ={**os.environ, "RUNAPI_BASE_URL": base_url}, given=key)
 
     assert here.saved["api_key"] == KEY
-    assert KEY not in ended.stdout.decode() + ended.stderr.decode()
-    assert "The balance is $10.00" in ended.stdout.decode()
+    assert KEY not in done.stdout.decode() + done.stderr.decode()
+    assert "The balance is $10.00" in done.stdout.decode()
 
 
 class Terminal(io.StringIO):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.paid_once.clocks import time_passes
+from tests.paid_once.conftest import Servers
 from tests.paid_once.ledgers import ledger_of_runapi, ledger_of_server
-from tests.paid_once.nursery import Nursery, nursery
 from tests.processes import Host, finished, hosted, served
 
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Nursery]:
-    with nursery() as born:
-        yield born
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ async def _nowhere(_: Message) -> None:
 
 
 async def killed_at(
-    servers: Nursery, home: Path, gate: Tollgate, base_url: str, tool: str, arguments: Json, **environ: str
+    servers: Servers, home: Path, gate: Tollgate, base_url: str, tool: str, arguments: Json, **environ: str
 ) -> None:
     """Call a tool, and kill the server with SIGKILL as soon as the step is reached."""
     async with servers.server(home, base_url, **environ) as host:
@@ -169,7 +163,7 @@ UPLOAD = pytest.mark.parametrize("step", UPLOADS.values(), ids=UPLOADS)
 
 
 @STEP
-async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
+async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Servers, tmp_path: Path, step: Step) -> None:
     fox = wish(tmp_path, "generate")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
@@ -183,7 +177,7 @@ async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Nursery, 
 
 @STEP
 async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
-    servers: Nursery, tmp_path: Path, step: Step
+    servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "generate", wish(tmp_path, "generate"))
@@ -198,7 +192,7 @@ async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
 
 @pytest.mark.parametrize("again", ["generate", "task_status"])
 async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
-    servers: Nursery, tmp_path: Path, again: str
+    servers: Servers, tmp_path: Path, again: str
 ) -> None:
     """The picture lies in its folder already, and nobody has heard of it."""
     fox = wish(tmp_path, "generate")
@@ -217,7 +211,7 @@ async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
 
 
 async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_again(
-    servers: Nursery, tmp_path: Path
+    servers: Servers, tmp_path: Path
 ) -> None:
     """Whether the host still read it, nobody knows; it is delivered a second later."""
     fox = wish(tmp_path, "generate")
@@ -233,7 +227,7 @@ async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_agai
     check_pictures(result, tasks=[task.id])
 
 
-async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(servers: Nursery, tmp_path: Path) -> None:
+async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(servers: Servers, tmp_path: Path) -> None:
     """It may have hung up without reading it."""
     fox = wish(tmp_path, "generate")
     async with tolled(NOWHERE) as (base_url, gate):
@@ -250,7 +244,7 @@ async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(se
 
 
 @UPLOAD
-async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Nursery, tmp_path: Path, step: Step) -> None:
+async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Servers, tmp_path: Path, step: Step) -> None:
     remix = wish(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
@@ -264,7 +258,7 @@ async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Nursery,
 
 @pytest.mark.parametrize("step", list(STEPS.values())[:3], ids=list(STEPS)[:3])
 async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
-    servers: Nursery, tmp_path: Path, step: Step
+    servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     """Its Idempotency-Key stands for one body, with the address of the first upload in it."""
     remix = wish(tmp_path, "remix")
@@ -280,7 +274,7 @@ async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
 
 
 @UPLOAD
-async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Nursery, tmp_path: Path, step: Step) -> None:
+async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Servers, tmp_path: Path, step: Step) -> None:
     """There is nothing to look at, and only the call itself knows its source images."""
     remix = wish(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
@@ -305,7 +299,7 @@ async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Nursery,
 @pytest.mark.parametrize("hours", [0.3, 25])
 @pytest.mark.parametrize("by", ["task_status", "recover", "the next start"])
 async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
-    servers: Nursery, tmp_path: Path, by: str, hours: float, kept: str
+    servers: Servers, tmp_path: Path, by: str, hours: float, kept: str
 ) -> None:
     """Only the call itself could send it, and after a quarter of an hour the same words want another picture."""
     remix, history = wish(tmp_path, "remix"), {"FLUX2_HISTORY": kept}
@@ -331,7 +325,7 @@ async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
 
 @UPLOAD
 async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
-    servers: Nursery, tmp_path: Path, step: Step
+    servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     """It was ordered before, but never sent, so that there is nothing to be in doubt about."""
     remix = wish(tmp_path, "remix")
@@ -349,7 +343,7 @@ async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
 
 @pytest.mark.parametrize("status", [401, 402, 422, 429])
 async def test_a_remix_that_is_refused_when_it_is_sent_for_the_first_time_costs_nothing(
-    servers: Nursery, tmp_path: Path, status: int
+    servers: Servers, tmp_path: Path, status: int
 ) -> None:
     """It was ordered before a kill, and sent after it, so that there is nothing to be in doubt about either."""
     remix = wish(tmp_path, "remix")
@@ -386,7 +380,7 @@ async def given_up(host: Host, order_id: str, *, by: str) -> str:
 @pytest.mark.parametrize("step", list(STEPS.values())[:2], ids=list(STEPS)[:2])
 @pytest.mark.parametrize("tool", ["generate", "remix"])
 async def test_a_private_history_calls_nothing_unsent_that_may_have_been_sent(
-    servers: Nursery, tmp_path: Path, tool: str, step: Step, kept: str
+    servers: Servers, tmp_path: Path, tool: str, step: Step, kept: str
 ) -> None:
     """It has not kept what was sent, only that something was; also for a server that keeps all since."""
     async with tolled(step) as (base_url, gate):
@@ -408,7 +402,7 @@ async def test_a_private_history_calls_nothing_unsent_that_may_have_been_sent(
 @pytest.mark.parametrize("lets_pass", [0, 1, 2])
 @STEP
 async def test_three_pictures_after_a_kill_are_three_tasks(
-    servers: Nursery, tmp_path: Path, step: Step, lets_pass: int
+    servers: Servers, tmp_path: Path, step: Step, lets_pass: int
 ) -> None:
     """Also when the kill comes between the first and the second, or the second and the third."""
     foxes = {**wish(tmp_path, "generate"), "count": 3}
@@ -427,12 +421,12 @@ async def test_a_server_that_the_system_started_loses_nothing_either(tmp_path: P
     """The whole way: `python -m flux2_mcp`, twice."""
     fox = wish(tmp_path, "generate")
     async with tolled(STEPS["answer to the order on its way"]) as (base_url, gate):
-        async with hosted(tmp_path, base_url) as host:
+        async with hosted(tmp_path, base_url, alone=True) as host:
             await host.call("generate", fox)
             await gate.holds_one()
             host.process.kill()
         gate.open()
-        async with hosted(tmp_path, base_url) as host:
+        async with hosted(tmp_path, base_url, alone=True) as host:
             result = await called(host, "generate", fox)
             await check_books(host, gate)
 

@@ -15,9 +15,8 @@ from PIL import Image
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
 from tests.paid_once.clocks import time_passes
+from tests.paid_once.conftest import Servers
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
-from tests.paid_once.nursery import nursery
-from tests.platforms import not_on
 from tests.processes import served
 from tests.wires import Gate, creates
 from tests.world import KEY, World, text_of, world
@@ -244,19 +243,17 @@ async def test_calls_at_once_do_not_pass_the_daily_budget_together(tmp_path: Pat
     assert ours.spent == 3 * PRO
 
 
-@not_on("Windows", "it has no fork")
-async def test_processes_at_once_do_not_pass_the_daily_budget_together(tmp_path: Path) -> None:
-    with nursery() as servers:
-        async with (
-            served() as (base_url, runapi),
-            servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as one,
-            servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as other,
-        ):
-            calls = [
-                (host, await host.call("generate", {"prompt": f"fox of {host.process.pid}", "count": 3}))
-                for host in (one, other)
-            ]
-            answers = [await host.answer(number) for host, number in calls]
+async def test_processes_at_once_do_not_pass_the_daily_budget_together(servers: Servers, tmp_path: Path) -> None:
+    async with (
+        served() as (base_url, runapi),
+        servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as one,
+        servers.server(tmp_path, base_url, FLUX2_DAILY_BUDGET="0.19") as other,
+    ):
+        calls = [
+            (host, await host.call("generate", {"prompt": f"fox of {host.process.pid}", "count": 3}))
+            for host in (one, other)
+        ]
+        answers = [await host.answer(number) for host, number in calls]
 
     assert sorted(answer["result"]["isError"] for answer in answers) == [False, True]
     assert runapi.books.spent_cents(KEY) == 3 * PRO

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.faults import On
 from tests.paid_once.clocks import time_passes
+from tests.paid_once.conftest import Servers
 from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
-from tests.paid_once.nursery import Nursery, nursery
-from tests.processes import ABOUT, MODERN, environment, served
+from tests.processes import ABOUT, MODERN, finished, served
 from tests.wires import Gate, NoNetwork, Wire, creates, fetches, looks
 from tests.world import KEY, World, text_of, world
 
@@ -256,12 +255,6 @@ async def quiet(here: World) -> None:
         await anyio.sleep(0.1)
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Nursery]:
-    with nursery() as born:
-        yield born
-
-
 async def test_a_result_that_a_host_had_time_to_read_is_not_given_again(tmp_path: Path) -> None:
     """A second is over here at once; the same words in the next session mean another picture."""
     here = small_world(tmp_path)
@@ -278,7 +271,7 @@ async def test_a_result_that_a_host_had_time_to_read_is_not_given_again(tmp_path
 
 @pytest.mark.parametrize("what", ["create", "look", "picture"])
 async def test_a_host_that_closes_stdin_in_the_middle_finds_its_picture_again(
-    servers: Nursery, tmp_path: Path, what: On
+    servers: Servers, tmp_path: Path, what: On
 ) -> None:
     runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
     runapi.faults.append(Fault(on=what, after=True, hang=60))
@@ -300,7 +293,7 @@ async def test_a_host_that_closes_stdin_in_the_middle_finds_its_picture_again(
 # Two at once.
 
 
-async def test_a_call_that_is_sent_again_while_it_runs_is_paid_once(servers: Nursery, tmp_path: Path) -> None:
+async def test_a_call_that_is_sent_again_while_it_runs_is_paid_once(servers: Servers, tmp_path: Path) -> None:
     """A host that lost patience asks again under a new request id, and cancels nothing."""
     runapi = Simulator(Script(looks_until_done=4, plain_pictures=True))
     async with served(runapi) as (base_url, _), servers.server(tmp_path, base_url) as host:
@@ -380,7 +373,7 @@ async def test_a_call_that_was_sent_again_before_the_answer_wants_the_same_pictu
 
 @pytest.mark.parametrize("tool", ["generate", "remix"])
 async def test_two_processes_with_one_wish_at_one_instant_make_one_task(
-    servers: Nursery, tmp_path: Path, tool: str
+    servers: Servers, tmp_path: Path, tool: str
 ) -> None:
     """On a new computer: they also make the database, at the same instant."""
     wish: dict[str, object] = {**FOX, "count": 2}
@@ -553,7 +546,7 @@ async def test_two_servers_that_save_one_picture_leave_one_file(tmp_path: Path, 
     assert ("elsewhere" in file.parts) is elsewhere
 
 
-async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(servers: Nursery, tmp_path: Path) -> None:
+async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(servers: Servers, tmp_path: Path) -> None:
     runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
     async with served(runapi) as (base_url, _):
         async with servers.server(tmp_path, base_url) as host:
@@ -561,9 +554,7 @@ async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(serv
             runapi.faults.append(LOST["reply lost"])
             lost = await host.answer(await host.call("generate", {"prompt": "a hare"}))
             runapi.faults.clear()
-        command = [sys.executable, "-m", "flux2_mcp", "recover"]
-        with anyio.fail_after(30):
-            ended = await anyio.run_process(command, env=environment(tmp_path, base_url), check=False)
+        ended = await finished(tmp_path, "-m", "flux2_mcp", "recover", RUNAPI_BASE_URL=base_url)
 
     [order] = re.findall("order-[0-9a-f]+", lost["result"]["content"][0]["text"])[:1]
     [picture] = (tmp_path / "pictures").iterdir()

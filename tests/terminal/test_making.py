@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.platforms import not_on
-from tests.processes import environment, finished, served
+from tests.processes import environment, finished, served, started
 from tests.terminal.conftest import Command
 from tests.world import BASE_URL, world
 
@@ -300,11 +299,11 @@ async def test_the_same_command_takes_up_what_ctrl_c_left(command: Command, tmp_
 
 async def interrupted(home: Path, base_url: str, runapi: Simulator, *more: str) -> tuple[int, str, str]:
     """A `generate` that gets Ctrl-C once its task was made: exit code, stdout and stderr."""
-    command = [sys.executable, *CLI, "generate", "a fox", *more]
     out, err = home / "stdout.txt", home / "stderr.txt"
-    with anyio.fail_after(20), out.open("wb") as stdout, err.open("wb") as stderr:
-        env = environment(home, base_url)
-        async with await anyio.open_process(command, env=env, stdout=stdout, stderr=stderr) as process:
+    with anyio.fail_after(60), out.open("wb") as stdout, err.open("wb") as stderr:
+        environ = environment(home, base_url)
+        command = (*CLI, "generate", "a fox", *more)
+        async with started(*command, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
             while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
             process.send_signal(signal.SIGINT)
