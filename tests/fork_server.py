@@ -33,8 +33,15 @@ REPOSITORY = Path(__file__).parents[1]
 LARGEST_REQUEST = 65536
 NEEDED = (
     "anyio._backends._asyncio",
+    "certifi",
+    "httpcore._backends.anyio",
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
+    "PIL.WebPImagePlugin",
+    "rich.logging",
     "sqlalchemy.dialects.sqlite",
     "uvicorn.lifespan.off",
     "uvicorn.loops.auto",
@@ -257,8 +264,8 @@ def _exit_code_of(arguments: Sequence[str]) -> int:
 
 def _look_often() -> None:
     # Its code, because others have taken the function as the default of an argument.
-    pauses = import_module("flux2_mcp.tasks").pauses
-    pauses.__code__, pauses.__defaults__ = _every_50_ms.__code__, None
+    intervals = import_module("flux2_mcp.polling").intervals
+    intervals.__code__, intervals.__defaults__ = _every_50_ms.__code__, None
 
 
 def _every_50_ms(*_: object) -> Iterator[float]:

@@ -87,7 +87,7 @@ class Host:
 
     async def answer(self, request_id: int) -> Message:
         """The answer to this request, once it has come."""
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             while (answer := self._answers.get(request_id)) is None:
                 await self._hear()
         return answer

@@ -28,13 +28,14 @@ HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "app
 
 
 @asynccontextmanager
-async def http_server(home: Path, base_url: str = "") -> AsyncGenerator[tuple[str, Process], None]:
+async def http_server(
+    home: Path, base_url: str = "", *, often: bool = False
+) -> AsyncGenerator[tuple[str, Process], None]:
     """`flux2-mcp serve --http` on a free port: its address, and the process; it writes to home/stderr.txt."""
     errors = home / "stderr.txt"
     with anyio.fail_after(60), errors.open("wb") as stderr:
-        async with started(
-            *MODULE, "serve", "--http", "--port", "0", environ=environment(home, base_url), stderr=stderr
-        ) as process:
+        command, environ = (*MODULE, "serve", "--http", "--port", "0"), environment(home, base_url)
+        async with started(*command, environ=environ, stderr=stderr, often=often) as process:
             yield await address_in(errors), process
 
 
@@ -138,14 +139,14 @@ async def status_of(url: str, headers: dict[str, str]) -> int:
 
 async def test_a_client_that_hangs_up_stops_the_looking_in_the_modern_era(tmp_path: Path) -> None:
     runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
-    async with served(runapi) as (base_url, _), http_server(tmp_path, base_url) as (url, _):
+    async with served(runapi) as (base_url, _), http_server(tmp_path, base_url, often=True) as (url, _):
         async with Client(url) as client, anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "generate", {"prompt": "a fox"})
             while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
             group.cancel_scope.cancel()
         seen = len(runapi.requests)
-        await anyio.sleep(1.3)  # the first look would come after 1 s
+        await anyio.sleep(0.5)  # ten more looks would have come by now
 
     assert len(runapi.requests) == seen
     assert len(runapi.books.paid_tasks()) == 1

@@ -44,7 +44,7 @@ class Gate(Wire):
 
     async def holds_one(self) -> None:
         """Wait for the first request that is held."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await self._arrived.wait()
 
     def open(self) -> None:

@@ -53,7 +53,7 @@ class Computer:
 
     async def logs_in(self, visit: Callable[[Browser], Awaitable[object]], *, patience: float = 10) -> LoggedIn:
         """Begin a login, let somebody do something about it, and wait for the end."""
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             async with login(self.keyring) as waiting, browser(self.simulator, waiting) as person:
                 await visit(person)
                 return await waiting.finished(patience)

@@ -38,7 +38,7 @@ class Screen:
 
     async def url(self) -> str:
         """Wait for the page that is opened."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while True:
                 try:
                     return self._urls.get_nowait()
@@ -187,7 +187,7 @@ async def test_a_login_that_is_cancelled_listens_no_more(tmp_path: Path) -> None
 
 
 async def is_closed(port: int) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while await is_open(port):
             await anyio.lowlevel.checkpoint()
 

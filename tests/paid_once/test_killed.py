@@ -67,7 +67,7 @@ class Tollgate(Simulator):
         self._opened = False
 
     async def holds_one(self) -> None:
-        with anyio.fail_after(15):
+        with anyio.fail_after(30):
             await self._reached.wait()
 
     def open(self) -> None:
@@ -107,7 +107,7 @@ async def killed_at(
 
 
 async def saved(home: Path) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while not list((home / "pictures").glob("*.png")):  # noqa: ASYNC110 a folder has no event for it
             await anyio.sleep(0.005)
 

@@ -321,7 +321,7 @@ class Person:
 
 @asynccontextmanager
 async def asked(here: World, person: Person) -> AsyncGenerator[Client, None]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with Client(build_server(here.environment()), mode=here.mode, elicitation_callback=person) as client:
             yield client
 
@@ -492,7 +492,7 @@ async def test_a_host_that_fails_to_ask_pays_nothing(tmp_path: Path, answer: Eli
     async def host(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         return answer
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with Client(build_server(here.environment()), mode="legacy", elicitation_callback=host) as client:
             result = await client.call_tool("generate", FOX)
 

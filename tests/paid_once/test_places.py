@@ -64,7 +64,7 @@ async def late_to_note(here: World) -> AsyncGenerator[tuple[Client, LateToNote],
     history = LateToNote(here.home / "data")
     history.has_file, history.may_note = anyio.Event(), anyio.Event()
     environment = replace(here.environment(), history=history)
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with Client(build_server(environment)) as client:
             yield client, history
 

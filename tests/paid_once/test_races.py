@@ -189,7 +189,7 @@ async def over_http(here: World) -> AsyncGenerator[str, None]:
     """The server of `flux2-mcp serve --http`, on a free port."""
     app = build_server(here.environment()).streamable_http_app(host="127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="on"))
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve)
             while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
@@ -568,6 +568,6 @@ async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(serv
 
 async def saved(here: World) -> None:
     """Wait until a picture lies in the folder, and the history knows where."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not any(order.paths for order in await here.orders()):  # noqa: ASYNC110 there is no event for it
             await anyio.sleep(0.01)

@@ -113,7 +113,7 @@ async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) 
     here = world(tmp_path, CHEERFUL)
     history = SlowDelivery(tmp_path / "data")
     history.is_told, history.may_note = anyio.Event(), anyio.Event()
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         async with Client(build_server(replace(here.environment(), history=history))) as client:
             first = await client.call_tool("generate", FOX)
             await history.is_told.wait()

@@ -192,7 +192,7 @@ async def test_an_order_that_is_sent_at_the_moment_it_shall_be_given_up_is_not_c
                 [order] = await here.orders()
                 statuses.append(await other.call_tool("task_status", {"task_id": order.id}))
 
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 async with anyio.create_task_group() as group:
                     group.start_soon(slow.call_tool, "remix", remix_in(here))
                     await steps.uploads.holds_one()
