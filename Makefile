@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports fix bench conformance inspector hosts bundle constraints clean
+.PHONY: help demo test test-fast check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(VENV)/.ready ## See it work, without a key and without spending anything
 
 test: $(VENV)/.ready-dev ## Run the tests
 	@$(PYTEST) $(WORKERS) $(ARGS)
+
+test-fast: $(VENV)/.ready-dev ## Run the tests that start no process or browser and paint nothing large
+	@$(PYTEST) $(WORKERS) -m "not slow" $(ARGS)
 
 check: lint types imports ## Lint, formatting, types, and which module may import which
 
