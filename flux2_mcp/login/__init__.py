@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from flux2_mcp import __version__, credentials
-from flux2_mcp.background import meanwhile
-from flux2_mcp.errors import Flux2Error, KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
-from flux2_mcp.login.callback_server import CallbackServer, listener
+from flux2_mcp.errors import KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
 from flux2_mcp.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
 
+    from flux2_mcp.login.callback_server import Callback
     from flux2_mcp.runapi.client import Connection
 
 PATIENCE = 300.0
@@ -160,7 +159,7 @@ class Login:
     """The page where they decide."""
     code: str
     """The page shows it too, so that they see that it is theirs."""
-    counter: CallbackServer[LoggedIn]
+    callback: Callback[LoggedIn]
 
     async def finished(self, patience: float = PATIENCE) -> LoggedIn:
         """Wait for the decision.
@@ -169,12 +168,12 @@ class Login:
             LoginFailed: They said no, or nothing; or RunAPI gave no key that works.
         """
         with anyio.move_on_after(patience):
-            await self.counter.closed.wait()
-        outcome = self.counter.outcome
+            await self.callback.ended.wait()
+        outcome = self.callback.outcome
         if outcome is None:
             msg = f"Nobody allowed the login within {patience / 60:.0f} minutes."
             raise LoginFailed(msg)
-        if isinstance(outcome, Flux2Error):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -188,20 +187,23 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
         InsecureBaseUrl: The key would travel without TLS.
         BadSetting: The config file is not one that can be added to.
     """
+    from flux2_mcp.login.callback_server import Callback, listen
     from flux2_mcp.runapi.authorization import authorize_url, exchange, new_proof
 
     await keyring.check()
-    async with keyring.connected() as connection, listener(port) as (door, open_port):
+    async with keyring.connected() as connection:
+        listener = listen(port)
+        open_port: int = listener.getsockname()[1]
         proof, hostname = new_proof(), _hostname()
 
         async def redeem(code: str) -> LoggedIn:
             key = await exchange(connection, code, proof, port=open_port, hostname=hostname)
             return await keyring.keep(key, connection)
 
-        counter = CallbackServer(proof.state, redeem, origin=connection.origin)
+        callback = Callback(proof.state, redeem, origin=connection.origin)
         url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
-        async with meanwhile(door.serve, counter.serve):
-            yield Login(url, proof.display_code, counter)
+        async with callback.listening(listener):
+            yield Login(url, proof.display_code, callback)
 
 
 async def login_with(key: str, keyring: Keyring) -> LoggedIn:

@@ -1,17 +1,23 @@
-"""Where the browser comes back to: as much of an HTTP server as one login needs."""
+"""Where the browser comes back to: one page on this machine, for as long as a login lasts."""
 
 from __future__ import annotations
 
 import hmac
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Generic, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from flux2_mcp.errors import Flux2Error, LoginFailed
 from flux2_mcp.login.pages import page
@@ -19,96 +25,98 @@ from flux2_mcp.login.pages import page
 HOST = "127.0.0.1"
 LONGEST_HEAD = 16 * 1024
 """Bytes."""
-TIME_TO_ASK = 10.0
-"""Seconds: browsers open connections that they may never use."""
-LONGEST_WORDS = 200
+TIME_TO_ANSWER = 1
+"""Seconds that an answer may still take when the login ends."""
+LONGEST_REASON = 200
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A request."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer; its words are plain text."""
+class Answer:
+    """What the person sees; its texts are plain."""
 
     status: HTTPStatus
     title: str
-    words: str
+    text: str
     went_well: bool = False
 
 
-class CallbackServer(Generic[T]):
-    """Waits for the browser with the right state, and for it alone; whoever else comes is turned away."""
+class Callback(Generic[T]):
+    """Waits for the browser with the right state, and for it alone; everybody else is turned away."""
 
     def __init__(self, state: str, redeem: Callable[[str], Awaitable[T]], *, origin: str) -> None:
-        self.outcome: T | Flux2Error | None = None
-        self.closed = anyio.Event()
+        self.outcome: T | Exception | None = None
+        self.ended = anyio.Event()
         self._state = state
         self._redeem = redeem
-        self._origin = _as_browsers_say_it(origin)
+        self._origin = _without_default_port(origin)
         self._is_taken = False
 
-    async def serve(self, stream: SocketStream) -> None:
-        """Answer one connection."""
-        async with stream:
-            try:
-                with anyio.fail_after(TIME_TO_ASK):
-                    visit = await _visit(stream)
-                reply = await self._reply(visit)
-                await stream.send(self._bytes(reply, visit))
-            except (anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError):
-                pass  # nobody is there any more
-        # Only now, so that the person's page arrives before the program goes on.
-        if self.outcome is not None:
-            self.closed.set()
+    def listening(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
+        """Answer there; at the end the last page still arrives, and every connection is closed."""
+        app = Starlette(
+            routes=[Route("/callback", self._respond, methods=["GET", "OPTIONS"])],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+            exception_handlers={404: self._nothing_here, 405: self._not_understood},
+        )
+        return _serving(app, listener)
 
-    async def _reply(self, visit: Visit | None) -> Reply:
-        if visit is None or visit.method not in {"GET", "OPTIONS"}:
-            return Reply(HTTPStatus.BAD_REQUEST, "Not understood", "This is no request that a browser makes.")
-        if visit.path != "/callback":
-            return Reply(HTTPStatus.NOT_FOUND, "Nothing here", "This address only finishes a login of flux2-mcp.")
-        if visit.method == "OPTIONS":
-            return Reply(HTTPStatus.NO_CONTENT, "", "")
-        return await self._decided(visit.query)
+    async def _respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            allowed = {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Private-Network": "true"}
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=self._headers | allowed)
+        if request.method != "GET":  # Starlette sends HEAD here too
+            return await self._not_understood()
+        return self._page(await self._answer(request.query_params))
 
-    async def _decided(self, query: Mapping[str, str]) -> Reply:
+    async def _answer(self, query: Mapping[str, str]) -> Answer:
         # A refusal too: any page can send the browser here, and must not end a login that is under way.
         if not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
-            return _UNPROVEN if "error" in query else _OF_ANOTHER
+            return _UNPROVEN if query.get("error") else _OF_ANOTHER
         if self._is_taken:
-            return Reply(HTTPStatus.CONFLICT, "Already done", "This login was answered in another tab. Close this one.")
-        if "error" in query:
-            said = _plain(query.get("error_description") or query["error"])
-            return self._failed(LoginFailed(f"RunAPI did not allow the login: {said.rstrip('.')}."))
+            return Answer(
+                HTTPStatus.CONFLICT, "Already done", "This login was answered in another tab. Close this one."
+            )
+        if error := query.get("error"):
+            reason = _printable(query.get("error_description") or error)
+            return self._failed(LoginFailed(f"RunAPI did not allow the login: {reason.rstrip('.')}."))
         if not query.get("code"):
-            return Reply(HTTPStatus.BAD_REQUEST, "No code", "RunAPI sent no code. Allow the login once more.")
+            return Answer(HTTPStatus.BAD_REQUEST, "No code", "RunAPI sent no code. Allow the login once more.")
         self._is_taken = True
         try:
-            self.outcome = await self._redeem(query["code"])
+            self._end(await self._redeem(query["code"]))
         except Flux2Error as error:
             return self._failed(error)
-        return Reply(
+        except Exception as crash:
+            self._end(crash)
+            raise
+        return Answer(
             HTTPStatus.OK, "You are logged in", "flux2-mcp has its key. You can close this tab.", went_well=True
         )
 
-    def _failed(self, error: Flux2Error) -> Reply:
+    def _failed(self, error: Flux2Error) -> Answer:
         self._is_taken = True
-        self.outcome = error
-        return Reply(HTTPStatus.OK, "Not logged in", str(error))
+        self._end(error)
+        return Answer(HTTPStatus.OK, "Not logged in", str(error))
 
-    def _bytes(self, reply: Reply, visit: Visit | None) -> bytes:
-        body = page(reply.title, reply.words, went_well=reply.went_well) if reply.title else b""
-        headers = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Length": str(len(body)),
+    def _end(self, outcome: T | Exception) -> None:
+        self.outcome = outcome
+        self.ended.set()
+
+    async def _nothing_here(self, *_: object) -> Response:
+        return self._page(_NOTHING_HERE)
+
+    async def _not_understood(self, *_: object) -> Response:
+        return self._page(_NOT_UNDERSTOOD)
+
+    def _page(self, answer: Answer) -> Response:
+        body = page(answer.title, answer.text, went_well=answer.went_well)
+        return Response(body, answer.status, self._headers, media_type="text/html")
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "Cache-Control": "no-store",
             "Referrer-Policy": "no-referrer",
@@ -118,21 +126,16 @@ class CallbackServer(Generic[T]):
             "Vary": "Origin",
             "Connection": "close",
         }
-        if visit and visit.method == "OPTIONS":
-            headers |= {"Access-Control-Allow-Methods": "GET", "Access-Control-Allow-Private-Network": "true"}
-        lines = [
-            f"HTTP/1.1 {reply.status} {reply.status.phrase}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
 
 
-_OF_ANOTHER = Reply(
+_NOTHING_HERE = Answer(HTTPStatus.NOT_FOUND, "Nothing here", "This address only finishes a login of flux2-mcp.")
+_NOT_UNDERSTOOD = Answer(HTTPStatus.BAD_REQUEST, "Not understood", "This is no request that a browser makes.")
+_OF_ANOTHER = Answer(
     HTTPStatus.BAD_REQUEST,
     "Another login",
     "This answer belongs to another login, so it was ignored. Use the newest link from flux2-mcp.",
 )
-_UNPROVEN = Reply(
+_UNPROVEN = Answer(
     HTTPStatus.BAD_REQUEST,
     "Still waiting",
     "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. If "
@@ -140,43 +143,52 @@ _UNPROVEN = Reply(
 )
 
 
-@asynccontextmanager
-async def listener(port: int) -> AsyncGenerator[tuple[Listener[SocketStream], int], None]:
+def listen(port: int) -> socket.socket:
     """A port of this machine that nobody else can reach; any free one for 0.
 
     Raises:
         LoginFailed: The port is taken.
     """
     try:
-        listeners = await anyio.create_tcp_listener(local_host=HOST, local_port=port)
+        return socket.create_server((HOST, port))
     except OSError as error:
         msg = f"Port {port} of this machine cannot be used: {error.strerror or type(error).__name__}."
         raise LoginFailed(msg, remedy="Choose another with --port, or leave it out.") from error
-    async with listeners:
-        yield listeners, int(listeners.extra_attributes[SocketAttribute.local_port]())
 
 
-async def _visit(stream: SocketStream) -> Visit | None:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += await stream.receive()
-        if len(head) > LONGEST_HEAD:
-            return None
-    words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1"):
-        return None
-    try:
-        target = urlsplit(words[1])
-        return Visit(words[0], target.path, dict(parse_qsl(target.query, max_num_fields=20)))
-    except ValueError:
-        return None
+@asynccontextmanager
+async def _serving(app: Starlette, listener: socket.socket) -> AsyncGenerator[None, None]:
+    """Run uvicorn without its own loop, which would take over the program's signals and look for its end by a clock."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        proxy_headers=False,
+        h11_max_incomplete_event_size=LONGEST_HEAD,
+        timeout_graceful_shutdown=TIME_TO_ANSWER,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with listener:
+        with anyio.CancelScope(shield=True):  # what listens must be known, to be closed
+            await server.startup([listener])
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await server.shutdown([listener])
 
 
-def _plain(words: str) -> str:
-    """Words from the address bar, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in words)[:LONGEST_WORDS].strip()
+def _printable(text: str) -> str:
+    """Text from the address bar, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:LONGEST_REASON].strip()
 
 
-def _as_browsers_say_it(origin: str) -> str:
+def _without_default_port(origin: str) -> str:
+    """As browsers write it."""
     scheme, _, port = origin.rpartition(":")
     return scheme if (scheme.partition(":")[0], port) in {("https", "443"), ("http", "80")} else origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,8 +16,8 @@ from flux2_mcp.login import Keyring, login, login_with
 from flux2_mcp.runapi.authorization import challenge_of, display_code_of, verifier_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.login.people import Browser, Computer
-from tests.wires import NoNetwork
+from tests.login.people import Browser, Computer, browser
+from tests.wires import NoNetwork, Wire
 from tests.world import BASE_URL, KEY
 
 
@@ -146,6 +147,75 @@ async def test_what_is_no_browser_does_not_disturb(tmp_path: Path, said: bytes) 
         await person.allows()
 
     await Computer(tmp_path).logs_in(knocks)
+
+
+@pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", ""])
+async def test_a_name_that_somebody_points_at_this_machine_is_refused(tmp_path: Path, host: str) -> None:
+    """By such a name a page of theirs could read what the answer says."""
+    here = Computer(tmp_path)
+
+    async def comes_by_that_name(person: Browser) -> None:
+        where = (await person.answers("allow")).headers["location"]
+        assert (await person.callback.get(where, headers={"Host": host})).status_code == 400
+        await person.callback.get(where, headers={"Host": "localhost"})
+
+    await here.logs_in(comes_by_that_name)
+
+    assert here.saved["api_key"]
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /callback HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
+async def test_a_connection_that_is_kept_open_does_not_hold_up_the_end(tmp_path: Path, said: bytes) -> None:
+    """Browsers open connections that they may never use."""
+    streams: list[anyio.abc.SocketStream] = []
+
+    async def keeps_one_open(person: Browser) -> None:
+        streams.append(await anyio.connect_tcp("127.0.0.1", int(person.asked["redirect_port"])))
+        await streams[0].send(said)
+        await person.allows()
+
+    with anyio.fail_after(10):
+        await Computer(tmp_path).logs_in(keeps_one_open)
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await streams[0].receive()
+    await streams[0].aclose()
+
+
+async def test_a_look_before_the_visit_uses_nothing_up(tmp_path: Path) -> None:
+    here = Computer(tmp_path)
+
+    async def looks_first(person: Browser) -> None:
+        where = (await person.answers("allow")).headers["location"]
+        assert (await person.callback.head(where)).status_code == 400
+        await person.callback.get(where)
+
+    await here.logs_in(looks_first)
+
+    assert here.saved["api_key"]
+
+
+class CrashesAtTheExchange(Wire):
+    """A mistake of ours where the code is redeemed."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/exchange"):
+            raise ZeroDivisionError
+        return await super().handle_async_request(request)
+
+
+async def test_a_crash_ends_the_login(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is heard of at once, and not after five minutes of waiting; no log has the code that was in the address."""
+    caplog.set_level("DEBUG")
+    here = Computer(tmp_path)
+    keyring = replace(here.keyring, transport=CrashesAtTheExchange(here.simulator))
+
+    with anyio.fail_after(10):
+        async with login(keyring) as waiting, browser(here.simulator, waiting) as person:
+            assert (await person.allows()).status_code == 500
+            with pytest.raises(ZeroDivisionError):
+                await waiting.finished()
+
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 async def test_the_listener_is_on_loopback_only_and_gone_afterwards(tmp_path: Path) -> None:
