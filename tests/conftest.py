@@ -17,9 +17,11 @@ from tests.virtual_time import VirtualTimeLoop
 
 pytest_plugins = ["tests.skips", "tests.homes"]
 
-SLOW = ("conformance", "hosts", "install/test_bundle", "install/test_release", "login/test_browser", "paid_once")
-SLOW += ("history/test_processes", "images/test_previews", "pictures/test_size", "simulator/test_official_clients")
-SLOW += ("terminal", "test_demo", "test_http", "test_invocation", "test_invalid_messages", "test_process", "test_start")
+SLOW = (
+    *("conformance", "hosts", "install/test_bundle", "install/test_release", "login/test_browser", "paid_once"),
+    *("history/test_processes", "images/test_previews", "pictures/test_size", "simulator/test_official_clients"),
+    *("terminal", "test_demo", "test_http", "test_invocation", "test_invalid_messages", "test_process", "test_start"),
+)
 """What starts processes or a browser, or paints large pictures: not for `make test-fast`."""
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 made for this, and pytest makes a folder of its own in it
