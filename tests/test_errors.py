@@ -8,7 +8,9 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script
 from tests.wires import NoNetwork
-from tests.world import World, text_of, world
+from tests.world import World, every, text_of, world
+
+pytestmark = pytest.mark.virtual_time
 
 FOX = {"prompt": "a fox", "wait_seconds": 0.1}
 
@@ -39,7 +41,7 @@ DOWNLOADS = {
 
 
 def quick_world(home: Path, *faults: Fault, mode: ConnectMode = "auto") -> World:
-    here = world(home, Script(looks_until_done=2, plain_pictures=True), mode=mode)
+    here = world(home, Script(looks_until_done=2, plain_pictures=True), intervals=every(0.02), mode=mode)
     here.simulator.faults.extend(faults)
     return here
 

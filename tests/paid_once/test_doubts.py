@@ -13,6 +13,8 @@ from flux2_mcp.simulator import Script, Simulator
 from tests.wires import Gate, TimesOut, Wire, creates, fetches, looks
 from tests.world import every, text_of, world
 
+pytestmark = pytest.mark.virtual_time
+
 QUICK = Script(looks_until_done=2, plain_pictures=True)
 FOX = {"prompt": "a fox"}
 THREE = {"prompt": "a fox", "count": 3, "wait_seconds": 1}
@@ -159,7 +161,7 @@ async def test_a_call_that_is_cancelled_while_it_uploads_orders_nothing(tmp_path
             group.cancel_scope.cancel()
         gate.open()
         await client.call_tool("recent_tasks", {})
-        await anyio.sleep(0.2)
+        await anyio.sleep(10)
 
     assert here.creates == []
 
@@ -187,7 +189,7 @@ async def test_a_repeated_call_says_where_a_picture_goes_that_is_being_fetched(t
         await client.call_tool("generate", {**FOX, "wait_seconds": 1})
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "generate", {**FOX, "save_to": f"{elsewhere}/"})
-            await anyio.sleep(0.3)
+            await anyio.sleep(1)
             gate.open()
 
     assert len(list(elsewhere.iterdir())) == 1
