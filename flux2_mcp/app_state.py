@@ -18,7 +18,7 @@ import anyio
 from flux2_mcp import __version__, credentials, polling
 from flux2_mcp.background import BackgroundTasks, background_tasks
 from flux2_mcp.budget import Budget, Limits
-from flux2_mcp.catalogue import PriceList, catalogue
+from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
 from flux2_mcp.errors import Flux2Error, NoApiKey
 from flux2_mcp.history import History, utcnow
 from flux2_mcp.login import OpenBrowser, open_browser
@@ -67,6 +67,7 @@ class Environment:
     intervals: polling.Intervals = polling.intervals
     sleep: polling.Sleep = anyio.sleep
     open_browser: OpenBrowser = open_browser
+    catalogue: Catalogue = field(default_factory=catalogue)
     root: Path = Path("/")
     """Where the file system begins; tests have a container's."""
 
@@ -125,7 +126,7 @@ class AppState:
         return Studio(
             owner=owner,
             runapi=runapi,
-            catalogue=catalogue(),
+            catalogue=environment.catalogue,
             budget=Budget(owner, runapi, upstream.prices, self.history, self._limits()),
             history=self.history,
             fetcher=upstream.fetcher,
@@ -207,7 +208,8 @@ class AppState:
         self.closing.push_async_callback(connection.aclose)
         self.closing.push_async_callback(fetcher.aclose)
         anybody = RunAPI(connection, key="")
-        return Upstream(connection, fetcher, PriceList(catalogue(), lambda etag: anybody.price_schedules(etag=etag)))
+        prices = PriceList(environment.catalogue, lambda etag: anybody.price_schedules(etag=etag))
+        return Upstream(connection, fetcher, prices)
 
     def _credentials(self, *, without_key: bool) -> credentials.Credentials:
         import_module(CLIENT)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 
-from flux2_mcp.catalogue import PriceList, Request
+from flux2_mcp.catalogue import PriceList, Request, listed
 from flux2_mcp.errors import OutOfCredits, OverLimit, RunApiError
 from flux2_mcp.history import History
 
@@ -130,11 +130,17 @@ class Budget:
         theirs = {"FLUX2_MAX_COST_PER_CALL": self.limits.per_call, "FLUX2_DAILY_BUDGET": self.limits.per_day}
         capped = [name for name, cap in theirs.items() if cap is not None]
         if capped and not self.limits.allow_unknown_price:
-            raise _unknown(within=capped[0], way_out="let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
+            raise self._unknown(within=capped[0], way_out="let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
         if most_usd is not None:
-            raise _unknown(
+            raise self._unknown(
                 within="max_cost_usd", way_out="leave max_cost_usd out if the person accepts a price that nobody states"
             )
+
+    def _unknown(self, *, within: str, way_out: str) -> OverLimit:
+        msg = f"Nobody states a price for this model, so it cannot be held within {within}."
+        priced = self.prices.priced
+        remedy = f"Use {listed(priced, 'or')}, or {way_out}." if priced else f"{way_out[0].upper()}{way_out[1:]}."
+        return OverLimit(msg, remedy=remedy)
 
     def check_day(self, quote: Quote, *, spent: int) -> None:
         """Say beforehand what the history would say when the orders are opened; `spent` is in US cents.
@@ -181,11 +187,6 @@ _REMEDIES = {
         "Ask for fewer pictures, a cheaper model or 1k; only the person can raise this limit, in the server's settings."
     ),
 }
-
-
-def _unknown(*, within: str, way_out: str) -> OverLimit:
-    msg = f"Nobody states a price for this model, so it cannot be held within {within}."
-    return OverLimit(msg, remedy=f"Use flux-2-pro or flux-2-flex, or {way_out}.")
 
 
 def _over(quote: Quote, name: str, cap: int) -> str:

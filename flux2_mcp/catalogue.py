@@ -1,11 +1,12 @@
 """Models, what each accepts, what it costs.
 
-The contract and the built-in prices are data in `catalogue.json`, from RunAPI's published contract of 2026 and its
-price list; current prices come from `price_schedules`, and stay in force while RunAPI is out of reach.
+All of that is data in `catalogue.json`, one entry per model, from RunAPI's published contract of 2026 and its price
+list; current prices come from `price_schedules`, and stay in force while RunAPI is out of reach.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import time
@@ -24,16 +25,15 @@ from flux2_mcp.runapi.models import Action, PriceSchedules, is_amount
 
 logger = logging.getLogger(__name__)
 
-TierName = Literal["pro", "flex", "max"]
 FRESH_FOR = 3600.0
 """Seconds between two looks at RunAPI's price list."""
 AGAIN_AFTER = 60.0
 """Seconds until the next look, when RunAPI named no price of ours."""
 PATIENCE_FOR_PRICES = 4.0
 """Seconds that somebody may wait for current prices before the known ones do."""
-
-_SUFFIX: Mapping[Action, str] = {"text_to_image": "text-to-image", "remix_image": "remix-image"}
-_TOOL: Mapping[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
+USUAL_RESOLUTION = "1k"
+"""What RunAPI makes when it is told none."""
+TOOLS: Mapping[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Request:
 
     action: Action
     prompt: str
-    model: str = "flux-2-pro"
+    model: str = ""
     aspect_ratio: str | None = None
     output_resolution: str | None = None
     source_image_urls: tuple[str, ...] = ()
@@ -54,8 +54,7 @@ class Request:
 
     @property
     def resolution(self) -> str:
-        """RunAPI's own default is 1k."""
-        return self.output_resolution or "1k"
+        return self.output_resolution or USUAL_RESOLUTION
 
     @property
     def body(self) -> dict[str, object]:
@@ -72,27 +71,60 @@ class Request:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-class Tier(BaseModel):
-    """What one of the three models accepts and costs."""
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_config = ConfigDict(frozen=True)
 
+class Price(_Entry):
+    """What was published when this version was made."""
+
+    as_of: str
+    cents: Mapping[str, int]
+    """US cents per image by resolution."""
+
+
+class Model(_Entry):
+    """What one model is called, accepts and costs."""
+
+    name: str
+    """The one that we show; RunAPI's own, which differ by action, are the slugs."""
+    aliases: tuple[str, ...] = ()
     title: str
     about: str
-    resolutions: tuple[str, ...]
-    ratio_required: bool
-    auto_ratio: bool
-    most_sources: int
-    safety_switch: bool
-    cents: Mapping[str, int]
-    """US cents per image by resolution; empty where no price is published."""
-
-
-class _Data(BaseModel):
-    priced_on: str
-    tiers: Mapping[TierName, Tier]
-    aspect_ratios: tuple[str, ...]
+    in_short: str
+    """For the description of an argument, where every character costs each session."""
+    slugs: Mapping[Action, str]
     prompt_characters: tuple[int, int]
+    aspect_ratios: tuple[str, ...]
+    auto_ratio: bool
+    """Whether it can keep a source's ratio."""
+    ratio_required: bool
+    """Whether RunAPI has no ratio of its own for it."""
+    resolutions: tuple[str, ...]
+    most_sources: int
+    enable_safety_checker: bool
+    """Whether it takes this argument."""
+    price: Price | None
+    """None where no price is published."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that it may be called."""
+        return (self.name, *self.aliases, *self.slugs.values())
+
+    @property
+    def cents(self) -> Mapping[str, int]:
+        """What was published, as in `price`; empty where nothing is."""
+        return self.price.cents if self.price else {}
+
+    def ratios(self, action: Action) -> tuple[str, ...]:
+        """The aspect ratios that it makes."""
+        return self.aspect_ratios + (("auto",) if self.auto_ratio and action == "remix_image" else ())
+
+
+class _Data(_Entry):
+    default: str
+    models: tuple[Model, ...]
 
 
 @dataclass(frozen=True)
@@ -109,27 +141,42 @@ class Prices:
 
 
 class Catalogue:
-    """The six models: three tiers, each to make a picture from words and to remix pictures."""
+    """All models.
+
+    Raises:
+        ValueError: The data contradicts itself.
+    """
 
     def __init__(self, data: str) -> None:
-        self._data = _Data.model_validate(json.loads(data))
-
-    @property
-    def tiers(self) -> Mapping[TierName, Tier]:
-        return self._data.tiers
+        found = _Data.model_validate(json.loads(data))
+        self.models = found.models
+        self._named = {name: model for model in self.models for name in model.names}
+        if len(self._named) < sum(len(model.names) for model in self.models):
+            msg = "Two models of the catalogue have a name in common, or one has a name twice."
+            raise ValueError(msg)
+        if found.default not in self._named:
+            msg = f"The catalogue's default, {found.default}, is none of its models."
+            raise ValueError(msg)
+        self.default = self._named[found.default]
+        """The model of a request that names none."""
 
     @property
     def slugs(self) -> list[str]:
         """RunAPI's full names."""
-        return [_slug(name, action) for name in self.tiers for action in _SUFFIX]
+        return [slug for model in self.models for slug in model.slugs.values()]
 
-    def tier_of(self, model: str) -> Tier:
-        """The tier of a full or short model name that was checked before."""
-        return next(tier for name, tier in self.tiers.items() if model.startswith(f"flux-2-{name}"))
+    def named(self, name: str) -> Model | None:
+        """The model with this very name, full or short."""
+        return self._named.get(name)
 
-    def ratios(self, tier: Tier, action: Action) -> tuple[str, ...]:
-        """The aspect ratios that this tier makes."""
-        return self._data.aspect_ratios + (("auto",) if tier.auto_ratio and action == "remix_image" else ())
+    def title_of(self, name: str) -> str:
+        """A model in words; its own name where it is none of ours any more, and "Flux 2" where nobody says."""
+        model = self.named(name)
+        return model.title if model else name or "Flux 2"
+
+    def listed(self, last: str = "and") -> str:
+        """The names of all models as words."""
+        return listed((model.name for model in self.models), last)
 
     def check(self, request: Request) -> Request:
         """The same request, complete, with RunAPI's full model name.
@@ -137,86 +184,66 @@ class Catalogue:
         Raises:
             RequestRefused: RunAPI would refuse it; the message names what would be right.
         """
-        name = self._tier_name(request)
-        tier = self.tiers[name]
-        self._check_prompt(request.prompt)
-        ratio = self._ratio(request, name)
-        resolution = request.output_resolution and request.output_resolution.strip().lower()
-        if resolution and resolution not in tier.resolutions:
-            msg = f"flux-2-{name} cannot make {_short(resolution)}. It can make {_or(tier.resolutions)}."
+        model = self._model(request)
+        _check_prompt(request.prompt, model)
+        ratio, resolution = _ratio(request, model), _resolution(request, model)
+        if request.enable_safety_checker is not None and not model.enable_safety_checker:
+            others = [each.name for each in self.models if each.enable_safety_checker]
+            instead = f", or use {others[0]}" if others else ""
+            msg = f"{model.name} has no enable_safety_checker, neither on nor off. Leave it out{instead}."
             raise RequestRefused(msg)
-        if request.enable_safety_checker is not None and not tier.safety_switch:
-            msg = f"flux-2-{name} has no enable_safety_checker, neither on nor off. Leave it out, or use flux-2-pro."
-            raise RequestRefused(msg)
-        _check_sources(request, name, tier)
+        _check_sources(request, model)
         _check_callback(request.callback_url)
         return replace(
             request,
-            model=_slug(name, request.action),
+            model=model.slugs[request.action],
             aspect_ratio=ratio,
-            output_resolution=resolution or None,
+            output_resolution=resolution,
             callback_url=request.callback_url or None,
         )
 
     def built_in_prices(self) -> Prices:
         """The published prices that came with this version."""
-        cents = {_slug(name, action): tier.cents for name, tier in self.tiers.items() for action in _SUFFIX}
-        return Prices(as_of=self._data.priced_on, source="built in", cents=cents)
+        # One date for all: the oldest, so that no price is called newer than it is.
+        as_of = min((model.price.as_of for model in self.models if model.price), default="")
+        cents = {slug: model.cents for model in self.models for slug in model.slugs.values()}
+        return Prices(as_of=as_of, source="built in", cents=cents)
 
     def prices_from(self, schedules: PriceSchedules) -> Prices:
         """What RunAPI's price list says about our models; other models and pricing schemes are left out."""
         cents: dict[str, Mapping[str, int]] = {}
         for schedule in schedules.price_schedules:
             offered = schedule.pricing_status in {"", "available"} and schedule.currency == "USD"
-            if schedule.model not in self.slugs or not offered:
+            slug = schedule.model or ""
+            model = self.named(slug)
+            if model is None or slug not in model.slugs.values() or not offered:
                 continue
             config = schedule.billing_config
             overrides: Mapping[str, int] = config.overrides if config and config.key == "output_resolution" else {}
-            resolutions = self.tier_of(schedule.model).resolutions
-            known = {each: overrides.get(each, schedule.unit_price_cents) for each in resolutions}
-            cents[schedule.model] = {
-                each: price for each, price in known.items() if price is not None and is_amount(price)
-            }
+            known = {each: overrides.get(each, schedule.unit_price_cents) for each in model.resolutions}
+            cents[slug] = {each: price for each, price in known.items() if price is not None and is_amount(price)}
         return Prices(as_of=schedules.as_of, source="RunAPI", cents=cents)
 
-    def _tier_name(self, request: Request) -> TierName:
+    def _model(self, request: Request) -> Model:
         asked = request.model.strip().lower()
-        for name in self.tiers:
-            if asked in {name, f"flux-2-{name}", _slug(name, request.action)}:
-                return name
-            for action, tool in _TOOL.items():
-                if asked == _slug(name, action):
-                    msg = f"{asked} belongs to {tool}. Call {tool}, or use model flux-2-{name} here."
-                    raise RequestRefused(msg)
-        msg = f"There is no model {_quoted(request.model)}. There are {_and(f'flux-2-{name}' for name in self.tiers)}."
-        raise RequestRefused(msg)
+        model = self.named(asked) if asked else self.default
+        if model is None:
+            msg = f"There is no model {_quoted(request.model)}.{self._hint(asked)} There are {self.listed()}."
+            raise RequestRefused(msg)
+        if request.action not in model.slugs:
+            able = [each.name for each in self.models if request.action in each.slugs]
+            instead = f" Use {listed(able, 'or')}." if able else ""
+            msg = f"{model.name} cannot {TOOLS[request.action]}.{instead}"
+            raise RequestRefused(msg)
+        for action, slug in model.slugs.items():
+            if asked == slug and action != request.action:
+                msg = f"{asked} belongs to {TOOLS[action]}. Call {TOOLS[action]}, or use model {model.name} here."
+                raise RequestRefused(msg)
+        return model
 
-    def _check_prompt(self, prompt: str) -> None:
-        least, most = self._data.prompt_characters
-        if len(prompt.strip()) < least:
-            msg = f"The prompt is too short: Flux 2 needs {least} to {most} characters that say what the picture shows."
-            raise RequestRefused(msg)
-        if len(prompt) > most:
-            msg = f"The prompt has {len(prompt)} characters; Flux 2 takes at most {most}."
-            raise RequestRefused(msg)
-
-    def _ratio(self, request: Request, name: TierName) -> str | None:
-        tier = self.tiers[name]
-        ratios = self.ratios(tier, request.action)
-        asked = request.aspect_ratio and request.aspect_ratio.strip().lower()
-        if asked and asked not in ratios:
-            msg = (
-                f"flux-2-{name} cannot make {_quoted(asked)} with {_TOOL[request.action]}. It can make {_and(ratios)}."
-            )
-            raise RequestRefused(msg)
-        if asked or not tier.ratio_required:
-            return asked or None
-        if request.action == "text_to_image":
-            return "1:1"
-        msg = (
-            f"flux-2-{name} needs an aspect_ratio to remix, as it cannot keep the source's. It can make {_and(ratios)}."
-        )
-        raise RequestRefused(msg)
+    def _hint(self, asked: str) -> str:
+        close = difflib.get_close_matches(_short(asked), self._named, n=1)
+        return f" Did you mean {self._named[close[0]].name}?" if close else ""
 
 
 @cache
@@ -256,6 +283,15 @@ class PriceList:
         """Whether RunAPI has named or confirmed these prices within the last hour."""
         return self._named_at is not None and self._clock() - self._named_at < FRESH_FOR
 
+    @property
+    def priced(self) -> list[str]:
+        """The models whose price is known."""
+        return [
+            model.name
+            for model in self._catalogue.models
+            if any(self._prices.cents.get(slug) for slug in model.slugs.values())
+        ]
+
     async def current(self) -> Prices:
         """The prices to reckon with now. Never fails: prices of a known date are better than none."""
         async with self._lock:
@@ -281,20 +317,55 @@ class PriceList:
         return True
 
 
-def _slug(tier: TierName, action: Action) -> str:
-    return f"flux-2-{tier}-{_SUFFIX[action]}"
+def listed(words: Iterable[str], last: str = "and") -> str:
+    """Words as people list them: "a, b and c"."""
+    *front, final = words
+    return f"{', '.join(front)} {last} {final}" if front else final
 
 
-def _check_sources(request: Request, name: TierName, tier: Tier) -> None:
+def _check_prompt(prompt: str, model: Model) -> None:
+    least, most = model.prompt_characters
+    if len(prompt.strip()) < least:
+        msg = f"The prompt is too short: Flux 2 needs {least} to {most} characters that say what the picture shows."
+        raise RequestRefused(msg)
+    if len(prompt) > most:
+        msg = f"The prompt has {len(prompt)} characters; Flux 2 takes at most {most}."
+        raise RequestRefused(msg)
+
+
+def _ratio(request: Request, model: Model) -> str | None:
+    ratios = model.ratios(request.action)
+    asked = request.aspect_ratio and request.aspect_ratio.strip().lower()
+    if asked and asked not in ratios:
+        msg = f"{model.name} cannot make {_quoted(asked)} with {TOOLS[request.action]}. It can make {listed(ratios)}."
+        raise RequestRefused(msg)
+    if asked or not model.ratio_required:
+        return asked or None
+    if request.action == "text_to_image":
+        return ratios[0]
+    msg = f"{model.name} needs an aspect_ratio to remix, as it cannot keep the source's. It can make {listed(ratios)}."
+    raise RequestRefused(msg)
+
+
+def _resolution(request: Request, model: Model) -> str | None:
+    asked = request.output_resolution and request.output_resolution.strip().lower()
+    if asked and asked not in model.resolutions:
+        msg = f"{model.name} cannot make {_short(asked)}. It can make {listed(model.resolutions, 'or')}."
+        raise RequestRefused(msg)
+    # RunAPI applies its own default; only a model that cannot make that has to be told.
+    return asked or (None if USUAL_RESOLUTION in model.resolutions else model.resolutions[0])
+
+
+def _check_sources(request: Request, model: Model) -> None:
     count = len(request.source_image_urls)
     if request.action != "remix_image":
         if count:
             msg = "generate makes pictures from words alone. Call remix to use source images."
             raise RequestRefused(msg)
         return
-    if not 1 <= count <= tier.most_sources:
-        amount = "exactly 1 source image" if tier.most_sources == 1 else f"1 to {tier.most_sources} source images"
-        msg = f"flux-2-{name} remixes {amount}, not {count}."
+    if not 1 <= count <= model.most_sources:
+        amount = "exactly 1 source image" if model.most_sources == 1 else f"1 to {model.most_sources} source images"
+        msg = f"{model.name} remixes {amount}, not {count}."
         raise RequestRefused(msg)
 
 
@@ -317,12 +388,3 @@ def _quoted(text: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _and(words: Iterable[str], last: str = "and") -> str:
-    *front, final = words
-    return f"{', '.join(front)} {last} {final}" if front else final
-
-
-def _or(words: Iterable[str]) -> str:
-    return _and(words, "or")

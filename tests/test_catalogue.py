@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from flux2_mcp.catalogue import Request, catalogue
+from flux2_mcp.catalogue import Catalogue, Model, Request, catalogue
 from flux2_mcp.errors import RequestRefused
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.runapi.models import Action
 
 RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3")
@@ -190,7 +196,18 @@ def test_the_other_tools_slug_is_sent_to_that_tool(tier: str, action: Action) ->
 
 @both_tools
 @pytest.mark.parametrize(
-    "model", ["", "flux", "flux-2", "flux-2-ultra", "flux-2-pro-image-to-image", "flux-1-pro", "m" * 9000]
+    "model",
+    [
+        "flux",
+        "flux-2",
+        "pro-ultra",
+        "flux-2-pro-ultra",
+        "flux-2-promax-text-to-image",
+        "flux-2-ultra",
+        "flux-2-pro-image-to-image",
+        "flux-1-pro",
+        "m" * 9000,
+    ],
 )
 def test_an_unknown_model_is_answered_with_those_that_there_are(action: Action, model: str) -> None:
     said = refusal("pro", action, model=model)
@@ -219,3 +236,92 @@ def test_there_are_six_models() -> None:
     assert sorted(catalogue().slugs) == sorted(
         f"flux-2-{tier}-{suffix}" for tier in TIERS for suffix in SUFFIX.values()
     )
+
+
+@both_tools
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [("flux-2-prp", "flux-2-pro"), ("flux2-max", "flux-2-max"), ("flexx", "flux-2-flex"), ("m" * 9000, None)],
+)
+def test_an_unknown_model_is_answered_with_the_nearest(action: Action, model: str, meant: str | None) -> None:
+    said = refusal("pro", action, model=model)
+
+    assert (f" Did you mean {meant}? There are " in said) if meant else ("Did you mean" not in said)
+
+
+@both_tools
+@pytest.mark.parametrize("model", ["", "  "])
+def test_a_model_that_is_not_said_is_the_default(action: Action, model: str) -> None:
+    assert checked("pro", action, model=model).model == f"flux-2-pro-{SUFFIX[action]}"
+
+
+def data() -> dict[str, Any]:
+    return json.loads(files("flux2_mcp").joinpath("catalogue.json").read_text(encoding="utf-8"))
+
+
+def with_models(*more: dict[str, object]) -> Catalogue:
+    """Today's models, and these; each is flux-2-pro but for what is given."""
+    known = data()
+    pro: dict[str, object] = {**known["models"][0], "aliases": []}
+    return Catalogue(json.dumps({**known, "models": [*known["models"], *({**pro, **each} for each in more)]}))
+
+
+def test_a_longer_name_is_another_model() -> None:
+    """Once "pro-ultra" was pro, as it begins like it."""
+    slug = "flux-2-pro-ultra-text-to-image"
+    known = with_models({"name": "flux-2-pro-ultra", "title": "Flux 2 Pro Ultra", "slugs": {"text_to_image": slug}})
+
+    assert known.check(wanted("pro", "text_to_image", model="flux-2-pro-ultra")).model == slug
+    assert known.check(wanted("pro", "text_to_image")).model == "flux-2-pro-text-to-image"
+    assert known.title_of(slug) == "Flux 2 Pro Ultra"
+
+
+def test_a_model_that_cannot_remix_says_which_can() -> None:
+    known = with_models({"name": "flux-2-draft", "slugs": {"text_to_image": "flux-2-draft-text-to-image"}})
+
+    with pytest.raises(
+        RequestRefused, match=r"flux-2-draft cannot remix\. Use flux-2-pro, flux-2-flex or flux-2-max\."
+    ):
+        known.check(wanted("draft", "remix_image"))
+
+
+def test_an_order_of_a_model_that_is_gone_keeps_its_name() -> None:
+    assert catalogue().title_of("flux-2-old-text-to-image") == "flux-2-old-text-to-image"
+    assert catalogue().title_of("") == "Flux 2"
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"name": "flux-2-pro"}, "a name in common"),
+        ({"name": "flux-2-ultra", "aliases": ["max"], "slugs": {}}, "a name in common"),
+        ({"name": "flux-2-ultra", "slugs": {}, "most_source": 2}, "most_source"),
+    ],
+)
+def test_an_entry_that_contradicts_the_others_is_found_at_once(more: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        with_models(more)
+
+
+def test_a_default_that_is_no_model_is_found_at_once() -> None:
+    with pytest.raises(ValueError, match="default, flux-2-ultra, is none"):
+        Catalogue(json.dumps({**data(), "default": "flux-2-ultra"}))
+
+
+def test_the_readme_has_the_catalogues_models() -> None:
+    readme = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+    known = catalogue()
+    sizes = ModelHelp(known).resolutions
+    table = [f"| model | for | {' | '.join(sizes)} |", f"|---|---{'|---' * len(sizes)}|"]
+    for model in known.models:
+        costs = [_cost(model, size) for size in sizes]
+        table.append(f"| `{model.name}` | {model.about} | {' | '.join(costs)} |")
+
+    assert "\n".join(table) in readme
+    assert f"Published prices of {known.built_in_prices().as_of}, per picture" in readme
+
+
+def _cost(model: Model, size: str) -> str:
+    if size not in model.resolutions:
+        return "–"
+    return f"${model.price.cents[size] / 100:.2f}" if model.price else "not published"

@@ -22,9 +22,11 @@ from mcp_types import CallToolResult, Implementation, TextContent
 from rich.console import Console
 
 from flux2_mcp import __version__
+from flux2_mcp.catalogue import Catalogue, catalogue
 from flux2_mcp.cli.hosts import HOSTS
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
 from flux2_mcp.invocation import command
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.simulator import Script, Simulator
 
 PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
@@ -34,10 +36,11 @@ SECONDS = 6.0
 """How long the simulated picture takes."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = None) -> None:
     """Declare what `demo` takes."""
+    models = ModelHelp(known or catalogue())
     parser.add_argument("prompt", nargs="?", default=PROMPT, help=f'what the picture shows (default: "{PROMPT}")')
-    add_picture_arguments(parser)
+    add_picture_arguments(parser, models)
     parser.add_argument("--remix", nargs="+", metavar="FILE", help="remix these pictures instead")
     parser.add_argument(
         "--output", type=absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"

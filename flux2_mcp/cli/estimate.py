@@ -9,11 +9,12 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.app_state import Environment, app_state
-from flux2_mcp.catalogue import Request
+from flux2_mcp.catalogue import Catalogue, Request, catalogue
 from flux2_mcp.cli import picture_commands
 from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.cli.terminal import source
 from flux2_mcp.invocation import command
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server.account_tools import Estimate, estimate_of
 from flux2_mcp.settings import Settings
 
@@ -27,11 +28,13 @@ exit codes: 0 your limits allow it, 2 they do not, or an argument or a setting c
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = None) -> None:
     """Declare what `estimate` takes: what `generate` does, and sources."""
+    models = ModelHelp(known or catalogue())
+    sources = f"the images of a remix, 1 to {models.most_sources}"
     parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
-    parser.add_argument("--source", nargs="+", default=[], metavar="FILE", help="the images of a remix, 1 to 8")
-    picture_commands.add_arguments(parser)
+    parser.add_argument("--source", nargs="+", default=[], metavar="FILE", help=sources)
+    picture_commands.add_arguments(parser, models)
     parser.epilog = EPILOG.format(estimate=command("estimate"))
     parser.set_defaults(run=run)
 

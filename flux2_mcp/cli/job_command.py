@@ -17,6 +17,7 @@ import anyio
 from rich.console import Console
 
 from flux2_mcp.app_state import Environment, app_state
+from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.cli.terminal import Moved, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
@@ -86,18 +87,18 @@ class JobCommand(ABC):
         async with self.studio() as studio:
             try:
                 with live_bar(self.console) as moved:
-                    self.jobs = await self.jobs_of(studio, self._heard(moved))
+                    self.jobs = await self.jobs_of(studio, self._heard(moved, studio.catalogue))
             except anyio.get_cancelled_exc_class():
                 await self._look_up(studio)
                 raise
             studio.hand_over(self.jobs)
             await studio.deliveries.write_down()
 
-    def _heard(self, moved: Moved) -> Report:
+    def _heard(self, moved: Moved, known: Catalogue) -> Report:
         def heard(jobs: Sequence[Job]) -> None:
             self.jobs = jobs
             expected = [job.expected_seconds for job in jobs if job.expected_seconds]
-            moved(words_for(jobs), max(expected, default=None))
+            moved(words_for(jobs, known), max(expected, default=None))
 
         return heard
 

@@ -17,6 +17,7 @@ from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed
 from flux2_mcp.errors import OverLimit, RequestRefused
 from flux2_mcp.invocation import command
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.presenters.results import dollars
 from flux2_mcp.settings import Settings, misspelt
 from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Report, Studio
@@ -33,13 +34,11 @@ The same command again within 15 minutes takes up an order that was interrupted,
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, example: str = "") -> None:
+def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example: str = "") -> None:
     """Declare what `generate`, `remix` and `estimate` have in common."""
-    add_picture_arguments(parser)
+    add_picture_arguments(parser, models)
     parser.add_argument("--save-to", default="", metavar="PATH", help="folder or file, instead of your Pictures folder")
-    parser.add_argument(
-        "--safety-checker", action=argparse.BooleanOptionalAction, help="RunAPI's content check; not for flux-2-max"
-    )
+    parser.add_argument("--safety-checker", action=argparse.BooleanOptionalAction, help=models.safety)
     parser.add_argument("--callback-url", default="", metavar="URL", help="RunAPI notifies it when the picture is done")
     parser.add_argument(
         "--max-cost", type=number_to(1_000_000), metavar="USD", help="refuse if it would cost more than this"

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 
+from flux2_mcp.catalogue import Catalogue, catalogue
 from flux2_mcp.cli import picture_commands
 from flux2_mcp.cli.terminal import source
+from flux2_mcp.presenters.models import ModelHelp
 
 EXAMPLE = 'remix "the bag of image 1 on the chair of image 2" bag.jpg chair.jpg --aspect-ratio 4:3'
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = None) -> None:
     """Declare what `remix` takes."""
+    models = ModelHelp(known or catalogue())
+    sources = f"1 to {models.most_sources} images: files, URLs or flux2://tasks/…{models.fewer_sources}"
     parser.add_argument("prompt", help="what to make of them, as words or JSON; - reads it from stdin")
-    parser.add_argument(
-        "source", nargs="+", metavar="FILE", help="1 to 8 images: files, URLs or flux2://tasks/… (flux-2-max: 1)"
-    )
-    picture_commands.add_arguments(parser, example=EXAMPLE)
+    parser.add_argument("source", nargs="+", metavar="FILE", help=sources)
+    picture_commands.add_arguments(parser, models, example=EXAMPLE)
     parser.set_defaults(run=run)
 
 

@@ -15,20 +15,23 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColu
 from rich.progress_bar import ProgressBar
 from rich.prompt import Confirm
 
+from flux2_mcp.catalogue import listed
+from flux2_mcp.presenters.models import ModelHelp
+
 Moved = Callable[[str, float | None], None]
 """Takes what is being done now, and how many seconds it all usually takes, where that is known."""
 
 
-def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+def add_picture_arguments(parser: argparse.ArgumentParser, models: ModelHelp) -> None:
     """Declare what every command takes that makes pictures."""
-    parser.add_argument("--model", default="flux-2-pro", help="flux-2-pro (default), flux-2-flex or flux-2-max")
+    parser.add_argument("--model", default=models.known.default.name, help=models.names)
     parser.add_argument(
         "--aspect-ratio",
         default="",
         metavar="RATIO",
-        help="1:1, 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3; to remix also auto, the source's",
+        help=f"{listed(models.ratios, 'or')}; to remix also auto, the source's",
     )
-    parser.add_argument("--resolution", default="", help="1k (default) or 2k, which costs more")
+    parser.add_argument("--resolution", default="", help=models.resolution)
     parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8; each is paid for")
 
 

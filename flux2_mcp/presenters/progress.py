@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from flux2_mcp.presenters.results import title_of
+from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.studio import Job
 
 
-def words_for(jobs: Sequence[Job]) -> str:
+def words_for(jobs: Sequence[Job], known: Catalogue) -> str:
     """Where these jobs stand, in words that a person can use."""
     if not jobs:
         return "Getting ready"
     if len(jobs) == 1:
-        return _stage(jobs[0])
-    stages = Counter(_stage(job) for job in jobs if not job.is_over)
+        return _stage(jobs[0], known)
+    stages = Counter(_stage(job, known) for job in jobs if not job.is_over)
     stage = stages.most_common(1)[0][0] if stages else _last_stage(jobs)
     return f"{stage}, {len(jobs) - stages.total()} of {len(jobs)} done"
 
 
-def _stage(job: Job) -> str:
+def _stage(job: Job, known: Catalogue) -> str:
     if job.error:
         return "It failed"
     if job.is_made:
@@ -30,7 +30,7 @@ def _stage(job: Job) -> str:
     if job.poll_error:
         return "RunAPI did not answer the last look; asking again"
     doing = "waits in RunAPI's queue" if job.task.status == "pending" else "is painting"
-    return f"{title_of(job.order)} {doing}"
+    return f"{known.title_of(job.order.model)} {doing}"
 
 
 def _last_stage(jobs: Sequence[Job]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flux2_mcp.catalogue import catalogue
+from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import Flux2Error, PictureUnusable
 from flux2_mcp.history import Order
 from flux2_mcp.images import Picture
@@ -15,19 +15,14 @@ Facts = dict[str, object]
 OUT_OF_SIGHT = "Files are inside this server's container; the person sees them only through a mounted folder."
 
 
-def title_of(order: Order) -> str:
-    """The model in words: "Flux 2 Pro"."""
-    return catalogue().tier_of(order.model).title if order.model else "Flux 2"
-
-
-def text_of(jobs: Sequence[Job], *, shown: int, out_of_sight: bool = False, warning: str = "") -> str:
+def text_of(jobs: Sequence[Job], *, known: Catalogue, shown: int, out_of_sight: bool = False, warning: str = "") -> str:
     """What happened, what it cost, where everything is, what the person should know, and the next step."""
     if len(jobs) == 1:
-        lines = _lines(jobs[0])
+        lines = _lines(jobs[0], known)
     else:
         lines = [_summary(jobs)]
         for number, job in enumerate(jobs, 1):
-            first, *rest = _lines(job)
+            first, *rest = _lines(job, known)
             lines += [f"{number}. {first}", *(f"   {line}" for line in rest if line)]
     lines.append(OUT_OF_SIGHT if out_of_sight else "")
     lines.append(warning)
@@ -81,25 +76,25 @@ def _charged(jobs: Sequence[Job]) -> int | None:
     return sum(known) if known else None
 
 
-def _lines(job: Job) -> list[str]:
+def _lines(job: Job, known: Catalogue) -> list[str]:
     if job.error:
         return [_failure(job)]
     if not job.is_made:
-        return _unfinished_lines(job)
+        return _unfinished_lines(job, known)
     order = job.order
     seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
     after = f" in {seconds:.0f} s" if seconds > 0 and not order.made_elsewhere else ""
     resumed = " (found again, not ordered anew)" if job.is_repeat else ""
-    lines = [f"{title_of(order)} made the picture{after}{resumed}."]
+    lines = [f"{known.title_of(order.model)} made the picture{after}{resumed}."]
     for image in job.images:
         lines += _image_lines(job, image)
     return [*lines, f"{_handle(job)} · cost: {_cost(order)}", about_sharing(order)]
 
 
-def _unfinished_lines(job: Job) -> list[str]:
+def _unfinished_lines(job: Job, known: Catalogue) -> list[str]:
     order = job.order
     if job.task:
-        state, doing = job.task.word or job.task.status, f"{title_of(order)} is still at work"
+        state, doing = job.task.word or job.task.status, f"{known.title_of(order.model)} is still at work"
     else:
         state, doing = "not answered yet", "the order is on its way to RunAPI"
     lines = [f"The picture is not ready yet: {doing}. completed: false, status: {state}."]

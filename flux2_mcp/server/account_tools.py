@@ -40,7 +40,7 @@ async def estimate_cost(
     studio: AnyStudio,
     prompt: Text = "",
     source_image_urls: Sequence[str] = (),
-    model: Text = "flux-2-pro",
+    model: Text = "",
     aspect_ratio: Text = "",
     output_resolution: Text = "",
     count: Number = 1,

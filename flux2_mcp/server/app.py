@@ -10,12 +10,13 @@ from mcp.server.mcpserver import MCPServer
 
 from flux2_mcp import __version__
 from flux2_mcp.app_state import AppState, Environment, app_state
-from flux2_mcp.catalogue import catalogue
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import picture_tools, prompts, resources
 from flux2_mcp.server.strict import StrictServer
 
 INSTRUCTIONS = """\
-Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to 8 source images.
+Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to {most} source \
+images.
 flux2://guide says how to write prompts for Flux 2.
 Every picture costs money: flux2://pricing says how much, and every result says what was charged.
 A picture takes about 5 to 60 seconds. When a call runs out of time the picture is still being made and paid for: call \
@@ -34,21 +35,21 @@ def build_server(environment: Environment, *, over_stdio: bool = False) -> Stric
             shelf.state = state
             yield state
 
-    catalogue()  # from now on it is in memory; in the event loop no file is read
+    known = environment.catalogue
     shelf = resources.Shelf()
     server = StrictServer(
         "flux2",
         title="Flux 2 pictures",
         description="Pictures by RunAPI's Flux 2 models, with progress, files and costs.",
-        instructions=INSTRUCTIONS,
+        instructions=INSTRUCTIONS.format(most=ModelHelp(known).most_sources),
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=list(picture_tools.tools(over_stdio=over_stdio)),
+        tools=list(picture_tools.tools(known, over_stdio=over_stdio)),
         lifespan=lifespan,
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
         log_level="WARNING",
     )
-    resources.add_resources(server, shelf)
-    prompts.add_prompts(server)
+    resources.add_resources(server, shelf, known)
+    prompts.add_prompts(server, known)
     return server

@@ -20,12 +20,14 @@ DEAREST = 10_000
 # that are JSON.
 Text = str
 
+# In braces: what `ModelHelp` says about the models of the catalogue.
+
 Prompt = Annotated[Text, Field(description="What it shows, in any language; plain words or JSON.")]
-Model = Annotated[Text, Field(description="flux-2-pro: fast; flux-2-flex: finer; flux-2-max: best, 1k only.")]
-Ratio = Annotated[Text, Field(description="1:1 (default), 4:3, 3:4, 16:9, 9:16, 3:2 or 2:3.")]
-Resolution = Annotated[Text, Field(description="1k (default) or 2k, which costs more.")]
+Model = Annotated[Text, Field(description="{models.models}.")]
+Ratio = Annotated[Text, Field(description="{models.ratio}.")]
+Resolution = Annotated[Text, Field(description="{models.resolution}.")]
 Count = Annotated[int, Field(ge=1, le=MOST_PICTURES, description="Different pictures; each is paid for.")]
-Safety = Annotated[bool | None, Field(description="RunAPI's content check; not for flux-2-max.")]
+Safety = Annotated[bool | None, Field(description="{models.safety}.")]
 Callback = Annotated[Text, Field(description="URL that RunAPI shall notify too.")]
 SaveTo = Annotated[Text, Field(description="Folder or file, instead of the usual folder.")]
 Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Then its id is handed back; 0: at once.")]
@@ -35,11 +37,11 @@ Repeat = Annotated[bool, Field(description="Order anew, even if the same request
 Sources = Annotated[
     list[str],
     Field(
-        description="1 to 8 (flux-2-max: 1): https: URLs, absolute paths, data: URIs, or "
+        description="1 to {models.most_sources}{models.fewer_sources}: https: URLs, absolute paths, data: URIs, or "
         "flux2://tasks/…/images/… of earlier results."
     ),
 ]
-RemixRatio = Annotated[Text, Field(description="As in generate, or auto (the source's). flux-2-max needs one.")]
+RemixRatio = Annotated[Text, Field(description="As in generate, or {models.auto}.")]
 
 TaskId = Annotated[Text, Field(description="From an earlier result.")]
 Index = Annotated[int, Field(ge=0, description="Which picture of the task, from 0.")]

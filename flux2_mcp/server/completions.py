@@ -11,7 +11,8 @@ from mcp.server.mcpserver.prompts.base import PromptArgument
 from mcp_types import Completion
 
 from flux2_mcp.app_state import AppState
-from flux2_mcp.catalogue import catalogue
+from flux2_mcp.catalogue import Catalogue
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.studio import MOST_PICTURES
 
 MOST_COMPLETIONS = 100
@@ -83,25 +84,24 @@ KEEP = (
 
 @dataclass(frozen=True)
 class About:
-    """An argument in one sentence, and what to offer for it."""
+    """An argument in one sentence, and what to offer for it; `{models}` in it stands for their names."""
 
     sentence: str
-    offers: Callable[[], Iterable[str]] = tuple
+    offers: Callable[[Catalogue], Iterable[str]] = lambda _: ()
     recent_pictures: bool = False
     """Whether to offer the pictures that were made last."""
 
 
-def _ratios() -> tuple[str, ...]:
-    known = catalogue()
-    return known.ratios(known.tiers["max"], "remix_image")
+def _ratios(known: Catalogue) -> tuple[str, ...]:
+    return ModelHelp(known).ratios
 
 
-def _ratios_and_auto() -> tuple[str, ...]:
-    return ("auto", *_ratios())
+def _ratios_and_auto(known: Catalogue) -> tuple[str, ...]:
+    return ("auto", *_ratios(known))
 
 
-def _models() -> list[str]:
-    return [f"flux-2-{name}" for name in catalogue().tiers]
+def _models(known: Catalogue) -> list[str]:
+    return [model.name for model in known.models]
 
 
 def counts() -> list[str]:
@@ -111,31 +111,35 @@ def counts() -> list[str]:
 
 PICTURE = "an https: URL, an absolute path, or flux2://tasks/…/images/… of an earlier result"
 
-Style = Annotated[str, About("Style or medium.", lambda: STYLES)]
-Light = Annotated[str, About("Light.", lambda: LIGHTING)]
-Colors = Annotated[str, About("Colours, best as hex codes, with commas between.", lambda: PALETTES)]
-Setting = Annotated[str, About("What it stands on or in.", lambda: SETTINGS)]
-Lettering = Annotated[str, About("Kind of letters.", lambda: LETTERING)]
-Mood = Annotated[str, About("Expression and mood.", lambda: MOODS)]
-Keep = Annotated[str, About("What must stay as it is.", lambda: KEEP)]
-Lens = Annotated[str, About("Lens and aperture.", lambda: LENSES)]
+Style = Annotated[str, About("Style or medium.", lambda _: STYLES)]
+Light = Annotated[str, About("Light.", lambda _: LIGHTING)]
+Colors = Annotated[str, About("Colours, best as hex codes, with commas between.", lambda _: PALETTES)]
+Setting = Annotated[str, About("What it stands on or in.", lambda _: SETTINGS)]
+Lettering = Annotated[str, About("Kind of letters.", lambda _: LETTERING)]
+Mood = Annotated[str, About("Expression and mood.", lambda _: MOODS)]
+Keep = Annotated[str, About("What must stay as it is.", lambda _: KEEP)]
+Lens = Annotated[str, About("Lens and aperture.", lambda _: LENSES)]
 Ratio = Annotated[str, About("Aspect ratio.", _ratios)]
 RemixRatio = Annotated[str, About("Aspect ratio; auto keeps the source's.", _ratios_and_auto)]
-Model = Annotated[str, About("flux-2-pro, flux-2-flex or flux-2-max.", _models)]
-Count = Annotated[str, About("How many to choose from, 1 to 8; each is paid for.", counts)]
+Model = Annotated[str, About("{models}.", _models)]
+Count = Annotated[str, About("How many to choose from, 1 to 8; each is paid for.", lambda _: counts())]
 Photo = Annotated[str, About(f"The photo: {PICTURE}.", recent_pictures=True)]
 Image = Annotated[str, About(f"A picture: {PICTURE}.", recent_pictures=True)]
 Reference = Annotated[str, About(f"A picture of the character, if there is one: {PICTURE}.", recent_pictures=True)]
 
 
-def arguments_of(fn: Callable[..., object]) -> list[PromptArgument]:
+def arguments_of(fn: Callable[..., object], known: Catalogue) -> list[PromptArgument]:
     """What the prompt takes; what has no default is required.
 
     Read from the signature: the SDK's own way makes two pydantic models of each, which a host would wait for.
     """
-    about = _about(fn)
+    about, models = _about(fn), known.listed("or")
     return [
-        PromptArgument(name=name, description=about[name].sentence, required=parameter.default is parameter.empty)
+        PromptArgument(
+            name=name,
+            description=about[name].sentence.replace("{models}", models),
+            required=parameter.default is parameter.empty,
+        )
         for name, parameter in signature(fn).parameters.items()
     ]
 
@@ -145,7 +149,7 @@ async def completion(fn: Callable[..., object], argument: str, typed: str, state
     about = _about(fn).get(argument)
     if about is None:
         return None
-    values = await _recent_pictures(state) if about.recent_pictures else about.offers()
+    values = await _recent_pictures(state) if about.recent_pictures else about.offers(state.environment.catalogue)
     wanted = typed.strip().lower()
     fitting = [value for value in values if wanted in value.lower()]
     fitting.sort(key=lambda value: not value.lower().startswith(wanted))

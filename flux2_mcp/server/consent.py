@@ -149,9 +149,9 @@ def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd:
 
 def order_of(studio: Studio, request: Request, quote: Quote, asked: int) -> str:
     """The model, how many pictures, and for how much."""
-    tier = studio.catalogue.tier_of(studio.catalogue.check(request).model).title
+    model = studio.catalogue.title_of(studio.catalogue.check(request).model)
     price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    return f"{tier}: {_pictures(quote.count, asked)} {price}"
+    return f"{model}: {_pictures(quote.count, asked)} {price}"
 
 
 def _pictures(new: int, asked: int) -> str:

@@ -16,8 +16,9 @@ from mcp_types import CallToolResult, ToolAnnotations
 from starlette.requests import Request as HttpRequest
 
 from flux2_mcp.budget import Agreement
-from flux2_mcp.catalogue import Request
+from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errors import PictureUnavailable
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import account_tools
 from flux2_mcp.server.arguments import (
     Callback,
@@ -71,7 +72,7 @@ async def generate(
     offer: OfferToGenerate,
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_generate)],
     prompt: Prompt,
-    model: Model = "flux-2-pro",
+    model: Model = "",
     aspect_ratio: Ratio = "",
     output_resolution: Resolution = "",
     count: Count = 1,
@@ -108,7 +109,7 @@ async def remix(
     consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
     prompt: Text,
     source_image_urls: Sources,
-    model: Text = "flux-2-pro",
+    model: Text = "",
     aspect_ratio: RemixRatio = "",
     output_resolution: Text = "",
     count: Number = 1,
@@ -197,6 +198,7 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
     result = result_of(
         jobs,
         shown,
+        known=studio.catalogue,
         structured=structured,
         out_of_sight=any(image.path and studio.destinations.hides(image.path) for job in jobs for image in job.images),
         warning=studio.history.degraded,
@@ -213,11 +215,11 @@ async def _is_gone(ctx: Ctx) -> bool:
 
 
 @cache
-def tools(*, over_stdio: bool) -> tuple[Tool, ...]:
+def tools(known: Catalogue, *, over_stdio: bool) -> tuple[Tool, ...]:
     """All tools, in the order in which they are listed. Only over stdio is the caller's browser on this computer."""
     spends = ToolAnnotations(read_only_hint=False, destructive_hint=False)
     looks = ToolAnnotations(read_only_hint=True)
-    return (
+    made = (
         StrictTool.of(generate, title="Make a picture", annotations=spends),
         StrictTool.of(remix, title="Remix pictures", annotations=spends),
         StrictTool.of(task_status, title="Look at a picture's task", annotations=looks),
@@ -226,3 +228,5 @@ def tools(*, over_stdio: bool) -> tuple[Tool, ...]:
         StrictTool.of(account_tools.estimate_cost, title="What it would cost", annotations=looks),
         *([login_tool()] if over_stdio else []),
     )
+    models = ModelHelp(known)
+    return tuple(tool.model_copy(update={"parameters": models.filled(tool.parameters)}) for tool in made)

@@ -54,9 +54,10 @@ class _Line:
             await self._ctx.report_progress(self._last, self._total(), message)
 
     def _words(self) -> str:
+        words = words_for(self._jobs, self._studio.catalogue)
         if self._studio.runapi.is_throttled and any(not job.is_over for job in self._jobs):
-            return f"{words_for(self._jobs)}; RunAPI limits the pace, so requests wait their turn"
-        return words_for(self._jobs)
+            return f"{words}; RunAPI limits the pace, so requests wait their turn"
+        return words
 
     def _total(self) -> float | None:
         """How long it usually takes, as long as that is ahead."""

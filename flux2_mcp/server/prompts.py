@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from string import Template
 from typing import Annotated, Any
 
 import anyio
@@ -17,8 +18,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, Annotations, Completion, CompletionArgument, InputRequiredResult
 
 from flux2_mcp.app_state import AppState
-from flux2_mcp.catalogue import Request, catalogue
+from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errors import RequestRefused
+from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.runapi.models import Action
 from flux2_mcp.server import completions
 from flux2_mcp.server.completions import (
@@ -53,6 +55,14 @@ from flux2_mcp.studio import MOST_PICTURES
 UNKNOWN_YET = "flux2://tasks/TASK_ID/images/0"
 
 
+@dataclass(frozen=True)
+class Brief:
+    """A prompt's text, and what it would have RunAPI asked for."""
+
+    text: str
+    requests: Sequence[Request]
+
+
 def product_shot(
     product: Annotated[str, About('The product, for example "matte black espresso cup".')],
     setting: Setting = SETTINGS[0],
@@ -62,7 +72,7 @@ def product_shot(
     aspect_ratio: Ratio = "1:1",
     model: Model = "flux-2-pro",
     count: Count = "1",
-) -> str:
+) -> Brief:
     """A product in a studio or a setting, described part by part."""
     scene: dict[str, object] = {
         "scene": f"product photograph of {product}",
@@ -94,7 +104,7 @@ def poster(
     aspect_ratio: Ratio = "2:3",
     model: Model = "flux-2-flex",
     count: Count = "1",
-) -> str:
+) -> Brief:
     """A poster whose words can be read: lettering in quotes, with its place, kind and colours."""
     lines = [
         f"Poster, {style}: {subject}.",
@@ -122,7 +132,7 @@ def portrait(
     aspect_ratio: Ratio = "3:4",
     model: Model = "flux-2-pro",
     count: Count = "1",
-) -> str:
+) -> Brief:
     """A portrait with lens, light and mood named, as a photographer would."""
     lines = [
         f"Portrait of {person}, {mood}, in {environment}.",
@@ -143,7 +153,7 @@ def restyle_photo(
     keep: Keep = KEEP[0],
     aspect_ratio: RemixRatio = "auto",
     model: Model = "flux-2-pro",
-) -> str:
+) -> Brief:
     """A photo in another style, with everything that matters kept."""
     lines = [
         f"Turn image 1 into this style: {style}.",
@@ -169,7 +179,7 @@ def combine_references(
     image_4: Image = "",
     aspect_ratio: Ratio = "1:1",
     model: Model = "flux-2-pro",
-) -> str:
+) -> Brief:
     """Several pictures become one: a person, a garment, a place, a style, each from its own source."""
     sources = [image for image in (image_1, image_2, image_3, image_4) if image]
     lines = [
@@ -193,7 +203,7 @@ def consistent_character(
     style: Style = "gouache illustration",
     aspect_ratio: Ratio = "4:3",
     model: Model = "flux-2-pro",
-) -> str:
+) -> Brief:
     """The same character in several scenes, each remixed from one first picture."""
     wanted = [scene.strip() for scene in scenes.split(";") if scene.strip()]
     others = 0 if reference else 1  # the picture that all start from
@@ -232,7 +242,7 @@ def _first_picture(character: str, style: str, model: str) -> Request:
     return _words("text_to_image", lines, model=model, aspect_ratio="3:4")
 
 
-PROMPTS: Sequence[tuple[Callable[..., str], str]] = (
+PROMPTS: Sequence[tuple[Callable[..., Brief], str]] = (
     (product_shot, "Product image"),
     (poster, "Poster with lettering"),
     (portrait, "Portrait"),
@@ -246,14 +256,21 @@ class CarefulPrompt(Prompt):
     """A prompt that says what is wrong with its arguments; the SDK would call that an internal error."""
 
     @classmethod
-    def of(cls, fn: Callable[..., str], *, title: str) -> CarefulPrompt:
+    def of(cls, fn: Callable[..., Brief], known: Catalogue, *, title: str) -> CarefulPrompt:
         """Make the prompt; its description is the function's docstring."""
+
+        def written(**arguments: str) -> str:
+            brief = fn(**arguments)
+            for request in brief.requests:
+                known.check(request)
+            return brief.text
+
         return cls(
             name=fn.__name__,
             title=title,
             description=fn.__doc__,
-            arguments=completions.arguments_of(fn),
-            fn=fn,
+            arguments=completions.arguments_of(fn, known),
+            fn=written,
             context_kwarg=None,
         )
 
@@ -283,10 +300,10 @@ class CarefulPrompt(Prompt):
         return " ".join(f"{self.name} needs {argument.name}: {argument.description}" for argument in missing)
 
 
-def add_prompts(server: MCPServer[AppState]) -> None:
+def add_prompts(server: MCPServer[AppState], known: Catalogue) -> None:
     """Offer the prompts, and the guide that they follow."""
     for fn, title in PROMPTS:
-        server.add_prompt(CarefulPrompt.of(fn, title=title))
+        server.add_prompt(CarefulPrompt.of(fn, known, title=title))
 
     @server.resource(
         "flux2://guide",
@@ -297,7 +314,7 @@ def add_prompts(server: MCPServer[AppState]) -> None:
         annotations=Annotations(audience=["assistant", "user"], priority=0.7),
     )
     async def guide() -> str:
-        return await anyio.to_thread.run_sync(_guide)
+        return await anyio.to_thread.run_sync(_guide, known)
 
 
 async def completion(prompt: str, argument: CompletionArgument, state: AppState) -> Completion | None:
@@ -307,11 +324,12 @@ async def completion(prompt: str, argument: CompletionArgument, state: AppState)
 
 
 @cache
-def _guide() -> str:
-    return files("flux2_mcp.server").joinpath("guide.md").read_text(encoding="utf-8")
+def _guide(known: Catalogue) -> str:
+    text = files("flux2_mcp.server").joinpath("guide.md").read_text(encoding="utf-8")
+    return Template(text).substitute(ModelHelp(known).for_the_guide)
 
 
-def _generate(title: str, *advice: str, request: Request, count: str) -> str:
+def _generate(title: str, *advice: str, request: Request, count: str) -> Brief:
     number = _number(count)
     call = _call("generate", request, {"count": number} if number > 1 else {})
     return _brief(title, *advice, calls=[call], estimate=_estimate(request, number) if number > 1 else None)
@@ -333,20 +351,16 @@ def _words(
 class _Call:
     tool: str
     arguments: dict[str, object]
+    request: Request | None = None
+    """What RunAPI has to accept."""
 
     def __str__(self) -> str:
         return f"{self.tool}:\n\n```json\n{json.dumps(self.arguments, ensure_ascii=False, indent=2)}\n```"
 
 
 def _call(tool: str, request: Request, more: dict[str, object] | None = None) -> _Call:
-    """A call of generate or remix.
-
-    Raises:
-        RequestRefused: RunAPI would refuse it.
-    """
-    catalogue().check(request)
     # The short model name and the words as they were given; `check` has only to agree.
-    return _Call(tool, request.body | (more or {}))
+    return _Call(tool, request.body | (more or {}), request)
 
 
 def _estimate(request: Request, count: int) -> _Call:
@@ -354,7 +368,7 @@ def _estimate(request: Request, count: int) -> _Call:
     return _Call("estimate_cost", {**asked, "count": count})
 
 
-def _brief(title: str, *advice: str, calls: Sequence[_Call], estimate: _Call | None = None) -> str:
+def _brief(title: str, *advice: str, calls: Sequence[_Call], estimate: _Call | None = None) -> Brief:
     """The prompt's text: what is wanted, what to know, and the calls, which come last."""
     parts = [title, "\n".join(f"- {each}" for each in advice)]
     if estimate:
@@ -364,7 +378,7 @@ def _brief(title: str, *advice: str, calls: Sequence[_Call], estimate: _Call | N
     first, *rest = calls
     parts.append(f"{'Then call' if estimate else 'Call'} {first}")
     parts += [f"Then call {call}" for call in rest]
-    return "\n\n".join(parts)
+    return Brief("\n\n".join(parts), [call.request for call in calls if call.request])
 
 
 def _number(count: str) -> int:

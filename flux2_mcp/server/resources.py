@@ -17,11 +17,10 @@ from mcp_types import (
 )
 
 from flux2_mcp.app_state import AppState
-from flux2_mcp.catalogue import Catalogue, Prices, catalogue
+from flux2_mcp.catalogue import TOOLS, Catalogue, Prices
 from flux2_mcp.errors import NoSuchTask
 from flux2_mcp.presenters.account import entries, money
 from flux2_mcp.presenters.results import facts_of
-from flux2_mcp.runapi.models import Action
 from flux2_mcp.server import prompts
 from flux2_mcp.server.arguments import current_studio
 from flux2_mcp.text import sendable
@@ -29,7 +28,6 @@ from flux2_mcp.text import sendable
 MOST_COMPLETIONS = 100
 """The protocol's own limit."""
 INDEX = re.compile(r"[0-9]{1,40}")
-ACTIONS: dict[Action, str] = {"text_to_image": "generate", "remix_image": "remix"}
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Shelf:
         return self.state
 
 
-def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
+def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -> None:
     """Offer what can be read."""
     for_models = Annotations(audience=["assistant", "user"], priority=0.6)
 
@@ -59,7 +57,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
     )
     async def pricing() -> str:
         prices = await (await shelf.open.prices()).current()
-        return json.dumps(price_facts(catalogue(), prices), indent=1)
+        return json.dumps(price_facts(known, prices), indent=1)
 
     @server.resource(
         "flux2://models",
@@ -70,7 +68,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf) -> None:
         annotations=for_models,
     )
     async def models() -> str:
-        return json.dumps(model_facts(catalogue()), indent=1)
+        return json.dumps(model_facts(known), indent=1)
 
     @server.resource(
         "flux2://account",
@@ -143,9 +141,10 @@ def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:
     models = {
         slug: {
             each: cents / 100 if (cents := prices.cents.get(slug, {}).get(each)) is not None else None
-            for each in known.tier_of(slug).resolutions
+            for each in model.resolutions
         }
-        for slug in known.slugs
+        for model in known.models
+        for slug in model.slugs.values()
     }
     return {
         "currency": "USD",
@@ -165,15 +164,15 @@ def price_facts(known: Catalogue, prices: Prices) -> dict[str, object]:
 def model_facts(known: Catalogue) -> dict[str, object]:
     """What each model accepts, for generate and for remix."""
     return {
-        f"flux-2-{name}": {
-            "title": tier.title,
-            "about": tier.about,
-            "output_resolution": tier.resolutions,
-            "aspect_ratio": {tool: known.ratios(tier, action) for action, tool in ACTIONS.items()},
-            "aspect_ratio_required": tier.ratio_required,
-            "source_images": {"least": 1, "most": tier.most_sources},
-            "enable_safety_checker": tier.safety_switch,
-            "full_names": [slug for slug in known.slugs if slug.startswith(f"flux-2-{name}-")],
+        model.name: {
+            "title": model.title,
+            "about": model.about,
+            "output_resolution": model.resolutions,
+            "aspect_ratio": {TOOLS[action]: model.ratios(action) for action in model.slugs},
+            "aspect_ratio_required": model.ratio_required,
+            "source_images": {"least": 1, "most": model.most_sources},
+            "enable_safety_checker": model.enable_safety_checker,
+            "full_names": list(model.slugs.values()),
         }
-        for name, tier in known.tiers.items()
+        for model in known.models
     }

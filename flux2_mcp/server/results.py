@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
 
+from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.images import Picture, Preview
 from flux2_mcp.presenters.results import OUT_OF_SIGHT, facts_of, failures_of, text_of
 from flux2_mcp.studio import Job, ResultImage
@@ -17,6 +18,7 @@ def result_of(
     jobs: Sequence[Job],
     previews: Sequence[Preview],
     *,
+    known: Catalogue,
     structured: bool,
     out_of_sight: bool = False,
     warning: str = "",
@@ -30,9 +32,8 @@ def result_of(
     """
     if all(job.error for job in jobs):
         raise ToolError(failures_of(jobs))
-    blocks: list[ContentBlock] = [
-        TextContent(text=text_of(jobs, shown=len(previews), out_of_sight=out_of_sight, warning=warning))
-    ]
+    words = text_of(jobs, known=known, shown=len(previews), out_of_sight=out_of_sight, warning=warning)
+    blocks: list[ContentBlock] = [TextContent(text=words)]
     blocks += [_block(preview) for preview in previews]
     blocks += [_link(job, nth, image) for job in jobs for nth, image in enumerate(job.images)]
     carries = structured or not previews

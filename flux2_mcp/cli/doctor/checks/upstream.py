@@ -12,7 +12,7 @@ import anyio
 import httpx
 
 from flux2_mcp import __version__, credentials
-from flux2_mcp.catalogue import Request, catalogue
+from flux2_mcp.catalogue import catalogue
 from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
 from flux2_mcp.errors import (
     InsecureBaseUrl,
@@ -150,5 +150,4 @@ async def _balance(patient: Patient, connection: Connection) -> Finding | None:
 
 def _cheapest() -> int:
     """Cents for a picture of the cheapest model."""
-    request = Request(action="text_to_image", prompt="a picture", model="flux-2-pro")
-    return catalogue().built_in_prices().of(catalogue().check(request)) or 1
+    return min((each for cents in catalogue().built_in_prices().cents.values() for each in cents.values()), default=1)
