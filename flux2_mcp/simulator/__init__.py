@@ -2,7 +2,8 @@
 
 from .app import SeenRequest, Simulator
 from .faults import AnswerLost, Fault
+from .models import models_of
 from .script import Script
 from .tasks import Task
 
-__all__ = ["AnswerLost", "Fault", "Script", "SeenRequest", "Simulator", "Task"]
+__all__ = ["AnswerLost", "Fault", "Script", "SeenRequest", "Simulator", "Task", "models_of"]

@@ -133,7 +133,7 @@ class Simulator:
         return [
             *self._painting_routes(painting),
             *self._file_routes(files),
-            *self._account_routes(PriceDesk(prices, calendar), ProfileDesk(self.books)),
+            *self._account_routes(PriceDesk(self.script, prices, calendar), ProfileDesk(self.script, self.books)),
             *self._login_routes(LoginDesk(self.script, clock, self.books)),
             *self._control_routes(ControlDesk(self.faults, self.books)),
         ]

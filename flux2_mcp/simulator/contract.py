@@ -2,72 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from .models import Action, Model, Models, slugs
 from .reading import JsonObject, as_list
 from .refusals import invalid
-from .tasks import Action
 
-TIERS = ("pro", "flex", "max")
-RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3")
 SHORTEST_PROMPT, LONGEST_PROMPT = 3, 5000
 
 Errors = dict[str, list[str]]
 Complaint = str | None
 
 
-def models(action: Action) -> tuple[str, ...]:
-    """The models that an action knows."""
-    return tuple(f"flux-2-{tier}-{action.replace('_', '-')}" for tier in TIERS)
-
-
-def check(action: Action, params: JsonObject) -> None:
+def check(models: Models, action: Action, params: JsonObject) -> None:
     """Compare the parameters of a new task with the contract. Fields it does not know are let through.
 
     Raises:
         Refusal: 422, with every field that is wrong.
     """
-    errors = _errors(action, params)
+    errors = _errors(models, action, params)
     if errors:
         raise invalid(errors)
 
 
-def _errors(action: Action, params: JsonObject) -> Errors:
-    model = params.get("model")
-    known = models(action)
-    if not _present(model):
+def _errors(models: Models, action: Action, params: JsonObject) -> Errors:
+    slug = params.get("model")
+    known = slugs(models, action)
+    if not _present(slug):
         return {"model": ["is required"]}
-    if not isinstance(model, str) or model not in known:
+    if not isinstance(slug, str) or slug not in known:
         return {"model": [_one_of(known)]}
     errors: Errors = {}
-    for field, complaint in [*_forbidden(model, params), *_field_complaints(action, model, params)]:
+    for field, complaint in [*_forbidden(slug, models[slug], params), *_field_complaints(models[slug], params)]:
         if complaint:
             errors.setdefault(field, []).append(complaint)
     return errors
 
 
-def _forbidden(model: str, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
-    field = "enable_safety_checker" if _is_max(model) else "output_count"
-    if _present(params.get(field)):
-        yield field, f"is not allowed when model is {model}"
+def _forbidden(slug: str, model: Model, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
+    for field in OPTIONAL:
+        if field not in model.takes and _present(params.get(field)):
+            yield field, f"is not allowed when model is {slug}"
 
 
-def _field_complaints(action: Action, model: str, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
-    is_max = _is_max(model)
-    ratios = RATIOS if action == "text_to_image" or is_max else (*RATIOS, "auto")
+def _field_complaints(model: Model, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
     yield "prompt", _checked(params.get("prompt"), _prompt_complaint, required=True)
-    yield "aspect_ratio", _checked(params.get("aspect_ratio"), _choice(ratios), required=is_max)
-    resolutions = ("1k",) if is_max else ("1k", "2k")
-    yield "output_resolution", _checked(params.get("output_resolution"), _choice(resolutions))
+    yield (
+        "aspect_ratio",
+        _checked(params.get("aspect_ratio"), _choice(model.aspect_ratio), required=model.ratio_required),
+    )
+    yield "output_resolution", _checked(params.get("output_resolution"), _choice(model.output_resolution))
     yield "callback_url", _checked(params.get("callback_url"), _callback_complaint)
-    if action == "remix_image":
-        sources = _sources_complaint(1 if is_max else 8)
+    if model.action == "remix_image":
+        sources = _sources_complaint(model.most_sources)
         yield "source_image_urls", _checked(params.get("source_image_urls"), sources, required=True)
-    if is_max:
-        yield "output_count", _checked(params.get("output_count"), _count_complaint)
-    else:
-        yield "enable_safety_checker", _checked(params.get("enable_safety_checker"), _switch_complaint)
+    for field in model.takes:
+        yield field, _checked(params.get(field), OPTIONAL[field])
 
 
 def _checked(value: object, complaint: Callable[[object], Complaint], *, required: bool = False) -> Complaint:
@@ -82,10 +73,6 @@ def _present(value: object) -> bool:
     if items is not None:
         return any(_present(item) for item in items)
     return value is not None and not (isinstance(value, str) and not value.strip())
-
-
-def _is_max(model: str) -> bool:
-    return model.startswith("flux-2-max-")
 
 
 def _one_of(choices: tuple[str, ...]) -> str:
@@ -113,6 +100,13 @@ def _count_complaint(value: object) -> Complaint:
     if not isinstance(value, int) or isinstance(value, bool):
         return "must be an integer"
     return None if value == 1 else "must be one of: 1"
+
+
+OPTIONAL: Mapping[str, Callable[[object], Complaint]] = {
+    "enable_safety_checker": _switch_complaint,
+    "output_count": _count_complaint,
+}
+"""The fields that not every model takes."""
 
 
 def _callback_complaint(value: object) -> Complaint:

@@ -41,12 +41,13 @@ class Painter:
         # Pillow is imported when the first picture is drawn, and in a thread: the import reads many files.
         from .pictures import Order, draw
 
+        usual = self._script.models[task.model].output_resolution[0]
         order = Order(
             seed=task.id,
             prompt=task.prompt,
             model=task.model,
             aspect_ratio=text(task.params.get("aspect_ratio")) or ("auto" if task.sources else "1:1"),
-            resolution=text(task.params.get("output_resolution")) or "1k",
+            resolution=text(task.params.get("output_resolution")) or usual,
             sources=task.sources,
             plain=self._script.plain_pictures,
         )

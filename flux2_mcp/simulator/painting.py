@@ -12,13 +12,14 @@ from .accounts import Books
 from .clock import Clock
 from .contract import check
 from .faults import Endpoint
+from .models import Action
 from .painter import Painter
 from .pricing import Prices
 from .reading import JsonObject, as_list, bearer, json_object, text
 from .refusals import coded, not_found, request_conflict
 from .script import Dialect, Script
 from .sources import Sources
-from .tasks import Action, Fates, Task, flat_body, new_id, wrapped_body
+from .tasks import Fates, Task, flat_body, new_id, wrapped_body
 
 LONGEST_IDEMPOTENCY_KEY = 512
 
@@ -70,7 +71,7 @@ class PaintingDesk:
         key = self._books.visitor(bearer(request)).key
         idempotency_key = _idempotency_key(request)
         params = await json_object(request)
-        check(action, params)
+        check(self._script.models, action, params)
         sources, unreadable = await self._sources.read(_source_urls(action, params))
         # From here to the answer nothing waits, so that two requests with one key cannot both create a task.
         fingerprint = json.dumps([action, params], sort_keys=True)

@@ -11,16 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .clock import Calendar
-from .contract import models
+from .models import Action, Models, slugs
 from .reading import JsonObject, as_object, json_object, text
 from .refusals import invalid
 from .script import Script
-from .tasks import Action
 
 SERVICE = "flux_2"
 ACTIONS: tuple[Action, ...] = get_args(Action)
 _BY_NAME: Mapping[str, Action] = {action: action for action in ACTIONS}
-PUBLISHED_CENTS: Mapping[str, Mapping[str, int]] = {"pro": {"1k": 5, "2k": 7}, "flex": {"1k": 14, "2k": 24}}
 
 
 class Prices:
@@ -31,10 +29,10 @@ class Prices:
 
     def published(self, model: str) -> dict[str, int] | None:
         """Cents by resolution, or None when nobody has said what the model costs."""
-        tier = model.split("-")[2]
-        cents = self._script.prices.get(model) or PUBLISHED_CENTS.get(tier)
+        known = self._script.models[model]
+        cents = self._script.prices.get(model) or known.cents
         if cents is None and self._script.max_price_cents is not None:
-            cents = {"1k": self._script.max_price_cents}
+            cents = dict.fromkeys(known.output_resolution, self._script.max_price_cents)
         return None if cents is None else {size: self._multiplied(price) for size, price in cents.items()}
 
     def cost_cents(self, model: str, resolution: object) -> int:
@@ -42,21 +40,22 @@ class Prices:
         cents = self.published(model)
         if cents is None:
             return self._multiplied(self._script.hidden_max_price_cents)
-        return cents.get(text(resolution) or "1k", cents["1k"])
+        usual = self._script.models[model].output_resolution[0]
+        return cents.get(text(resolution) or usual, cents[usual])
 
     def schedules(self) -> list[JsonObject]:
         """The price list: one entry for every model with a published price."""
         return [
-            _schedule(action, model, cents)
+            _schedule(action, slug, cents)
             for action in ACTIONS
-            for model in models(action)
-            if (cents := self.published(model)) is not None
+            for slug in slugs(self._script.models, action)
+            if (cents := self.published(slug)) is not None
         ]
 
     def quote(self, action: Action, model: str, params: JsonObject) -> JsonObject:
         """What a task would reserve; zero with a status of its own when the price is not published."""
         # Asked without a model, the answer is for the cheapest one and says that it is an estimate.
-        priced = model or models(action)[0]
+        priced = model or slugs(self._script.models, action)[0]
         known = self.published(priced) is not None
         cents = self.cost_cents(priced, params.get("output_resolution")) if known else 0
         return {
@@ -76,7 +75,8 @@ class Prices:
 class PriceDesk:
     """The routes anyone may ask about money, without a key."""
 
-    def __init__(self, prices: Prices, calendar: Calendar) -> None:
+    def __init__(self, script: Script, prices: Prices, calendar: Calendar) -> None:
+        self._models = script.models
         self._prices = prices
         self._calendar = calendar
         self._as_of = calendar.microseconds()
@@ -100,20 +100,20 @@ class PriceDesk:
         # Some clients send an empty list when there are no parameters.
         params = as_object(body.get("params")) or {}
         model = text(body.get("model")) or text(params.get("model"))
-        action = _action(body, model)
+        action = _action(self._models, body, model)
         quote = self._prices.quote(action, model, params)
         return JSONResponse({"price_quote": {**quote, "as_of": self._calendar.microseconds()}})
 
 
-def _action(body: JsonObject, model: str) -> Action:
+def _action(models: Models, body: JsonObject, model: str) -> Action:
     errors: dict[str, list[str]] = {}
     if body.get("service") != SERVICE:
         errors["service"] = [f"must be one of: {SERVICE}"]
     action = _BY_NAME.get(text(body.get("action")))
     if action is None:
         errors["action"] = [f"must be one of: {', '.join(ACTIONS)}"]
-    elif model and model not in models(action):
-        errors["model"] = [f"must be one of: {', '.join(models(action))}"]
+    elif model and model not in (known := slugs(models, action)):
+        errors["model"] = [f"must be one of: {', '.join(known)}"]
     if errors or action is None:
         raise invalid(errors)
     return action
@@ -129,7 +129,7 @@ def _schedule(action: Action, model: str, cents: Mapping[str, int]) -> JsonObjec
         "currency": "USD",
         "billing_unit": "per_call",
         "billing_strategy": "flat",
-        "unit_price_cents": cents["1k"],
+        "unit_price_cents": next(iter(cents.values())),
         "billing_config": {"key": "output_resolution", "overrides": dict(cents)},
     }
 

@@ -6,15 +6,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .accounts import Books
-from .contract import models
+from .models import slugs
 from .pricing import ACTIONS
 from .reading import bearer
+from .script import Script
 
 
 class ProfileDesk:
     """Says who is asking, what they have, and what there is."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, script: Script, books: Books) -> None:
+        self._models = script.models
         self._books = books
 
     async def me(self, request: Request) -> Response:
@@ -33,5 +35,5 @@ class ProfileDesk:
 
     async def list_models(self, _: Request) -> Response:
         """`GET /v1/models`."""
-        slugs = [slug for action in ACTIONS for slug in models(action)]
-        return JSONResponse({"data": [{"id": slug, "object": "model", "owned_by": "simulator"} for slug in slugs]})
+        found = [slug for action in ACTIONS for slug in slugs(self._models, action)]
+        return JSONResponse({"data": [{"id": slug, "object": "model", "owned_by": "simulator"} for slug in found]})

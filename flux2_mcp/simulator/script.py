@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .models import PUBLISHED, Models
+
 Dialect = Literal["sdk", "v1"]
 
 STATUS_PATHS = ("/v1/{action}/{id}", "/v1/tasks/{id}", "/api/v1/tasks/{id}")
@@ -57,6 +59,9 @@ class Script:
     look_retry_after: float | None = None
     """Send this `Retry-After` with every look at a running task."""
 
+    models: Models = field(default_factory=lambda: PUBLISHED)
+    """Which models there are; `models_of` reads others from JSON such as `models.json`."""
+
     prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     """Cents per resolution that replace the published ones: `{"flux-2-pro-text-to-image": {"1k": 6, "2k": 8}}`."""
 
@@ -64,10 +69,11 @@ class Script:
     """Multiplies every price, configured ones included; rounded to whole cents."""
 
     max_price_cents: int | None = None
-    """The price of the Max models. None: absent from the price list, yet `hidden_max_price_cents` is charged."""
+    """The price of the models that have none in `models`, which is Max. None: absent from the price list, yet
+    `hidden_max_price_cents` is charged."""
 
     hidden_max_price_cents: int = 20
-    """What a Max picture costs while its price is not published."""
+    """What a picture of such a model costs while its price is not published."""
 
     public_url: str | None = None
     """Origin of picture and upload addresses. None: the scheme and Host of the request."""

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Literal
 
 from .clock import Clock
+from .models import Action
 from .reading import JsonObject, text
 from .script import Dialect, Script
 
-Action = Literal["text_to_image", "remix_image"]
 Status = Literal["pending", "processing", "completed", "failed"]
 Money = Literal["reserved", "settled", "refunded"]
 
