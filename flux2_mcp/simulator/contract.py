@@ -48,10 +48,8 @@ def _forbidden(slug: str, model: Model, params: JsonObject) -> Iterator[tuple[st
 
 def _field_complaints(model: Model, params: JsonObject) -> Iterator[tuple[str, Complaint]]:
     yield "prompt", _checked(params.get("prompt"), _prompt_complaint, required=True)
-    yield (
-        "aspect_ratio",
-        _checked(params.get("aspect_ratio"), _choice(model.aspect_ratio), required=model.ratio_required),
-    )
+    ratio = params.get("aspect_ratio")
+    yield "aspect_ratio", _checked(ratio, _choice(model.aspect_ratio), required=model.ratio_required)
     yield "output_resolution", _checked(params.get("output_resolution"), _choice(model.output_resolution))
     yield "callback_url", _checked(params.get("callback_url"), _callback_complaint)
     if model.action == "remix_image":
