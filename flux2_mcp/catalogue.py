@@ -51,6 +51,8 @@ class Request:
     source_image_urls: tuple[str, ...] = ()
     enable_safety_checker: bool | None = None
     callback_url: str | None = None
+    service: str = ""
+    """What of RunAPI's is asked; only `Catalogue.check` says it, from the model's entry."""
 
     @property
     def resolution(self) -> str:
@@ -93,6 +95,8 @@ class Model(_Entry):
     about: str
     in_short: str
     """For the description of an argument, where every character costs each session."""
+    service: str
+    """What of RunAPI's it belongs to, in RunAPI's own word."""
     slugs: Mapping[Action, str]
     prompt_characters: tuple[int, int]
     aspect_ratios: tuple[str, ...]
@@ -196,6 +200,7 @@ class Catalogue:
         _check_callback(request.callback_url)
         return replace(
             request,
+            service=model.service,
             model=model.slugs[request.action],
             aspect_ratio=ratio,
             output_resolution=resolution,

@@ -29,6 +29,7 @@ ULTRA: dict[str, object] = {
     "title": "Flux 2 Ultra",
     "about": "the largest pictures; 4k only, one source image",
     "in_short": "4k only",
+    "service": "flux_2",
     "slugs": {"text_to_image": "flux-2-ultra-text-to-image", "remix_image": "flux-2-ultra-remix-image"},
     "prompt_characters": [3, 5000],
     "aspect_ratios": ["1:1", "21:9"],
@@ -218,3 +219,18 @@ def test_todays_models_are_the_same_on_both_sides() -> None:
     ours = [slug for model in data("catalogue.json")["models"] for slug in model["slugs"].values()]
 
     assert sorted(ours) == sorted(data("simulator/models.json"))
+
+
+@pytest.mark.parametrize(("service", "pictures"), [("flux_2", 1), ("flux_3", 2)])
+async def test_the_same_words_to_another_service_are_another_order(
+    tmp_path: Path, known: Catalogue, service: str, pictures: int
+) -> None:
+    here = world(tmp_path, Script(looks_until_done=10**9))
+    moved = data("catalogue.json")
+    moved["models"][0]["service"] = service
+    for catalogue in (known, Catalogue(json.dumps(moved))):
+        async with client_of(here, catalogue) as client:
+            await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+
+    assert len(here.paid) == pictures
+    assert {order.service for order in await here.orders()} == {"flux_2", service}

@@ -228,6 +228,7 @@ class History:
             fingerprint="",
             position=0,
             idempotency_key="",
+            service="",
             action=action,
             model=model,
             resolution=None,

@@ -22,6 +22,8 @@ class Intent:
     position: int
     """Which picture of the call, from 0."""
     idempotency_key: str
+    service: str
+    """What of RunAPI's is asked: flux_2."""
     action: str
     model: str
     """RunAPI's full slug."""
@@ -47,6 +49,8 @@ class Order:
     """Content hash of the request, hexadecimal; empty for a task that was made elsewhere."""
     position: int
     idempotency_key: str = field(repr=False)
+    service: str
+    """What of RunAPI's was asked; empty for a task that was made elsewhere."""
     action: str
     model: str
     resolution: str | None
@@ -134,6 +138,7 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
         fingerprint=intent.fingerprint,
         position=intent.position,
         idempotency_key=intent.idempotency_key,
+        service=intent.service,
         action=intent.action,
         model=intent.model,
         resolution=intent.resolution,

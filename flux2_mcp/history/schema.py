@@ -85,6 +85,7 @@ orders = Table(
     Column("fingerprint", Text, nullable=False),
     Column("position", Integer, nullable=False),
     Column("idempotency_key", Text, nullable=False),
+    Column("service", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("resolution", Text),
@@ -154,6 +155,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE orders RENAME COLUMN wish TO fingerprint",
         "ALTER TABLE orders RENAME COLUMN nth TO position",
         "ALTER TABLE orders RENAME COLUMN claim TO resume_key",
+    ),
+    (
+        # Until now nothing else was sold; who made a task elsewhere has not said of what it is.
+        "ALTER TABLE orders ADD COLUMN service TEXT NOT NULL DEFAULT 'flux_2'",
+        "UPDATE orders SET service = '' WHERE fingerprint = ''",
     ),
 )
 

@@ -357,7 +357,7 @@ def _fingerprint(request: Request, opened: Sequence[OpenedSource], count: int) -
     """What makes two calls the same; to spell out what RunAPI does anyway makes no difference."""
     known = replace(request, prompt=request.prompt.strip(), source_image_urls=tuple(each.identity for each in opened))
     usual = {"aspect_ratio": "auto" if opened else "1:1", "output_resolution": "1k"}
-    fingerprint = json.dumps([request.action, count, usual | known.body], sort_keys=True)
+    fingerprint = json.dumps([request.service, request.action, count, usual | known.body], sort_keys=True)
     return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
@@ -371,6 +371,7 @@ def _intents(
             fingerprint=fingerprint,
             position=position,
             idempotency_key=str(uuid4()),
+            service=request.service,
             action=request.action,
             model=request.model,
             request=body,

@@ -153,6 +153,7 @@ class Fulfilment:
             fingerprint=order.fingerprint,
             position=order.position,
             idempotency_key=str(uuid4()),
+            service=order.service,
             action=order.action,
             model=order.model,
             request=None,

@@ -38,6 +38,7 @@ def fox(
         fingerprint=fingerprint,
         position=position,
         idempotency_key=key,
+        service="flux_2",
         action="text_to_image",
         model="flux-2-pro-text-to-image",
         request={"prompt": prompt, "model": "flux-2-pro-text-to-image", "output_resolution": "2k"},

@@ -353,12 +353,30 @@ def test_orders_from_before_the_first_release_are_kept(folder: Path) -> None:
     opened = during(folder, open_one)
     with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
         older.execute("ALTER TABLE orders DROP COLUMN shared_with")
+        older.execute("ALTER TABLE orders DROP COLUMN service")
         for now, then in {"fingerprint": "wish", "position": "nth", "resume_key": "claim"}.items():
             older.execute(f"ALTER TABLE orders RENAME COLUMN {now} TO {then}")
         older.execute("DELETE FROM schema_version WHERE version > 1")
         older.commit()
 
     assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+
+
+def test_orders_from_before_there_were_services_are_of_flux_2(folder: Path) -> None:
+    """A task that was only looked at says nothing of the kind."""
+    opened = during(folder, open_one)
+    adopted = during(
+        folder,
+        lambda history: history.adopt(owner="ann", task_id="task-2", action="text_to_image", dialect="sdk"),
+    )
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
+        older.execute("ALTER TABLE orders DROP COLUMN service")
+        older.execute("DELETE FROM schema_version WHERE version > 3")
+        older.commit()
+
+    assert opened.service == "flux_2"
+    assert during(folder, lambda history: history.find("ann", opened.id)) == opened
+    assert during(folder, lambda history: history.find("ann", adopted.id)) == adopted
 
 
 def test_a_later_migration_keeps_the_orders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
