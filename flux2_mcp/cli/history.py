@@ -76,6 +76,9 @@ def run(options: argparse.Namespace) -> int:
         Flux2Error: A setting or an option cannot be used, or there is nobody to ask.
     """
     if options.forget:
+        if options.status or options.text:
+            msg = "--forget takes no --status and no --text: it would forget the other pictures, too."
+            raise BadSetting(msg, remedy="Leave them out, or say with --before up to which day.")
         return _forget(options)
     if options.before or options.yes:
         msg = "--before and --yes go with --forget."

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from flux2_mcp.history import History
 from tests.terminal.conftest import Command
 from tests.world import World, world
@@ -121,6 +123,20 @@ async def test_history_of_all_addresses_says_which(command: Command, tmp_path: P
     ]
     assert [task["prompt"] for task in newest["tasks"]] == ["an owl"]
     assert "--limit" in newest["note"]
+
+
+@pytest.mark.parametrize("options", [["--status", "failed"], ["--text", "wolf"]])
+async def test_forgetting_takes_no_choice_that_it_would_not_keep_to(
+    command: Command, tmp_path: Path, options: list[str]
+) -> None:
+    here = world(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+    ended = await command("history", "--forget", "--yes", *options)
+
+    assert ended.code == 2
+    assert "it would forget the other pictures, too" in ended.err
+    assert len(await here.orders()) == 1
 
 
 async def test_forgetting_stops_at_the_address_unless_all_is_meant(command: Command, tmp_path: Path) -> None:
