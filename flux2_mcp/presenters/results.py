@@ -66,14 +66,25 @@ def _summary(jobs: Sequence[Job]) -> str:
     parts = [f"{made} of {len(jobs)} pictures are made"]
     parts += [f"{going} still to come"] if going else []
     parts += [f"{failed} failed"] if failed else []
-    return f"{', '.join(parts)}; charged {dollars(_charged(jobs) or 0)} in all."
+    return f"{', '.join(parts)}; {_charge(jobs)}."
+
+
+def _charge(jobs: Sequence[Job]) -> str:
+    charged = _charged(jobs)
+    if all(job.order.task_id in _costs(jobs) for job in jobs if job.is_made):
+        return f"charged {dollars(charged or 0)} in all"
+    return "RunAPI has not stated the cost" + (f" of all; {dollars(charged)} so far" if charged is not None else "")
 
 
 def _charged(jobs: Sequence[Job]) -> int | None:
     """US cents that RunAPI states for these jobs together, each task once; None where it states nothing."""
-    costs = {job.order.task_id: job.order.settled_cents for job in jobs}
-    known = [cents for cents in costs.values() if cents is not None]
-    return sum(known) if known else None
+    costs = _costs(jobs)
+    return sum(costs.values()) if costs else None
+
+
+def _costs(jobs: Sequence[Job]) -> dict[str | None, int]:
+    """US cents by task, of those whose cost RunAPI has stated."""
+    return {job.order.task_id: job.order.settled_cents for job in jobs if job.order.settled_cents is not None}
 
 
 def _lines(job: Job, known: Catalogue) -> list[str]:

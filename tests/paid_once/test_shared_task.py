@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp.history import Order
 from flux2_mcp.simulator import Script, Simulator
-from tests.wires import TimesOut, Wire, creates
+from tests.wires import TimesOut, Wire, creates, looks
 from tests.world import World, text_of, world
 
 FOX, VIXEN = {"prompt": "a fox"}, {"prompt": "a vixen"}
@@ -92,6 +93,27 @@ async def test_a_task_that_two_pictures_of_one_call_share_is_counted_once(tmp_pa
 
     assert "2 of 2 pictures are made; charged $0.05 in all." in text_of(result)
     assert text_of(result).count(SAID) == 1
+
+
+class StatesNoCost(NamesOneTask):
+    """Shows a completed task without what it cost."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if not looks(request):
+            return response
+        body = json.loads(await response.aread())
+        body.pop("usage", None)
+        return httpx.Response(response.status_code, json=body, request=request)
+
+
+async def test_a_cost_that_is_not_stated_is_not_called_nothing(tmp_path: Path) -> None:
+    here = one_task(tmp_path)
+    here.transport = StatesNoCost(here.simulator)
+    async with here.client() as client:
+        result = await client.call_tool("generate", {**FOX, "count": 2})
+
+    assert "2 of 2 pictures are made; RunAPI has not stated the cost." in text_of(result)
 
 
 async def test_a_shared_task_that_still_runs_is_followed_by_the_orders_own_id(tmp_path: Path) -> None:
