@@ -112,7 +112,9 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
     assert process.returncode == code
     [result] = results
     assert result.is_error
-    assert "shutting down. What was ordered is kept, and is paid for once. Send the same call again" in text_of(result)
+    assert "shutting down. What was ordered goes on at RunAPI, and is paid for once." in text_of(result)
+    assert "find it with recent_tasks" in text_of(result)
+    assert "Do not order again" in text_of(result)
     assert complaints(tmp_path) == []
 
 

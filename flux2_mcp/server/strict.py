@@ -51,8 +51,11 @@ NO_ANSWER = OverLimit(
 
 STOPPED = Flux2Error(
     "This server is shutting down.",
-    charge="What was ordered is kept, and is paid for once.",
-    remedy="Send the same call again once the server is back.",
+    charge="What was ordered goes on at RunAPI, and is paid for once.",
+    remedy=(
+        "Once the server is back, find it with recent_tasks and go on with task_status. "
+        "Do not order again, and not with repeat=true, before you have looked."
+    ),
 )
 
 Json = dict[str, Any]  # a JSON schema, as the SDK types it
