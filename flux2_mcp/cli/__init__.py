@@ -32,6 +32,10 @@ COMMANDS = {
 }
 
 
+INTERRUPTED = 130
+"""The exit code of what a person stopped with Ctrl-C."""
+
+
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
     """Run the command line; without a command, serve over stdio. The command's modules are there `once_loaded`."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["serve"]
@@ -49,6 +53,8 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
     except Flux2Error as error:
         print(f"flux2-mcp: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _no_such(word: str) -> str:

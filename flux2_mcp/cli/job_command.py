@@ -18,6 +18,7 @@ from rich.console import Console
 
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue
+from flux2_mcp.cli import INTERRUPTED
 from flux2_mcp.cli.terminal import Moved, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
@@ -34,7 +35,6 @@ OPTIONS = {"max_cost_usd": "--max-cost", "output_resolution": "--resolution", "a
 """What errors call an argument of the tools, and what the option for it is called here."""
 LOOK_AGAIN = re.compile(r"\b([Cc]all|[Ll]ook once more with) task_status (?:with|and) task_id='([^']+)'")
 """How errors name the tool that looks at a task; here it is a command."""
-INTERRUPTED = 130
 TIME_TO_PLACE = 1.0
 """Seconds after Ctrl-C for an order that is on its way to RunAPI."""
 

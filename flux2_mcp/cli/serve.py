@@ -13,6 +13,7 @@ import anyio
 from flux2_mcp.app_state import Environment
 from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.errors import BadSetting
+from flux2_mcp.invocation import command
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings, misspelt
 
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 PORT = 8765
 WAITING = (
-    "flux2-mcp: waiting for an MCP host on stdin. Hosts start this command themselves: `flux2-mcp install HOST` adds "
-    "it to yours, and `flux2-mcp demo` shows it at work. Ctrl+C ends it."
+    "flux2-mcp: waiting for an MCP host on stdin. Hosts start this command themselves: `{install}` adds it to yours, "
+    "and `{demo}` shows it at work. Ctrl+C ends it."
 )
 
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         return anyio.run(lambda: serve_http(server, host=host, listener=taken))
     from flux2_mcp.server.stdio import serve_stdio
 
-    if sys.stdin.isatty():
-        print(WAITING, file=sys.stderr)
+    if sys.stdin and sys.stdin.isatty():
+        print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
     anyio.run(serve_stdio, server)
     return 0

@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     keys = "the keys given" if options.key else "any key works, but those with wrong or invalid in them"
     print(
         f"flux2-mcp: a simulated RunAPI at {address} ({keys}; nothing is charged).\n"
-        f"Point a client at it: RUNAPI_BASE_URL={address} RUNAPI_API_KEY={(options.key or ['runapi_simulated'])[0]}",
+        f"Point a client at it: RUNAPI_BASE_URL={address} RUNAPI_API_KEY={(options.key or ['runapi_simulated'])[0]}\n"
+        "Ctrl-C ends it.",
         file=sys.stderr,
         flush=True,
     )

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 from PIL import Image
 
@@ -278,6 +280,26 @@ async def test_ctrl_c_says_how_to_get_the_picture_later(tmp_path: Path) -> None:
     assert document["completed"] is False
     assert document["pictures"][0]["task_id"] == task.id
     assert f"task {task.id}. Run `flux2-mcp recover`" in document["next_step"]
+
+
+@not_on("Windows", "no process can press Ctrl-C for another there")
+async def test_ctrl_c_ends_the_simulator_without_a_complaint(tmp_path: Path) -> None:
+    err = tmp_path / "stderr.txt"
+    environ = environment(tmp_path, "")
+    with anyio.fail_after(30), err.open("wb") as stderr:
+        command = (*CLI, "simulate", "--port", "0")
+        async with started(*command, environ=environ, stdin=False, stdout=stderr, stderr=stderr) as process:
+            while "Ctrl-C ends it." not in await anyio.Path(err).read_text(encoding="utf-8"):  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+            address = re.search(r"http://127\.0\.0\.1:\d+", await anyio.Path(err).read_text(encoding="utf-8"))
+            assert address
+            async with httpx.AsyncClient() as http:
+                await http.get(address[0], timeout=20)
+            process.send_signal(signal.SIGINT)
+            code = await process.wait()
+
+    assert code == 130
+    assert "Traceback" not in err.read_text(encoding="utf-8")
 
 
 @not_on("Windows", "no process can press Ctrl-C for another there")
