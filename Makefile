@@ -7,12 +7,13 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt
 
 # With CI=true a skipped test is a failure.
-PYTEST := $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
+# Kept bytecode saves each worker seconds, also where the environment says to write none.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
 # One worker more than there are cores: tests that start a server wait for it.
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint types imports fix bench conformance inspector hosts bundle constraints clean
+.PHONY: help demo test test-fast test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +26,11 @@ demo: $(VENV)/.ready ## See it work, without a key and without spending anything
 test: $(VENV)/.ready-dev ## Run the tests
 	@$(PYTEST) $(WORKERS) $(ARGS)
 
-test-fast: $(VENV)/.ready-dev ## Run the tests that start no process or browser and paint nothing large
+test-fast: $(VENV)/.ready-dev ## Run what half a minute is enough for: no processes, no browser, one protocol era
 	@$(PYTEST) $(WORKERS) -m "not slow" $(ARGS)
+
+test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here
+	@$(BIN)/python scripts/pythons.py
 
 check: lint types imports ## Lint, formatting, types, and which module may import which
 

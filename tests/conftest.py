@@ -18,11 +18,13 @@ from tests.virtual_time import VirtualTimeLoop
 pytest_plugins = ["tests.skips", "tests.homes"]
 
 SLOW = (
-    *("conformance", "hosts", "install/test_bundle", "install/test_release", "login/test_browser", "paid_once"),
-    *("history/test_processes", "images/test_previews", "pictures/test_size", "simulator/test_official_clients"),
-    *("terminal", "test_demo", "test_http", "test_invocation", "test_invalid_messages", "test_process", "test_start"),
+    *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "login/test_browser"),
+    *("history/test_processes", "images/test_previews", "paid_once", "pictures", "prompts", "simulator/test_official"),
+    *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_invalid_messages"),
+    *("test_invocation", "test_new_model", "test_process", "test_skips", "test_start"),
 )
-"""What starts processes or a browser, or paints large pictures: not for `make test-fast`."""
+"""What starts processes or a browser, or waits, or paints many pictures: `make test-fast` leaves it out."""
+FAST = "not slow"
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 made for this, and pytest makes a folder of its own in it
 ROOM = 2 * 2**30
@@ -42,10 +44,18 @@ def processes_are_forked() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(SLOW):
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what would not run; None leaves it to the other plugins."""
+    return True if config.option.markexpr == FAST and _is_slow(collection_path) else None
+
+
+def _is_slow(path: Path) -> bool:
+    return path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
 
 
 @pytest.fixture
@@ -54,13 +64,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     return "asyncio", {"loop_factory": VirtualTimeLoop} if is_virtual else {}
 
 
-@pytest.fixture(params=["legacy", "auto"], ids=["legacy", "modern"])
+@pytest.fixture(params=[pytest.param("legacy", marks=pytest.mark.slow), "auto"], ids=["legacy", "modern"])
 def era(request: pytest.FixtureRequest) -> ConnectMode:
     """How a client connects: with the handshake of 2025-11-25 and before, or in the modern way."""
     return cast("ConnectMode", request.param)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def blocking_calls_are_errors() -> Iterator[BlockBuster]:
     """A stray open() or sqlite3 call of ours in the event loop fails the test that makes it."""
     with blockbuster_ctx("flux2_mcp") as blockbuster:

@@ -300,10 +300,15 @@ class CarefulPrompt(Prompt):
         return " ".join(f"{self.name} needs {argument.name}: {argument.description}" for argument in missing)
 
 
+@cache
+def _prompts(known: Catalogue) -> tuple[CarefulPrompt, ...]:
+    return tuple(CarefulPrompt.of(fn, known, title=title) for fn, title in PROMPTS)
+
+
 def add_prompts(server: MCPServer[AppState], known: Catalogue) -> None:
     """Offer the prompts, and the guide that they follow."""
-    for fn, title in PROMPTS:
-        server.add_prompt(CarefulPrompt.of(fn, known, title=title))
+    for prompt in _prompts(known):
+        server.add_prompt(prompt)
 
     @server.resource(
         "flux2://guide",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flux2_mcp import __version__
+from scripts.pythons import HERE, contradictions, promised
 from scripts.release import complaints, notes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,3 +128,12 @@ def test_another_tag_and_a_version_without_notes_are_refused(checkout: Path) -> 
     (checkout / "CHANGELOG.md").write_text("## [1.2.3] - 2026-11-22\n\n## [1.2.2] - 2026-10-22\n", encoding="utf-8")
 
     assert "no section [1.2.3]" in next(complaints(checkout, version="1.2.3", tag="v1.2.3"))
+
+
+def test_the_classifiers_promise_the_pythons_that_are_run() -> None:
+    assert HERE in promised(ROOT)
+    assert list(contradictions(promised=["3.11", "3.12"], run=["3.11", "3.12"])) == []
+    assert list(contradictions(promised=["3.11", "3.12"], run=["3.11", "3.14"])) == [
+        "The classifiers promise Python 3.12, which was not run.",
+        "Python 3.14 was run, and no classifier promises it.",
+    ]
