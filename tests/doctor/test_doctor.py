@@ -419,6 +419,45 @@ async def test_a_host_whose_entry_misleads_the_server(
     assert "with a space" not in report.text
 
 
+ELSEWHERE = "https://elsewhere.test"
+OTHER_SERVERS = {
+    "nothing there": httpx.Response(404, json={"error": "Not found"}),
+    "a page": httpx.Response(404, html="<h1>Not found</h1>"),
+    "a password": httpx.Response(401, text="Who are you?"),
+    "sent elsewhere": httpx.Response(302, headers={"Location": "https://elsewhere.test/sign-in"}),
+    "all is fine": httpx.Response(200, json={}),
+}
+
+
+@pytest.mark.parametrize("answer", OTHER_SERVERS.values(), ids=OTHER_SERVERS)
+async def test_another_server_is_not_taken_for_runapi(tmp_path: Path, doctor: Doctor, answer: httpx.Response) -> None:
+    """In the settings of a host's entry as little as in one's own."""
+    host(tmp_path, flux2={**OURS, "env": {"RUNAPI_BASE_URL": ELSEWHERE}})
+    network = TwoServers(Wire(Simulator()), answer)
+    of_the_entry = await doctor.examines(replace(patient(tmp_path), transport=network))
+    of_our_own = await doctor.examines(replace(patient(tmp_path, RUNAPI_BASE_URL=ELSEWHERE), transport=network))
+
+    assert of_the_entry.ill == ["Cursor"]
+    assert f"RUNAPI_BASE_URL in its entry: {ELSEWHERE}" in of_the_entry.of("Cursor")
+    assert "none that makes pictures" in of_the_entry.of("Cursor")
+    assert "Routes" in of_our_own.ill
+
+
+class TwoServers(httpx.AsyncBaseTransport):
+    """RunAPI, and at another address a server that gives one answer to everything."""
+
+    def __init__(self, runapi: httpx.AsyncBaseTransport, answer: httpx.Response) -> None:
+        self._runapi = runapi
+        self._answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host != httpx.URL(ELSEWHERE).host:
+            return await self._runapi.handle_async_request(request)
+        return httpx.Response(
+            self._answer.status_code, headers=self._answer.headers, content=self._answer.content, request=request
+        )
+
+
 async def test_a_host_whose_entry_is_as_install_writes_it(tmp_path: Path, doctor: Doctor) -> None:
     env = {"RUNAPI_API_KEY": "${env:RUNAPI_API_KEY}", "RUNAPI_BASE_URL": BASE_URL, "FLUX2_DAILY_BUDGET": "1.00"}
     host(tmp_path, flux2={**OURS, "env": env})

@@ -69,7 +69,7 @@ async def _misled(patient: Patient, host: Host, entry: Entry, path: Path) -> Fin
             checked_key(settings.api_key.get_secret_value(), KEY)
     except (BadSetting, NoApiKey, UnusableApiKey) as error:
         return Finding.of(host.title, error, mend=mend)
-    if settings.base_url and (problem := await unreachable(patient, settings.base_url)):
+    if settings.base_url and (problem := await unreachable(patient, settings.base_url, settings.dialect)):
         return Finding(host.title, f"RUNAPI_BASE_URL in its entry: {problem}", mend)
     return None
 

@@ -27,6 +27,7 @@ from flux2_mcp.errors import (
 from flux2_mcp.invocation import command
 from flux2_mcp.runapi.client import Connection, RunAPI
 from flux2_mcp.runapi.retries import no_retries
+from flux2_mcp.runapi.routes import DialectSetting
 
 PATIENCE = 15.0
 """Seconds for each question."""
@@ -39,13 +40,7 @@ async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
     look = partial(credentials.source_of_address, patient.settings, home=patient.home)
     source = await anyio.to_thread.run_sync(look)
     try:
-        connection = Connection(
-            base_url,
-            dialect=patient.settings.dialect,
-            user_agent=f"flux2-mcp/{__version__}",
-            transport=patient.transport,
-            sleep=patient.sleep,
-        )
+        connection = _connection(patient, base_url, patient.settings.dialect)
     except InsecureBaseUrl as error:
         finding = Finding.of("RunAPI", error)
         yield replace(finding, words=f"{finding.words} It comes from {source}.")
@@ -61,19 +56,30 @@ async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
         await connection.aclose()
 
 
-async def unreachable(patient: Patient, base_url: str) -> str:
+async def unreachable(patient: Patient, base_url: str, dialect: DialectSetting) -> str:
     """Why there is no RunAPI at this address, as a sentence; empty when there is one."""
     try:
-        connection = Connection(
-            base_url, user_agent=f"flux2-mcp/{__version__}", transport=patient.transport, sleep=patient.sleep
-        )
+        connection = _connection(patient, base_url, dialect)
     except InsecureBaseUrl as error:
         return error.message
     try:
         reached = await _reached(connection, base_url)
+        if not reached.is_well:
+            return reached.words
+        routes = await _routes(connection)
     finally:
         await connection.aclose()
-    return "" if reached.is_well else reached.words
+    return "" if routes.is_well else f"{base_url} answers, but of routes it has {routes.words}"
+
+
+def _connection(patient: Patient, base_url: str, dialect: DialectSetting) -> Connection:
+    return Connection(
+        base_url,
+        dialect=dialect,
+        user_agent=f"flux2-mcp/{__version__}",
+        transport=patient.transport,
+        sleep=patient.sleep,
+    )
 
 
 async def _reached(connection: Connection, base_url: str) -> Finding:
@@ -121,9 +127,21 @@ async def _routes(connection: Connection) -> Finding:
             answer = await connection.http.post(path, json={}, extensions={"waits": no_retries})
         except httpx.RequestError:
             return Finding(name, f"no answer at {path}.", ADDRESS)
-        if answer.status_code not in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        if _is_refusal(answer):
             return Finding(name, f"{dialect.name} dialect, {path}")
     return Finding(name, "none that makes pictures.", "Check RUNAPI_BASE_URL, and leave out RUNAPI_DIALECT.")
+
+
+def _is_refusal(answer: httpx.Response) -> bool:
+    """Whether this is how RunAPI says no; another server may well answer 200, send elsewhere or ask for a password."""
+    if answer.is_server_error:
+        return True
+    if not answer.is_client_error or answer.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        return False
+    try:
+        return isinstance(answer.json(), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 async def _balance(patient: Patient, connection: Connection) -> Finding | None:
