@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Final
@@ -19,6 +19,11 @@ WINDOWS: Final = os.name == "nt"
 _PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 _IMAGE_MARK: Final = "opt/flux2-mcp/image"
 """A file that the Dockerfile makes: in other containers, such as a dev container, the person works inside."""
+_MOUNT: Final = re.compile(r"\S+ \S+ \S+ \S+ \S+ .* - \S")
+_VOLUME: Final = re.compile(r"/volumes/[^/]+/_data(/|$)")
+"""Where Docker and Podman keep their volumes, seen from the disk that these lie on: only they look in there."""
+_OF_THE_CONTAINER: Final = frozenset({"overlay", "ramfs", "tmpfs"})
+"""File systems that begin and end with the container, when they are mounted from their root."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,13 @@ class Destination:
 class Container:
     """A container of our own image."""
 
-    mounts: tuple[Path, ...]
-    """Folders in it that lie elsewhere."""
+    mounts: Mapping[Path, bool]
+    """Where in it something is mounted, and whether that is a folder of the person's."""
 
     def hides(self, file: Path) -> bool:
-        """Whether this file is gone with the container, and nobody outside can see it."""
-        return not any(file.is_relative_to(mount) for mount in self.mounts)
+        """Whether the person would look for this file in vain outside."""
+        around = next((place for place in file.parents if place in self.mounts), None)
+        return around is None or not self.mounts[around]
 
 
 @dataclass(frozen=True)
@@ -137,9 +143,16 @@ def container(root: Path) -> Container | None:
     try:
         lines = (root / "proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
-        return Container(())
-    places = [line.split(" ")[4] for line in lines if line.count(" ") > 4]
-    return Container(tuple(Path(_unescaped(place)) for place in places if place != "/"))
+        return Container({})
+    return Container(dict(map(_mount, filter(_MOUNT.match, lines))))
+
+
+def _mount(line: str) -> tuple[Path, bool]:
+    """Where a line of mountinfo mounts something, and whether it is a folder from outside: see proc(5)."""
+    fields, _, source = line.partition(" - ")
+    root, place = map(_unescaped, fields.split(" ")[3:5])
+    is_its_own = root == "/" and source.split(" ")[0] in _OF_THE_CONTAINER
+    return Path(place), not is_its_own and not _VOLUME.search(root)
 
 
 def _unescaped(place: str) -> str:

@@ -12,7 +12,9 @@ from flux2_mcp.studio import Job, ResultImage
 
 Facts = dict[str, object]
 
-OUT_OF_SIGHT = "Files are inside this server's container; the person sees them only through a mounted folder."
+OUT_OF_SIGHT = (
+    "Files are inside this server's container or its volume; the person sees them only through a mounted folder."
+)
 
 
 def text_of(jobs: Sequence[Job], *, known: Catalogue, shown: int, out_of_sight: bool = False, warning: str = "") -> str:

@@ -207,7 +207,7 @@ def test_only_our_image_is_a_container_that_nobody_looks_into(tmp_path: Path) ->
 
     assert container(tmp_path) is None
     assert container(dev_container) is None
-    assert container(files(tmp_path / "ours", **{"opt__flux2-mcp__image": ""})) == Container(())
+    assert container(files(tmp_path / "ours", **{"opt__flux2-mcp__image": ""})) == Container({})
 
 
 def test_a_mounted_folder_is_seen_outside(tmp_path: Path) -> None:
@@ -218,6 +218,51 @@ def test_a_mounted_folder_is_seen_outside(tmp_path: Path) -> None:
     assert not found.hides(Path("/my art/fox.png"))
     assert found.hides(Path("/home/fox.png"))
     assert found.hides(Path("/database/fox.png"))
+
+
+BELOW_DATA = {
+    "bind from Linux": ("24 22 8:1 /home/ada/flux2 /data rw,relatime - ext4 /dev/sda1 rw", True),
+    "bind from a Mac": ("412 389 0:41 /Users/ada/flux2 /data rw - fakeowner /run/host_mark/Users rw,fakeowner", True),
+    "bind from Windows": ("512 488 0:57 /c/Users/Ada/flux2 /data rw - 9p C:\\134 rw,aname=drvfs;path=C:\\134", True),
+    "a whole disk": ("24 22 8:17 / /data rw,relatime shared:9 - ext4 /dev/sdb1 rw", True),
+    "bind from the host's memory": ("24 22 0:33 /flux2 /data rw - tmpfs tmpfs rw", True),
+    "a folder called volumes": ("24 22 8:1 /home/ada/volumes/flux2 /data rw - ext4 /dev/sda1 rw", True),
+    "volume of Docker": ("24 22 8:1 /var/lib/docker/volumes/flux2/_data /data rw - ext4 /dev/sda1 rw", False),
+    "volume on a disk of its own": ("24 22 254:1 /volumes/flux2/_data /data rw master:1 - ext4 /dev/vda1 rw", False),
+    "volume of Podman": (
+        "24 22 8:1 /home/ada/.local/share/containers/storage/volumes/flux2/_data /data rw - btrfs /dev/sda1 rw",
+        False,
+    ),
+    "part of a volume": ("24 22 8:1 /var/lib/docker/volumes/all/_data/flux2 /data rw - ext4 /dev/sda1 rw", False),
+    "memory": ("24 22 0:60 / /data rw,nosuid,nodev,noexec,relatime - tmpfs tmpfs rw", False),
+    "memory in a bind": (
+        "24 22 8:1 /home/ada/flux2 /data rw - ext4 /dev/sda1 rw\n25 24 0:60 / /data/pictures rw - tmpfs tmpfs rw",
+        False,
+    ),
+    "bind in a volume": (
+        (
+            "25 24 8:1 /home/ada/art /data/pictures rw - ext4 /dev/sda1 rw\n"
+            "24 22 8:1 /var/lib/docker/volumes/flux2/_data /data rw - ext4 /dev/sda1 rw"
+        ),
+        True,
+    ),
+    "later over earlier": (
+        "24 22 8:1 /home/ada/flux2 /data rw - ext4 /dev/sda1 rw\n25 24 0:60 / /data rw - tmpfs tmpfs rw",
+        False,
+    ),
+    "no line": ("24 22 8:1 /home/ada", False),
+}
+
+
+@posix_only
+@pytest.mark.parametrize(("mounts", "seen"), BELOW_DATA.values(), ids=BELOW_DATA)
+def test_only_a_folder_from_outside_is_seen_there(tmp_path: Path, mounts: str, *, seen: bool) -> None:
+    """A volume outlives the container, but nobody looks into Docker's own folders."""
+    mountinfo = f"22 1 0:21 / / rw,relatime - overlay overlay rw\n{mounts}\n"
+    found = container(files(tmp_path, **{"opt__flux2-mcp__image": "", "proc__self__mountinfo": mountinfo}))
+
+    assert found is not None
+    assert found.hides(Path("/data/pictures/fox.png")) is not seen
 
 
 def test_the_dockerfile_makes_the_mark_that_is_looked_for(tmp_path: Path) -> None:
