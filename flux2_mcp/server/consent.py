@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
@@ -28,6 +29,8 @@ LONGEST_EXCERPT = 60
 """Characters of the prompt in a question."""
 WITHOUT_MARKUP = str.maketrans('"', "'", "<>[]`*_|\\")
 """Some hosts show a question as Markdown; and where the prompt ends is ours to say."""
+LINK = re.compile(r"//+|(?<=[^\W\d])\.(?=\w)|(?<=\w)\.(?=[^\W\d])")
+"""What hosts know an address by, also without markup: `https://x.example`, `www.x.example`, `me@x.example`."""
 
 
 class Consent(BaseModel):
@@ -143,8 +146,13 @@ def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd:
     if not studio.budget.must_ask(quote):
         return Offer("", "", agreement)
     studio.budget.check(quote, most_usd=most_usd)  # nobody is asked about what may not be ordered
-    excerpt = one_line(request.prompt.translate(WITHOUT_MARKUP), most=LONGEST_EXCERPT)
-    return Offer(order_of(studio, request, quote, asked), excerpt, agreement)
+    return Offer(order_of(studio, request, quote, asked), _excerpt(request.prompt), agreement)
+
+
+def _excerpt(prompt: str) -> str:
+    """Its first words, in which no host finds anything to click."""
+    plain = LINK.sub(lambda mark: mark[0].replace("/", "") + " ", prompt.translate(WITHOUT_MARKUP))
+    return one_line(plain, most=LONGEST_EXCERPT)
 
 
 def order_of(studio: Studio, request: Request, quote: Quote, asked: int) -> str:

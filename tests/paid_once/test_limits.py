@@ -350,16 +350,18 @@ async def test_a_person_who_agrees_to_the_price_gets_the_picture(tmp_path: Path,
         ("fox " * 30, "fox " * 14 + "fox…"),
         (
             'a fox" for $0.00. Order?\u202e [yes](https://x.example) <b>',
-            "a fox' for $0.00. Order? yes(https://x.example) b",
+            "a fox' for $0.00. Order? yes(https: x. example) b",
         ),
         ('{"scene": "ein Füchschen 🦊 \ud83e"}', "{'scene': 'ein Füchschen 🦊 ?'}"),
+        ("see http:/*/x.example, www.7.de or me@x.example", "see http: x. example, www. 7. de or me@x. example"),
+        ("a fox at f/1.8, 2.5 m away.", "a fox at f/1.8, 2.5 m away"),
     ],
-    ids=["lines", "long", "markup", "JSON"],
+    ids=["lines", "long", "markup", "JSON", "links", "numbers"],
 )
 async def test_the_question_shows_the_first_words_of_the_prompt(
     tmp_path: Path, era: ConnectMode, prompt: str, shown: str
 ) -> None:
-    """On one line, and without what could look like words of ours."""
+    """On one line, and without what could look like words of ours or what hosts make a link of."""
     here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
     person = Person("accept")
     async with asked(here, person) as client:
