@@ -36,7 +36,8 @@ LINK = re.compile(r"//+|(?<=[^\W\d])\.(?=\w)|(?<=\w)\.(?=[^\W\d])")
 class Consent(BaseModel):
     """What the person is asked."""
 
-    spend: bool = Field(default=True, title="Spend it", description="Order at this price?")
+    # No default: hosts would tick it beforehand, and those that fill in defaults would answer in the person's name.
+    spend: bool = Field(title="Spend it", description="Order at this price?")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _pictures(new: int, asked: int) -> str:
 
 def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
     if not offer.order:
-        return Consent()
+        return Consent(spend=True)
     check_can_ask(studio, offer.order, can_ask=can_ask(ctx))
     return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from mcp.client import Client, ClientRequestContext
 from mcp.client.client import ConnectMode
-from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ErrorData
+from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
 from flux2_mcp.server.app import build_server
@@ -311,9 +311,12 @@ class Person:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.questions: list[str] = []
+        self.form: dict[str, object] = {}
 
     async def __call__(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
         self.questions.append(params.message)
+        assert isinstance(params, ElicitRequestFormParams)
+        self.form = params.requested_schema
         if self._answer in {"accept", "refuse"}:
             return ElicitResult(action="accept", content={"spend": self._answer == "accept"})
         return ElicitResult(action="decline" if self._answer == "decline" else "cancel")
@@ -369,6 +372,16 @@ async def test_the_question_shows_the_first_words_of_the_prompt(
 
     assert not result.is_error
     assert person.questions == [question("Flux 2 Pro: one picture for $0.05", shown)]
+
+
+async def test_nothing_is_chosen_before_the_person_chooses(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    person = Person("accept")
+    async with asked(here, person) as client:
+        await client.call_tool("generate", FOX)
+
+    assert person.form["required"] == ["spend"]
+    assert "default" not in str(person.form)
 
 
 @pytest.mark.parametrize("answer", ["refuse", "decline", "cancel"])
@@ -482,10 +495,11 @@ async def test_the_question_is_about_the_pictures_that_are_new(tmp_path: Path, e
     "answer",
     [
         ElicitResult(action="accept"),
+        ElicitResult(action="accept", content={}),
         ElicitResult(action="accept", content={"spend": "banana"}),
         ErrorData(code=-32603, message="no window to ask in"),
     ],
-    ids=["empty", "nonsense", "error"],
+    ids=["empty", "nothing chosen", "nonsense", "error"],
 )
 async def test_a_host_that_fails_to_ask_pays_nothing(tmp_path: Path, answer: ElicitResult | ErrorData) -> None:
     """In the modern era a host that cannot answer does not send the call again."""
