@@ -28,6 +28,17 @@ UNREADABLE = {
     "no method": (b'{"jsonrpc": "2.0", "id": 70, "params": {"x": "%s"}}', -32600, 70),
     "method is a number": (b'{"jsonrpc": "2.0", "id": 70, "method": 5, "params": {"x": "%s"}}', -32600, 70),
     "params are a list": (b'{"jsonrpc": "2.0", "id": 70, "method": "tools/list", "params": ["%s"]}', -32600, 70),
+    "half an emoji as id": (
+        b'{"jsonrpc": "2.0", "id": "a\\ud83e", "method": "tools/list", "params": {"x": "%s"}}',
+        -32600,
+        None,
+    ),
+    "half an emoji as id of a method of nobody's": (
+        b'{"jsonrpc": "2.0", "id": "\\udd8aa", "method": "of/our/own", "params": {"x": "%s"}}',
+        -32600,
+        None,
+    ),
+    "half an emoji as id and no method": (b'{"jsonrpc": "2.0", "id": "\\ud83e", "params": {"x": "%s"}}', -32600, None),
     "half an emoji in a wrong shape": (b'{"jsonrpc": "2.0", "id": 70, "params": ["\\ud83e %s"]}', -32600, 70),
 }
 
@@ -60,6 +71,9 @@ async def test_what_needs_no_answer_gets_none(tmp_path: Path, era: Era) -> None:
         b'{"jsonrpc": "2.0", "method": "of/our/own"}',
         b'{"jsonrpc": "2.0", "id": 70, "result": "odd"}',
         b'{"jsonrpc": "2.0", "id": 70, "error": "odd"}',
+        b'{"jsonrpc": "2.0", "id": "\\ud83e", "result": {}}',
+        # Not heard: the SDK drops an id that it cannot use, and knows no such method that could be a request.
+        b'{"jsonrpc": "2.0", "id": null, "method": "of/our/own"}',
     )
     async with served() as (base_url, _), hosted(tmp_path, base_url, era=era) as host:
         already = len(host.lines)

@@ -15,6 +15,7 @@ from mcp_types import (
     ErrorData,
     JSONRPCError,
     JSONRPCNotification,
+    JSONRPCRequest,
     RequestId,
     jsonrpc_message_adapter,
 )
@@ -73,7 +74,7 @@ def _read_again(invalid: ValidationError) -> Item:
     if problem["type"] != "json_invalid":
         return invalid
     try:
-        line = json.dumps(sendable(json.loads(problem["input"])))
+        line = json.dumps(sendable(_without_cut_id(json.loads(problem["input"]))))
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValidationError as still_invalid:
         return still_invalid
@@ -81,10 +82,26 @@ def _read_again(invalid: ValidationError) -> Item:
         return invalid
 
 
+def _without_cut_id(message: object) -> object:
+    """An id with half a character cannot be repeated, and nobody would know an answer to another one.
+
+    Raises:
+        ValidationError: This would be answered with it.
+    """
+    if not isinstance(message, dict):
+        return message
+    fields = cast("dict[str, object]", message)
+    if "id" not in fields or sendable(fields["id"]) == fields["id"]:
+        return fields
+    without = {**fields, "id": None}
+    return JSONRPCRequest.model_validate(without) if "method" in fields else without
+
+
 def _error(item: Item) -> JSONRPCError | None:
     """What to answer; None to what the server can have, and to what JSON-RPC gives no answer."""
     if isinstance(item, SessionMessage):
-        # The SDK takes a request whose id it cannot use, such as null, for a notification.
+        # The SDK takes a request whose id it cannot use, such as null, for a notification and drops the id: of a method
+        # that MCP does not have, nobody can tell any more.
         is_request = isinstance(item.message, JSONRPCNotification) and item.message.method in SPEC_CLIENT_METHODS
         return JSONRPCError(jsonrpc="2.0", id=None, error=NO_MESSAGE) if is_request else None
     if not isinstance(item, ValidationError):
