@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -116,6 +116,56 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
     assert "find it with recent_tasks" in text_of(result)
     assert "Do not order again" in text_of(result)
     assert complaints(tmp_path) == []
+
+
+async def test_a_call_that_is_nearly_done_when_a_signal_comes_is_finished(tmp_path: Path, era: ConnectMode) -> None:
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    results: list[CallToolResult] = []
+
+    async def call(client: Client) -> None:
+        results.append(await client.call_tool("generate", {"prompt": "a fox"}))
+
+    async with (
+        served(runapi) as (base_url, _),
+        http_server(tmp_path, base_url, often=True) as (url, process),
+        Client(url, mode=era) as client,
+        anyio.create_task_group() as group,
+    ):
+        await client.list_tools()  # the client checks a result by what it finds there, and would ask for it too late
+        group.start_soon(call, client)
+        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+            await anyio.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        while await answers(httpx.URL(url).port or 0):  # noqa: ASYNC110 another process has no event to wait for
+            await anyio.sleep(0.01)
+        runapi.books.tasks()[0].looks = 10**9
+        with anyio.fail_after(AT_ONCE):
+            await process.wait()
+
+    [result] = results
+    assert "made the picture" in text_of(result)
+    assert not result.is_error
+    assert process.returncode == 143
+
+
+async def test_a_request_that_is_still_arriving_when_a_signal_comes_is_answered(tmp_path: Path) -> None:
+    """Nothing was sent to its client yet; without an answer it would not know whether to try again."""
+    async with http_server(tmp_path) as (url, process):
+        async with await anyio.connect_tcp("127.0.0.1", httpx.URL(url).port or 0) as client:
+            lines = ("POST /mcp HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in HEADERS.items()))
+            await client.send("\r\n".join((*lines, "Content-Length: 1000", "", "{")).encode())
+            assert await status_of(url, {}) == 200  # by now the server has heard of the other one too
+            process.send_signal(signal.SIGTERM)
+            answer = b""
+            with anyio.fail_after(AT_ONCE), suppress(anyio.EndOfStream):
+                while True:
+                    answer += await client.receive()
+        with anyio.fail_after(AT_ONCE):
+            await process.wait()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"This server is shutting down." in answer
+    assert process.returncode == 143
 
 
 async def test_a_signal_ends_the_server_at_once_when_nothing_is_asked(tmp_path: Path, era: ConnectMode) -> None:

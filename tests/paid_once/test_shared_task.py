@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from mcp.client.client import ConnectMode
+from mcp_types import PromptReference, ResourceTemplateReference
 
 from flux2_mcp.history import Order
 from flux2_mcp.simulator import Script, Simulator
@@ -84,6 +85,34 @@ async def test_both_orders_are_found_by_their_ids(tmp_path: Path) -> None:
     listed = {each["prompt"]: each["task_id"] for each in recent.structured_content["tasks"]}
     assert listed == {"a fox": here.paid[0].id, "a vixen": second.id}
     assert SAID in recent.structured_content["note"]
+
+
+async def test_both_orders_are_offered_by_their_ids(tmp_path: Path, era: ConnectMode) -> None:
+    """The task's id is that of the first one only."""
+    here = one_task(tmp_path, era)
+    template = ResourceTemplateReference(uri="flux2://tasks/{task_id}")
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        await client.call_tool("generate", VIXEN)
+        ids = await client.complete(template, {"name": "task_id", "value": ""})
+        photos = await client.complete(PromptReference(name="restyle_photo"), {"name": "photo", "value": ""})
+    _, second = await both(here)
+
+    known = [second.id, here.paid[0].id]
+    assert ids.completion.values == known
+    assert photos.completion.values == [f"flux2://tasks/{id}/images/0" for id in known]
+
+
+async def test_a_shared_task_without_a_picture_keeps_the_orders_own_id(tmp_path: Path) -> None:
+    here = one_task(tmp_path)
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
+        vixen = await client.call_tool("generate", VIXEN)
+    _, second = await both(here)
+
+    assert vixen.is_error
+    assert "it shows no image" in text_of(vixen)
+    assert f"Look once more with task_status and task_id='{second.id}'" in text_of(vixen)
 
 
 async def test_a_task_that_two_pictures_of_one_call_share_is_counted_once(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import anyio
 import pytest
 from mcp.client.client import ConnectMode
-from mcp_types import TextResourceContents
+from mcp_types import CallToolResult, TextResourceContents
 
 from flux2_mcp.simulator import Script
 from tests.pictures.stage import images_in
+from tests.wires import Gate, fetches
 from tests.world import World, text_of, world
 
 NEITHER = {"FLUX2_SAVE": "off", "FLUX2_PREVIEW": "off"}
@@ -86,6 +87,29 @@ async def test_whoever_asks_for_the_picture_gets_it(tmp_path: Path) -> None:
     assert len(images_in(viewed)) == 1
     assert (after_the_view, downloads(here)) == (1, 2)
     assert not here.output.exists()
+
+
+async def test_whoever_wants_a_link_waits_for_no_download_of_others(tmp_path: Path) -> None:
+    """Nor does whoever wants the picture get the answer of somebody who leaves it where it is."""
+    here = links_only(tmp_path)
+    here.transport = gate = Gate(here.simulator, fetches)
+    async with here.client() as client, anyio.create_task_group() as group:
+        await client.call_tool("generate", FOX)
+        [task] = here.paid
+        viewed: list[CallToolResult] = []
+
+        async def view() -> None:
+            viewed.append(await client.call_tool("view_image", {"task_id": task.id}))
+
+        group.start_soon(view)
+        await gate.holds_one()
+        with anyio.fail_after(10):
+            asked = await client.call_tool("task_status", {"task_id": task.id})
+        gate.open()
+
+    assert f"URL: https://runapi.test/generated/{task.picture_name}.png (until " in text_of(asked)
+    assert len(images_in(viewed[0])) == 1
+    assert downloads(here) == 1
 
 
 async def test_a_call_that_names_a_place_has_its_picture_saved(tmp_path: Path) -> None:
