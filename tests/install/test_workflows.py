@@ -68,8 +68,8 @@ def test_a_workflow_may_read_and_each_job_says_what_more_it_needs(file: Path) ->
         assert "write" not in job.get("permissions", {}).values() or file.stem == "release", name
 
 
-def test_no_build_can_publish() -> None:
-    """It runs what others wrote; who publishes only takes what it left."""
+def test_no_build_can_publish_a_package() -> None:
+    """It runs what others wrote; who publishes only takes what it left. The image's build can push an image only."""
     release = jobs(GITHUB / "workflows" / "release.yml")
 
     assert "permissions" not in release["build"]
@@ -77,6 +77,14 @@ def test_no_build_can_publish() -> None:
     assert release["pypi"]["environment"]["name"] == "pypi"
     assert all({"ci", "build"} <= set(release[job]["needs"]) for job in ("pypi", "image"))
     assert not any("run" in step for step in release["pypi"]["steps"])
+    assert release["image"]["permissions"] == {"contents": "read", "packages": "write"}
+
+
+def test_nothing_of_a_version_is_published_before_pypi_has_it() -> None:
+    """There a person may have to agree, and may refuse."""
+    release = jobs(GITHUB / "workflows" / "release.yml")
+
+    assert all("pypi" in release[job]["needs"] for job in release.keys() - {"ci", "build", "pypi"})
 
 
 def test_every_python_that_is_promised_is_tested_on_every_system() -> None:
