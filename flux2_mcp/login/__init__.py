@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from flux2_mcp import __version__, credentials
-from flux2_mcp.errors import KeyRejected, LoginFailed, NoApiKey, RunApiError, UnusableApiKey
+from flux2_mcp.errors import KeyRejected, LoginFailed, NoApiKey, RunApiError, Unreachable, UnusableApiKey
 from flux2_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 300.0
 """Seconds that a person has to decide."""
+REACH_PATIENCE = 5.0
+"""Seconds that RunAPI has to answer at all, before a person is bothered."""
 BROWSER_PATIENCE = 10.0
 """Seconds that a browser has to start."""
 HOSTNAME_LENGTH = 100
@@ -88,6 +90,24 @@ class Keyring:
         finally:
             await connection.aclose()
 
+    async def reach(self, connection: Connection) -> None:
+        """See that RunAPI is there, before a person waits for what it could never confirm.
+
+        Raises:
+            LoginFailed: Nothing answers at its address.
+        """
+        from flux2_mcp.runapi.client import RunAPI
+        from flux2_mcp.runapi.retries import no_retries
+
+        try:
+            with anyio.fail_after(REACH_PATIENCE):
+                await RunAPI(connection, "").price_schedules(waits=no_retries)
+        except (Unreachable, TimeoutError) as error:
+            msg = f"Nothing answers at {self.base_url}, so a key could not be checked."
+            raise LoginFailed(msg, remedy="Check the network and RUNAPI_BASE_URL, then log in again.") from error
+        except RunApiError:
+            pass  # it is there, and says why it does not tell its prices
+
     @property
     def base_url(self) -> str:
         """Where a key is got. Not the saved address: that one is for the saved key."""
@@ -107,8 +127,9 @@ class Keyring:
 
         async with self.connected() as connection:
             try:
-                await RunAPI(connection, credentials.checked_key(key, "The saved RunAPI key")).balance()
-            except (RunApiError, NoApiKey, UnusableApiKey):
+                with anyio.fail_after(REACH_PATIENCE):
+                    await RunAPI(connection, credentials.checked_key(key, "The saved RunAPI key")).balance()
+            except (RunApiError, NoApiKey, UnusableApiKey, TimeoutError):
                 return False
         return True
 
@@ -183,7 +204,7 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
     """Begin a login; its URL works on this machine, and while this is open.
 
     Raises:
-        LoginFailed: It would be in vain, or the port is taken.
+        LoginFailed: It would be in vain, nothing answers at RunAPI's address, or the port is taken.
         InsecureBaseUrl: The key would travel without TLS.
         BadSetting: The config file is not one that can be added to.
     """
@@ -192,6 +213,7 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
 
     await keyring.check()
     async with keyring.connected() as connection:
+        await keyring.reach(connection)
         listener = listen(port)
         open_port: int = listener.getsockname()[1]
         proof, hostname = new_proof(), _hostname()
@@ -210,10 +232,11 @@ async def login_with(key: str, keyring: Keyring) -> LoggedIn:
     """Save a key that the person has already.
 
     Raises:
-        LoginFailed: It would be in vain, or RunAPI does not know the key.
+        LoginFailed: It would be in vain, nothing answers at RunAPI's address, or RunAPI does not know the key.
     """
     await keyring.check()
     async with keyring.connected() as connection:
+        await keyring.reach(connection)
         return await keyring.keep(key, connection)
 
 

@@ -175,10 +175,13 @@ class RunAPI:
         """The account's money."""
         return self._read(Balance, await self._send(self._request("GET", "/api/v1/me/balance")))
 
-    async def price_schedules(self, *, etag: str | None = None) -> PriceSchedules | None:
+    async def price_schedules(
+        self, *, etag: str | None = None, waits: Callable[[], Iterator[float]] = backoff
+    ) -> PriceSchedules | None:
         """The current prices of all Flux 2 models; None when they are still those of `etag`."""
         headers = {"If-None-Match": etag} if etag else {}
-        request = self._request("GET", "/api/v1/price_schedules", params={"service": SERVICE}, headers=headers)
+        params = {"service": SERVICE}
+        request = self._request("GET", "/api/v1/price_schedules", params=params, headers=headers, waits=waits)
         response = await self._send(request)
         if response.status_code == HTTPStatus.NOT_MODIFIED:
             return None

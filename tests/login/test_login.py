@@ -426,3 +426,33 @@ async def test_without_a_network_nothing_is_saved(tmp_path: Path) -> None:
     keyring = Keyring(Settings.from_environ({}), tmp_path, NoNetwork())
     with pytest.raises(Flux2Error, match="could not be checked"):
         await login_with(KEY, keyring)
+
+
+class Silent(httpx.AsyncBaseTransport):
+    """An address that takes a connection and never says anything."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("network", [NoNetwork(), Silent()], ids=["no network", "silent"])
+async def test_a_login_where_nothing_answers_says_so_soon(tmp_path: Path, network: httpx.AsyncBaseTransport) -> None:
+    """Not after the five minutes in which a person could have allowed it, or after several tries."""
+    computer = Computer(tmp_path)
+    computer.has({"api_key": KEY, "base_url": BASE_URL})
+    keyring = replace(computer.keyring, transport=network)
+    began = anyio.current_time()
+    with pytest.raises(LoginFailed) as in_the_browser:
+        async with login(keyring) as waiting:
+            await waiting.finished()
+    with pytest.raises(LoginFailed) as with_a_key:
+        await login_with("runapi_another0123456789", keyring)
+    await keyring.at_stake()
+
+    assert anyio.current_time() - began <= 15
+    assert str(in_the_browser.value) == str(with_a_key.value)
+    assert f"Nothing answers at {BASE_URL}" in str(with_a_key.value)
+    assert "No key was saved. Check the network and RUNAPI_BASE_URL" in str(with_a_key.value)
+    assert computer.saved["api_key"] == KEY
