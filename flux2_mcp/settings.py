@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -106,10 +106,19 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(usable)
         except ValidationError as error:
-            problems = dict.fromkeys(
-                f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors()
-            )
-            raise BadSetting("; ".join(problems) + ".") from None
+            problems = {str(problem["loc"][0]): problem for problem in error.errors()}
+            schemas: Mapping[str, Mapping[str, Any]] = cls.model_json_schema()["properties"]
+            clauses = (f"{name}: {_words(problem, schemas[name])}" for name, problem in problems.items())
+            raise BadSetting("; ".join(clauses) + ".") from None
+
+
+def _words(problem: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Ours where a validator of ours has some; pydantic's speak of an "input", and of each type by itself."""
+    from flux2_mcp.schemas import accepted
+
+    if problem["type"] == "value_error":
+        return str(problem["msg"]).removeprefix("Value error, ")
+    return f"it may be {accepted(schema)}"
 
 
 def misspelt(environ: Iterable[str]) -> str:

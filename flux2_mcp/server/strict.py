@@ -92,7 +92,7 @@ class StrictTool(Tool):
             raise
         except ToolError as refusal:
             if isinstance(invalid := refusal.__cause__, ValidationError):
-                raise self._failure(_complaint(invalid)) from invalid
+                raise self._failure(self._complaint(invalid)) from invalid
             if str(refusal).startswith(f"Error executing tool {self.name}: {UNANSWERED}"):
                 raise self._failure(str(NO_ANSWER)) from refusal
             raise
@@ -113,6 +113,19 @@ class StrictTool(Tool):
         hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known) or 'none'}."
         named = ", ".join(repr(name[:60]) for name in unknown)
         return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
+
+    def _complaint(self, invalid: ValidationError) -> str:
+        """One clause for each bad argument, without the value: it may be long, or private."""
+        from flux2_mcp.schemas import accepted
+
+        names = dict.fromkeys(str(problem["loc"][0]) for problem in invalid.errors())
+        missing = {str(problem["loc"][0]) for problem in invalid.errors() if problem["type"] == "missing"}
+        schemas: Mapping[str, Json] = self.parameters["properties"]
+        takes = (
+            f"{name}: it {'is required' if name in missing else f'takes {accepted(schemas.get(name, {}))}'}"
+            for name in names
+        )
+        return f"{'; '.join(takes)}. {NOTHING_HAPPENED}"
 
 
 class StrictServer(MCPServer[AppState]):
@@ -193,16 +206,6 @@ def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
 def _media_type(contents: ReadResourceContents) -> str | None:
     shown = media_type_of(contents.content) if isinstance(contents.content, bytes) else None
     return shown or contents.mime_type
-
-
-def _complaint(invalid: ValidationError) -> str:
-    """One clause for each bad argument, without the value: it may be long, or private."""
-    clauses = dict.fromkeys(f"{problem['loc'][0]}: {_words(problem)}" for problem in invalid.errors())
-    return f"{'; '.join(clauses)}. {NOTHING_HAPPENED}"
-
-
-def _words(problem: Mapping[str, Any]) -> str:
-    return "it is required" if problem["type"] == "missing" else str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _arguments(schema: Json) -> Json:
