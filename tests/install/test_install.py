@@ -231,7 +231,7 @@ def test_a_key_is_never_written(bench: Bench, host: str) -> None:
     ("given", "complaint"),
     [
         ("FLUX2_OUTPUT=x", "There is no setting FLUX2_OUTPUT. There are FLUX2_ALLOW"),
-        ("FLUX2_SAVE=perhaps", "FLUX2_SAVE: Input should be 'on' or 'off'"),
+        ("FLUX2_SAVE=perhaps", "FLUX2_SAVE: it may be 'on' or 'off'"),
         ("FLUX2_SAVE", "--env takes NAME=VALUE"),
         ("=x", "--env takes NAME=VALUE"),
     ],
