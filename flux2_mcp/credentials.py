@@ -7,14 +7,13 @@ command line looks for it. It is read for every request, so that a key saved mea
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from flux2_mcp import files
 from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
 from flux2_mcp.invocation import command
 from flux2_mcp.settings import PLACEHOLDER, Settings
@@ -208,19 +207,12 @@ def _unreadable(path: Path) -> str:
 
 
 def _replace(path: Path, content: Mapping[str, object]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
     # A file that lies elsewhere, behind a symlink, stays there.
     target = path.resolve()
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        files.replace(target, f"{text}\n".encode())
     except OSError as error:
         msg = f"{target} cannot be written: {error.strerror or type(error).__name__}."
         raise BadSetting(msg) from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from tests.processes import ABOUT, Message, environment
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
 
 OURS = """
-__main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors history history.orders
+__main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors files history history.orders
 images images.destinations images.fetching images.formats images.loading images.naming images.previewing
 images.public_addresses images.saving invocation login polling presenters presenters.account
 presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins runapi.text

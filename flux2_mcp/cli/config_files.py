@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from stat import S_IMODE
 
+from flux2_mcp import files
 from flux2_mcp.errors import UnreadableConfig
 
 
@@ -50,21 +50,12 @@ class ConfigFile:
 
     def _replaced(self, content: bytes) -> Path | None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = None
-        if self.text is not None:
-            kept = _free_name(self.path)
-            shutil.copy2(self.path, kept)
-        with NamedTemporaryFile(dir=self.path.parent, prefix=f".{self.path.name}.", delete=False) as new:
-            new.write(content)
-            new.flush()
-            os.fsync(new.fileno())
-        try:
-            if kept:
-                shutil.copymode(self.path, new.name)
-            Path(new.name).replace(self.path)
-        except OSError:
-            Path(new.name).unlink()
-            raise
+        if self.text is None:
+            files.replace(self.path, content)
+            return None
+        kept = _free_name(self.path)
+        shutil.copy2(self.path, kept)
+        files.replace(self.path, content, mode=S_IMODE(self.path.stat().st_mode))
         return kept
 
 
