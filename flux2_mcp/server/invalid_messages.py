@@ -14,14 +14,13 @@ from mcp_types import (
     PARSE_ERROR,
     ErrorData,
     JSONRPCError,
-    JSONRPCNotification,
     JSONRPCRequest,
     RequestId,
     jsonrpc_message_adapter,
 )
-from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import ValidationError
 
+from flux2_mcp.server.sdk import has_lost_its_id, unreadable_line
 from flux2_mcp.text import sendable
 
 NO_JSON = ErrorData(
@@ -70,11 +69,11 @@ class Inbox(ObjectReceiveStream[Item]):
 
 def _read_again(invalid: ValidationError) -> Item:
     """The same line with whole characters: hosts that count in UTF-16 cut texts in the middle of an emoji."""
-    [problem, *_] = invalid.errors(include_url=False)
-    if problem["type"] != "json_invalid":
+    line = unreadable_line(invalid)
+    if line is None:
         return invalid
     try:
-        line = json.dumps(sendable(_without_cut_id(json.loads(problem["input"]))))
+        line = json.dumps(sendable(_without_cut_id(json.loads(line))))
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValidationError as still_invalid:
         return still_invalid
@@ -100,17 +99,13 @@ def _without_cut_id(message: object) -> object:
 def _error(item: Item) -> JSONRPCError | None:
     """What to answer; None to what the server can have, and to what JSON-RPC gives no answer."""
     if isinstance(item, SessionMessage):
-        # The SDK takes a request whose id it cannot use, such as null, for a notification and drops the id: of a method
-        # that MCP does not have, nobody can tell any more.
-        is_request = isinstance(item.message, JSONRPCNotification) and item.message.method in SPEC_CLIENT_METHODS
-        return JSONRPCError(jsonrpc="2.0", id=None, error=NO_MESSAGE) if is_request else None
+        return JSONRPCError(jsonrpc="2.0", id=None, error=NO_MESSAGE) if has_lost_its_id(item.message) else None
     if not isinstance(item, ValidationError):
         return None
-    problems = item.errors(include_url=False)
-    if problems[0]["type"] == "json_invalid":
-        is_blank = not str(problems[0]["input"]).strip()
-        return None if is_blank else JSONRPCError(jsonrpc="2.0", id=None, error=NO_JSON)
+    if (line := unreadable_line(item)) is not None:
+        return JSONRPCError(jsonrpc="2.0", id=None, error=NO_JSON) if line.strip() else None
     # An object lacks what one of the shapes needs; that problem comes with the object.
+    problems = item.errors(include_url=False)
     objects = [cast("dict[str, object]", each["input"]) for each in problems if each["type"] == "missing"]
     whole = objects[0] if objects else {}
     if "method" not in whole and {"result", "error"} & set(whole):

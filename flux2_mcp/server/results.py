@@ -14,6 +14,10 @@ from flux2_mcp.presenters.results import OUT_OF_SIGHT, facts_of, failures_of, te
 from flux2_mcp.studio import Job, ResultImage
 
 
+class NoPicture(ToolError):
+    """No picture came of the call, and none will. A class of its own, for `sdk.is_wrong_answer`."""
+
+
 def result_of(
     jobs: Sequence[Job],
     previews: Sequence[Preview],
@@ -28,10 +32,10 @@ def result_of(
     Structured content goes with what is unfinished in any case: there is no picture yet that it could displace.
 
     Raises:
-        ToolError: No picture came of it, and none will.
+        NoPicture: No picture came of it, and none will.
     """
     if all(job.error for job in jobs):
-        raise ToolError(failures_of(jobs))
+        raise NoPicture(failures_of(jobs))
     words = text_of(jobs, known=known, shown=len(previews), out_of_sight=out_of_sight, warning=warning)
     blocks: list[ContentBlock] = [TextContent(text=words)]
     blocks += [_block(preview) for preview in previews]

@@ -13,6 +13,7 @@ from mcp.server.stdio import stdio_server
 
 from flux2_mcp.app_state import AppState
 from flux2_mcp.server.invalid_messages import Inbox
+from flux2_mcp.server.sdk import low_level_server
 
 LAST_RESORT = 5.0
 """Seconds after a signal when the process ends whatever is still open."""
@@ -20,7 +21,7 @@ LAST_RESORT = 5.0
 
 async def serve_stdio(server: MCPServer[AppState]) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are cancelled and wound up first."""
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] what run_stdio_async() runs
+    low = low_level_server(server)
     signals: list[int] = []
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, group.cancel_scope, signals)

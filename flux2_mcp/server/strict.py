@@ -38,12 +38,12 @@ from pydantic import AnyUrl, ValidationError
 from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
 from flux2_mcp.images import media_type_of
+from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
+from flux2_mcp.server.sdk import is_wrong_answer, replace_schemas, tool_failure
 from flux2_mcp.text import sendable
 
 NOTHING_HAPPENED = Flux2Error.charge
 
-UNANSWERED = "Resolver "
-"""How the SDK begins to say that a host answered a question with something else."""
 NO_ANSWER = OverLimit(
     "The person was to be asked about this call, and the host did not answer the question.",
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
@@ -58,9 +58,6 @@ STOPPED = Flux2Error(
     ),
 )
 
-Json = dict[str, Any]  # a JSON schema, as the SDK types it
-NULL: Json = {"type": "null"}
-
 
 class StrictTool(Tool):
     """A tool that ignores nothing it is given."""
@@ -69,9 +66,13 @@ class StrictTool(Tool):
     def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> StrictTool:
         """Make the tool; its description is the function's docstring."""
         tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
-        if tool.fn_metadata.output_schema is not None:
-            tool.fn_metadata.output_schema = _plain(tool.fn_metadata.output_schema)
-        return cast("StrictTool", tool.model_copy(update={"parameters": _arguments(tool.parameters)}))
+        output = tool.fn_metadata.output_schema
+        replace_schemas(
+            tool,
+            parameters=arguments_schema(tool.parameters),
+            output=None if output is None else trimmed_schema(output),
+        )
+        return cast("StrictTool", tool)
 
     async def run(self, arguments: Json, context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 as in the SDK
         """Run the tool.
@@ -93,7 +94,7 @@ class StrictTool(Tool):
         except ToolError as refusal:
             if isinstance(invalid := refusal.__cause__, ValidationError):
                 raise self._failure(self._complaint(invalid)) from invalid
-            if str(refusal).startswith(f"Error executing tool {self.name}: {UNANSWERED}"):
+            if is_wrong_answer(refusal):
                 raise self._failure(str(NO_ANSWER)) from refusal
             raise
         except MCPError as refusal:
@@ -101,8 +102,7 @@ class StrictTool(Tool):
             raise self._failure(str(NO_ANSWER)) from refusal
 
     def _failure(self, words: str) -> ToolError:
-        """The beginning is the SDK's own; hosts know it."""
-        return ToolError(sendable(f"Error executing tool {self.name}: {words}"))
+        return tool_failure(self.name, sendable(words))
 
     def _unknown_arguments(self, arguments: Mapping[str, object]) -> str:
         known: Mapping[str, object] = self.parameters["properties"]
@@ -208,37 +208,6 @@ def _media_type(contents: ReadResourceContents) -> str | None:
     return shown or contents.mime_type
 
 
-def _arguments(schema: Json) -> Json:
-    """The schema of a call: null stays with what has no other word for "left out", as some hosts require everything."""
-    plain: Json = {**_plain(schema), "additionalProperties": False}
-    properties: dict[str, Json] = schema["properties"]
-    for name in (name for name, each in properties.items() if NULL in each.get("anyOf", [])):
-        # Vertex AI takes nothing else beside anyOf, and Gemini's API takes no list of types.
-        plain["properties"][name] = {"anyOf": [plain["properties"][name], NULL]}
-    return plain
-
-
-def _plain(schema: Json) -> Json:
-    """The same schema without what tells a model nothing: titles, and the null of what may be left out."""
-    plain = {key: _plain_part(key, part) for key, part in schema.items() if key != "title"}
-    return {key: part for key, part in plain.items() if key != "description" or "properties" not in schema}
-
-
-def _plain_part(key: str, part: object) -> object:
-    if key in {"properties", "$defs"}:
-        return {name: _plain_property(schema) for name, schema in cast("dict[str, Json]", part).items()}
-    return _plain_property(cast("Json", part)) if key == "items" else part
-
-
-def _plain_property(schema: Json) -> Json:
-    choices: list[Json] = schema.get("anyOf", [])
-    real = [choice for choice in choices if choice != NULL]
-    merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
-    if len(real) == 1:
-        del merged["anyOf"]
-    if merged.get("default", "unset") in (None, "", []):
-        del merged["default"]
-    return _plain(merged)
 
 
 def _as_promised(result: CallToolResult) -> CallToolResult:

@@ -1,0 +1,68 @@
+"""What we rely on in the SDK beyond its documented interface, all checked with mcp 2.3.0.
+
+tests/test_sdk.py has a test for each function here, against the SDK that is installed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import JSONRPCMessage, JSONRPCNotification
+from mcp_types.methods import SPEC_CLIENT_METHODS
+from pydantic import ValidationError
+
+
+def low_level_server(server: MCPServer[Any]) -> Server[Any]:
+    """The server that `run_stdio_async()` runs, so that it can be run on streams of ours.
+
+    `run_stdio_async()` opens its own streams and takes no others, and the attribute is private. Seen in mcp 2.3.0.
+    """
+    return server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] there is no public way
+
+
+def tool_failure(tool: str, words: str) -> ToolError:
+    """A failure that begins as the SDK's own do; hosts know the beginning.
+
+    `Tool.run()` documents "Error executing tool <name>", but exports no constant for it. Seen in mcp 2.3.0.
+    """
+    return ToolError(f"Error executing tool {tool}: {words}")
+
+
+def is_wrong_answer(refusal: ToolError) -> bool:
+    """Whether a resolver of the SDK refused what a host answered to a question of ours.
+
+    The SDK raises a plain ToolError for it, which `Tool.run()` chains as the cause; our tools raise subclasses only.
+    There is no class for it, and the words differ between the two protocol eras. Seen in mcp 2.3.0.
+    """
+    return type(refusal.__cause__) is ToolError
+
+
+def replace_schemas(tool: Tool, *, parameters: dict[str, Any], output: dict[str, Any] | None) -> None:
+    """Have `tools/list` show these schemas; what comes in is still validated by the function's signature.
+
+    `from_function()` takes no schemas. The output's is read from `fn_metadata`, which is public but documented
+    nowhere, and the tool remembers the first it has read. Seen in mcp 2.3.0.
+    """
+    tool.parameters = parameters
+    tool.fn_metadata.output_schema = output
+
+
+def unreadable_line(invalid: ValidationError) -> str | None:
+    """The line that is no JSON, or None if it is JSON of another shape.
+
+    `stdio_server()` hands on pydantic's error of a line in place of its message. Seen in mcp 2.3.0.
+    """
+    [problem, *_] = invalid.errors(include_url=False)
+    return str(problem["input"]) if problem["type"] == "json_invalid" else None
+
+
+def has_lost_its_id(message: JSONRPCMessage) -> bool:
+    """Whether this notification was a request, whose id the SDK could not use.
+
+    `stdio_server()` reads a request with an id such as null as a notification. Seen in mcp 2.3.0.
+    """
+    return isinstance(message, JSONRPCNotification) and message.method in SPEC_CLIENT_METHODS
