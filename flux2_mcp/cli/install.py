@@ -170,7 +170,7 @@ def unharmed(host: Host, old: str, new: str) -> str:
 
 def _others(host: Host, text: str) -> object:
     """Everything the config says but for our entry; an empty section says nothing."""
-    config = cast("dict[str, object]", _plain(host.format.read(text)))
+    config = cast("dict[str, object]", _as_dicts(host.format.read(text)))
     section = config
     parents: list[dict[str, object]] = []
     for key in host.section:
@@ -186,9 +186,9 @@ def _others(host: Host, text: str) -> object:
     return config
 
 
-def _plain(value: object) -> object:
+def _as_dicts(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in cast("Mapping[object, object]", value).items()}
+        return {str(key): _as_dicts(each) for key, each in cast("Mapping[object, object]", value).items()}
     return value
 
 

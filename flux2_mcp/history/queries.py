@@ -214,9 +214,9 @@ class Queries:
         return row | {
             "resume_key": _resume_key(order),
             "request": None if kept.request is None else dict(kept.request),
-            "prompt": _plain(kept.prompt),
+            "prompt": _storable(kept.prompt),
             "words": _fold(kept.prompt),
-            "error": None if kept.error is None else _plain(kept.error),
+            "error": None if kept.error is None else _storable(kept.error),
             "urls": list(order.urls),
             "paths": list(order.paths),
         }
@@ -281,7 +281,7 @@ def _is(order: Order) -> ColumnElement[bool]:
 
 
 def _find(connection: Connection, owner: str, id: str) -> Order | None:
-    name = _plain(id)
+    name = _storable(id)
     named = and_(orders.c.owner == owner, or_(orders.c.id == name, orders.c.task_id == name))
     # A task that RunAPI has named for two orders is the first one's; the second is found by our id.
     best_first = select(orders).where(named).order_by(orders.c.shared_with.is_not(None), *_BY_AGE)
@@ -326,16 +326,16 @@ def _cursor(order: Order) -> str:
 def _place(cursor: str) -> tuple[datetime, str]:
     time, _, id = cursor.partition(".")
     try:
-        return EPOCH + int(time) * MICROSECOND, _plain(id)
+        return EPOCH + int(time) * MICROSECOND, _storable(id)
     except (ValueError, OverflowError) as error:
         message = "That cursor is not one that recent_tasks gave."
         raise RequestRefused(message, charge="", remedy="Leave it out to begin with the newest.") from error
 
 
-def _plain(text: str) -> str:
+def _storable(text: str) -> str:
     """Leave out what a text column cannot hold: half surrogates, and on PostgreSQL NUL."""
     return text.encode(errors="replace").decode().replace("\0", "")
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", _plain(text)).casefold()
+    return unicodedata.normalize("NFKC", _storable(text)).casefold()

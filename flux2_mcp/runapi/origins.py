@@ -33,7 +33,7 @@ def safe_origin(base_url: str) -> str:
         InsecureBaseUrl: Neither https nor loopback, or not a plain address at all.
     """
     origin = origin_of(base_url)
-    if origin is None or not _is_plain(base_url):
+    if origin is None or not _is_unambiguous(base_url):
         msg = "RUNAPI_BASE_URL is not an address like https://runapi.ai."
         raise InsecureBaseUrl(msg)
     host = urlsplit(base_url).hostname
@@ -54,7 +54,7 @@ def proxy_for(base_url: str) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
-def _is_plain(base_url: str) -> bool:
+def _is_unambiguous(base_url: str) -> bool:
     """Whether this and every HTTP library read the same host from it."""
     from httpx import URL, InvalidURL
 

@@ -47,7 +47,7 @@ async def put_to_storage(
         try:
             # The body of the answer is not read: nothing in it matters, and nobody knows how long it is.
             async with storage.stream(
-                "PUT", ticket.upload_url, content=data, headers=_plain(ticket.headers)
+                "PUT", ticket.upload_url, content=data, headers=_without_credentials(ticket.headers)
             ) as response:
                 pass
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeError):
@@ -62,7 +62,7 @@ async def put_to_storage(
     return ticket.signed_id
 
 
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
     """The returned headers without credentials of another kind, and without those that belong to the transport."""
     kept_back = {"authorization", "proxy-authorization", "cookie"}
     of_the_transport = {"content-length", "transfer-encoding", "host", "connection"}

@@ -54,10 +54,10 @@ def read_file(path: Path, *, roots: Sequence[Path], limit: int, descriptors: Pat
         real = Path(os.path.realpath(path))
         _check_inside(real, roots)
         # Looked at first, because to open a device can already set something going.
-        _check_plain(real.stat())
+        _check_is_a_file(real.stat())
         with os.fdopen(os.open(real, _FLAGS), "rb") as file:
             found = os.fstat(file.fileno())
-            _check_plain(found)
+            _check_is_a_file(found)
             # Somebody may have put another file, or a link to one, in that place a moment ago.
             _check_inside(_where(file.fileno(), real, descriptors), roots)
             check_size(found.st_size, limit=limit)
@@ -124,7 +124,7 @@ def _check_inside(real: Path, roots: Sequence[Path]) -> None:
         raise SourceRefused(msg)
 
 
-def _check_plain(found: os.stat_result) -> None:
+def _check_is_a_file(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "no plain file")
         msg = f"It is {kind}, not a picture."

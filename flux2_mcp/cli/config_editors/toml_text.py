@@ -37,7 +37,7 @@ class Toml:
                 table[key] = _nested(path[depth + 1 :], value)
                 return tomlkit.dumps(document)
             table = _table(table[key], key)
-        if path[-1] in table and _plain(table[path[-1]]) == value:
+        if path[-1] in table and _unwrapped(table[path[-1]]) == value:
             return text
         table[path[-1]] = value
         return tomlkit.dumps(document)
@@ -74,7 +74,7 @@ def _table(value: object, key: str) -> MutableMapping[str, Any]:
     return cast("MutableMapping[str, Any]", value)
 
 
-def _plain(value: object) -> object:
+def _unwrapped(value: object) -> object:
     from tomlkit.items import Item
 
     return value.unwrap() if isinstance(value, Item) else value
