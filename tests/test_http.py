@@ -15,6 +15,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator.tasks import Task
 from tests.processes import AT_ONCE, MODULE, environment, finished, served, started
 from tests.world import text_of
 
@@ -197,11 +198,30 @@ async def test_a_client_that_hangs_up_stops_the_looking_in_the_modern_era(tmp_pa
             while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
             group.cancel_scope.cancel()
-        seen = len(runapi.requests)
-        await anyio.sleep(0.5)  # ten more looks would have come by now
+        [fox] = runapi.books.tasks()
+        seen = -1
+        # The server looks at another task meanwhile, as often as it would look at this one.
+        async with Client(url) as client, anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "generate", {"prompt": "a hare"})
+            hare = await another(runapi, fox)
+            await looked_at(hare, times=1)
+            seen = fox.looks
+            await looked_at(hare, times=10)
+            group.cancel_scope.cancel()
 
-    assert len(runapi.requests) == seen
-    assert len(runapi.books.paid_tasks()) == 1
+    assert fox.looks == seen
+    assert len(runapi.books.paid_tasks()) == 2
+
+
+async def another(runapi: Simulator, task: Task) -> Task:
+    while not (others := [each for each in runapi.books.tasks() if each is not task]):  # noqa: ASYNC110 the simulator has no event for it
+        await anyio.sleep(0.01)
+    return others[0]
+
+
+async def looked_at(task: Task, *, times: int) -> None:
+    while task.looks < times:  # noqa: ASYNC110 the simulator has no event for it
+        await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "flux.example"])  # noqa: S104 the point of the test

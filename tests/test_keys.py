@@ -9,14 +9,17 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script
-from tests.world import KEY, World, text_of, world
+from tests.world import KEY, World, every, text_of, world
+
+pytestmark = pytest.mark.virtual_time
 
 FOX = {"prompt": "a fox", "wait_seconds": 0.2}
 PAID = [("generate", {"prompt": "a fox"}), ("task_status", {"task_id": "tsk_1"})]
 
 
 def world_with_key(home: Path, key: str, mode: ConnectMode = "auto") -> World:
-    return world(home, Script(looks_until_done=1, plain_pictures=True), mode=mode, environ={"RUNAPI_API_KEY": key})
+    script = Script(looks_until_done=1, plain_pictures=True)
+    return world(home, script, mode=mode, environ={"RUNAPI_API_KEY": key}, intervals=every(0.05))
 
 
 @pytest.mark.parametrize(("tool", "arguments"), PAID)

@@ -13,6 +13,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from flux2_mcp.simulator.tasks import Task
 from tests.platforms import not_on
 from tests.processes import Era, Host, environment, hosted, served
 from tests.world import KEY
@@ -32,10 +33,13 @@ async def ordered(simulator: Simulator) -> None:
             await anyio.sleep(0.01)
 
 
-async def looked_at(simulator: Simulator) -> None:
-    """Wait until a task was looked at."""
+async def looked_at(simulator: Simulator, prompt: str, *, times: int) -> Task:
+    """Wait until the task of this prompt was looked at so many times."""
     with anyio.fail_after(30):
-        while not any(task.looks for task in simulator.books.tasks()):  # noqa: ASYNC110 the simulator has no event for it
+        while True:
+            for task in simulator.books.tasks():
+                if task.prompt == prompt and task.looks >= times:
+                    return task
             await anyio.sleep(0.01)
 
 
@@ -194,16 +198,19 @@ async def test_progress_goes_to_the_tokens_of_the_client_and_to_nobody_else(tmp_
 async def test_a_cancelled_call_is_not_answered_and_looks_no_more(tmp_path: Path) -> None:
     async with served(endless()) as (base_url, runapi), hosted(tmp_path, base_url, often=True) as host:
         number = await host.call("generate", FOX)
-        await looked_at(runapi)
+        fox = await looked_at(runapi, "a fox", times=1)
         cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number}}
         await host.send(cancelled)
         await host.answer(await host.request("tools/list", {}))
-        seen = len(runapi.requests)
-        await anyio.sleep(0.3)  # six more looks would have come by now
+        # The process looks at another task meanwhile, as often as it would look at this one.
+        await host.call("generate", {"prompt": "a hare"})
+        hare = await looked_at(runapi, "a hare", times=1)
+        seen = fox.looks
+        await looked_at(runapi, "a hare", times=hare.looks + 6)
         await host.hang_up()
         await host.ending()
 
-    assert len(runapi.requests) == seen
+    assert fox.looks == seen
     assert number not in [json.loads(line).get("id") for line in host.lines]
 
 

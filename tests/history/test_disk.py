@@ -4,7 +4,6 @@ import logging
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -276,14 +275,13 @@ def test_a_connection_in_use_when_the_file_breaks_is_closed_after_its_work(folde
 
 
 def test_a_locked_database_does_not_stop_pictures(locked: Path, caplog: pytest.LogCaptureFixture) -> None:
-    began = time.monotonic()
+    """It is never unlocked here, so a wait for that would have no end."""
 
     async def story(history: History) -> tuple[Order, str]:
         return await painted(history), history.degraded
 
     done, degraded = during(locked, story, lock_patience=0.3)
 
-    assert time.monotonic() - began < 5
     assert done.state == "completed"
     assert "is locked by another program" in degraded
     assert caplog.record_tuples == [("flux2_mcp.history", logging.WARNING, degraded)]
