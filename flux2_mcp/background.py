@@ -64,6 +64,11 @@ class BackgroundTasks:
             self._group.start_soon(self._do, name, task, work)
         return task
 
+    async def settled(self, name: str) -> None:
+        """Wait until the task of this name is over, if it runs; start none."""
+        if task := self._running.get(name):
+            await task.done.wait()
+
     async def all_done(self) -> None:
         """Wait for everything that matters and is running now."""
         for task in list(self._running.values()):

@@ -205,21 +205,22 @@ class UnreadableAnswer(RunApiError):
 
 
 class OutcomeUnknown(Flux2Error):
-    """A create request may or may not have made a task; the order knows how to find out."""
+    """A create request may or may not have made a task; only the same call can find out, because it may order."""
 
-    def __init__(self, message: str, *, order_id: str, by_its_call: bool = False) -> None:
-        by_id = (
-            f"Call task_status with task_id='{order_id}': it asks with the same Idempotency-Key "
-            "and so finds that very task. Do not generate again."
-        )
+    def __init__(self, message: str, *, order_id: str, too_late: bool = False) -> None:
         again = (
-            "Send the same call again within 15 minutes: it asks with the same Idempotency-Key and so finds that very "
-            "task. The history keeps no requests, so task_status cannot."
+            "Send the same call again within 15 minutes of the first, without repeat=true: it asks with the same "
+            "Idempotency-Key and so finds that very task, or orders it now if RunAPI never heard of it. "
+            f"task_status with task_id='{order_id}' only looks, and orders nothing."
+        )
+        late = (
+            f"Order {order_id} is too old to be asked about: the same call would be a new order. Look for it in the "
+            "account at https://runapi.ai before you order it again."
         )
         super().__init__(
             message,
             charge="It is not known whether RunAPI accepted the order; if it did, it is paid once.",
-            remedy=again if by_its_call else by_id,
+            remedy=late if too_late else again,
         )
         self.order_id = order_id
 

@@ -8,6 +8,7 @@ import pytest
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script
+from tests.paid_once.clocks import time_passes
 from tests.wires import Gate, TimesOut, creates, looks
 from tests.world import World, text_of, world
 
@@ -73,21 +74,18 @@ async def test_an_answer_that_comes_too_late_makes_no_second_task(tmp_path: Path
     assert len(keys_used(here)) == 1
 
 
-ASK_AGAIN = pytest.mark.parametrize("by", ["id", "words"])
-
-
-@ASK_AGAIN
 @pytest.mark.parametrize("fault", LOST_FOR_GOOD.values(), ids=LOST_FOR_GOOD)
-async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, fault: Fault, by: str) -> None:
-    """RunAPI made the task and we never heard of it; asking with the same key finds that very task."""
+async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, fault: Fault) -> None:
+    """RunAPI made the task and we never heard of it; the same call, with the same key, finds that very task."""
     here = small_world(tmp_path, fault)
     async with here.client() as client:
         lost = await client.call_tool("generate", FOX)
         [order] = await here.orders()
         here.simulator.faults.clear()
-        found = await client.call_tool(*again(by, order.id))
+        found = await client.call_tool("generate", FOX)
 
     assert lost.is_error
+    assert "Send the same call again within 15 minutes" in text_of(lost)
     assert f"task_status with task_id='{order.id}'" in text_of(lost)
     assert "Nothing was charged" not in text_of(lost)
     assert not found.is_error
@@ -96,23 +94,50 @@ async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, 
     assert len(keys_used(here)) == 1
 
 
-@ASK_AGAIN
-async def test_an_unknown_outcome_is_found_after_a_restart(tmp_path: Path, by: str) -> None:
+async def test_an_unknown_outcome_is_found_after_a_restart(tmp_path: Path) -> None:
     here = small_world(tmp_path, LOST_FOR_GOOD["no answer"])
     async with here.client() as client:
         await client.call_tool("generate", FOX)
-    [order] = await here.orders()
     here.simulator.faults.clear()
     async with here.client() as client:
-        found = await client.call_tool(*again(by, order.id))
+        found = await client.call_tool("generate", FOX)
 
     [task] = here.simulator.books.tasks()
     assert task.id in text_of(found)
     assert len(keys_used(here)) == 1
 
 
-def again(by: str, order_id: str) -> tuple[str, dict[str, str]]:
-    return ("task_status", {"task_id": order_id}) if by == "id" else ("generate", FOX)
+@pytest.mark.parametrize("answer_was_lost", [True, False], ids=["made", "never heard of"])
+async def test_to_look_at_an_order_whose_outcome_is_unknown_orders_nothing(
+    tmp_path: Path, *, answer_was_lost: bool
+) -> None:
+    """task_status is said to be free and read-only, and no limit is asked about it."""
+    here = small_world(tmp_path, Fault(on="create", after=answer_was_lost, lose=True, times=99))
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        here.simulator.faults.clear()
+        sent, paid = len(here.creates), len(here.paid)
+        looked = await client.call_tool("task_status", {"task_id": order.id})
+        estimate = await client.call_tool("estimate_cost", {})
+
+    assert looked.is_error
+    assert "It is not known whether RunAPI accepted the order" in text_of(looked)
+    assert "Send the same call again within 15 minutes" in text_of(looked)
+    assert (len(here.creates), len(here.paid)) == (sent, paid)
+    assert estimate.structured_content is not None
+    assert estimate.structured_content["spent_today_usd"] == 0.05
+
+
+async def test_an_order_in_doubt_that_no_call_takes_up_any_more_is_looked_for_at_runapi(tmp_path: Path) -> None:
+    here = small_world(tmp_path, LOST_FOR_GOOD["no answer"])
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        time_passes(tmp_path, minutes=16)
+        looked = await client.call_tool("task_status", {"task_id": order.id})
+
+    assert "the same call would be a new order. Look for it in the account at https://runapi.ai" in text_of(looked)
 
 
 async def test_an_order_that_stays_unknown_can_be_asked_for_again_and_again(tmp_path: Path) -> None:

@@ -31,9 +31,16 @@ Outcome = Literal["done", "failed", "refused", "running"]
 
 EXIT_CODES: dict[Outcome, int] = {"running": 5, "failed": 1, "refused": 2, "done": 0}
 """In the order of what matters most, when several pictures end differently."""
-OPTIONS = {"max_cost_usd": "--max-cost", "output_resolution": "--resolution", "aspect_ratio": "--aspect-ratio"}
-"""What errors call an argument of the tools, and what the option for it is called here."""
-LOOK_AGAIN = re.compile(r"\b([Cc]all|[Ll]ook once more with) task_status (?:with|and) task_id='([^']+)'")
+TERMS = {
+    "max_cost_usd": "--max-cost",
+    "output_resolution": "--resolution",
+    "aspect_ratio": "--aspect-ratio",
+    "repeat=true": "--repeat",
+    "Send the same call again": "Run the same generate or remix command again",
+    "the same call": "the same command",
+}
+"""What errors call an argument or a call of the tools, and what it is called here."""
+LOOK_AGAIN = re.compile(r"\b(?:([Cc]all|[Ll]ook once more with) )?task_status (?:with|and) task_id='([^']+)'")
 """How errors name the tool that looks at a task; here it is a command."""
 TIME_TO_PLACE = 1.0
 """Seconds after Ctrl-C for an order that is on its way to RunAPI."""
@@ -133,7 +140,9 @@ class JobCommand(ABC):
             steps.append(
                 f"RunAPI has the order: task {known}. Run `{command('recover')}` in a minute to get the picture."
             )
-        if any(order.task_id is None for order in open_ones):
+        doubts = [job.error.remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
+        steps += map(for_the_terminal, dict.fromkeys(doubts))
+        if not doubts and any(order.task_id is None for order in open_ones):
             steps.append(
                 "It is not known whether RunAPI has the order. Run the same command again, without --repeat: it asks "
                 "with the same Idempotency-Key, so that nothing is paid twice."
@@ -162,14 +171,14 @@ class JobCommand(ABC):
 
 def for_the_terminal(words: str) -> str:
     """What an error says, with the options and commands that a person types instead of what a model calls them."""
-    for argument, option in OPTIONS.items():
-        words = words.replace(argument, option)
+    for theirs, here in TERMS.items():
+        words = words.replace(theirs, here)
     return LOOK_AGAIN.sub(_as_command, words)
 
 
 def _as_command(found: re.Match[str]) -> str:
-    verb = {"Call": "Run", "call": "run"}.get(found[1], found[1])
-    return f"{verb} `{command(f'status {found[2]}')}`"
+    verb = {"Call": "Run ", "call": "run ", None: ""}.get(found[1], f"{found[1]} ")
+    return f"{verb}`{command(f'status {found[2]}')}`"
 
 
 def _outcome(job: Job) -> Outcome:

@@ -9,8 +9,7 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.app_state import Environment, app_state
-from flux2_mcp.errors import OutcomeUnknown, TaskOutOfSight
-from flux2_mcp.invocation import command
+from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job
 
@@ -33,27 +32,16 @@ async def _recover() -> int:
     async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
         studio = await state.studio()
         jobs = await studio.recover()
-        lost = [order for order in await studio.history.unfinished(studio.owner) if order.state != "accepted"]
     for job in jobs:
         print(_line(job))
-    for order in lost:
-        print(
-            f"{order.id}: it is not known whether RunAPI has it. Run the same command again, or "
-            f"`{command(f'status {order.id}')}`, which asks with the same Idempotency-Key."
-        )
-    if not jobs and not lost:
+    if not jobs:
         print("Nothing was left open.")
-    return STILL_OPEN if lost or any(_is_open(job) for job in jobs) else 0
-
-
-def _is_open(job: Job) -> bool:
-    """Whether it is still being made, or nobody could tell."""
-    return isinstance(job.error, OutcomeUnknown | TaskOutOfSight) or not (job.error or job.is_made)
+    return STILL_OPEN if any(not job.order.is_over for job in jobs) else 0
 
 
 def _line(job: Job) -> str:
     if job.error:
-        return f"{job.id}: {job.error}"
+        return f"{job.id}: {for_the_terminal(str(job.error))}"
     if not job.is_made:
         return f"{job.id}: still being made."
     return f"{job.id}: made; " + ", ".join(str(image.path or image.url) for image in job.images)

@@ -17,8 +17,8 @@ examples:
   {status} 9f1c0a7e
   {status} 9f1c0a7e --wait
 
-Looking is free. A picture that is there is fetched and saved. An order whose answer was lost is asked about with the
-same Idempotency-Key, so that nothing is paid twice.
+Looking is free and orders nothing. A picture that is there is fetched and saved. What became of an order whose answer
+was lost is found out by the same generate or remix command, sent again within 15 minutes.
 exit codes: 0 the picture is there, 1 failed, 2 nobody knows it or it could not be asked about, 5 still being made
 """
 

@@ -44,10 +44,7 @@ MEMORY_ONLY = (
     "No history is kept on disk: after a restart earlier pictures cannot be listed, an interrupted order cannot be "
     "found again, and a daily limit starts anew."
 )
-HASHES_ONLY = (
-    "History keeps no prompts: words cannot be searched, and an order whose answer was lost is found again only by "
-    "sending the same request."
-)
+HASHES_ONLY = "History keeps no prompts: words cannot be searched."
 
 
 class History:

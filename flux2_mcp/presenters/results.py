@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flux2_mcp.catalogue import Catalogue
-from flux2_mcp.errors import Flux2Error, PictureUnusable
+from flux2_mcp.errors import Flux2Error, OutcomeUnknown, PictureUnusable
 from flux2_mcp.history import Order
 from flux2_mcp.images import Picture
 from flux2_mcp.studio import Job, ResultImage
@@ -156,6 +156,9 @@ def _cost(order: Order) -> str:
 
 
 def _next_step(jobs: Sequence[Job]) -> str:
+    for job in jobs:
+        if isinstance(job.error, OutcomeUnknown):
+            return job.error.remedy  # the same call takes up all its pictures
     going = [job.id for job in jobs if not job.is_over]
     if not going:
         return ""

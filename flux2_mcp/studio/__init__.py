@@ -21,7 +21,7 @@ from flux2_mcp import images, polling
 from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.budget import Agreement, Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
-from flux2_mcp.errors import NoSuchTask, NotFound, PictureUnavailable, RunApiError, TaskFailed
+from flux2_mcp.errors import NoSuchTask, NotFound, OutcomeUnknown, PictureUnavailable, RunApiError, TaskFailed
 from flux2_mcp.history import History, Intent, MoreAreNew, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
@@ -216,7 +216,7 @@ class Studio:
                 )
 
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Job]:
-        """Look at a task at least once, and wait for it for at most `wait` seconds.
+        """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.
 
         Raises:
             NoSuchTask: Neither the history nor RunAPI knows it.
@@ -275,19 +275,15 @@ class Studio:
         )
 
     async def recover(self, *, before: datetime | None = None) -> list[Job]:
-        """Look once at everything that was accepted and not finished, and keep what is done meanwhile.
+        """Look once at everything that is not finished, and keep what is done meanwhile.
 
         What was finished, but neither saved nor handed over, is fetched as well. Nobody looks at what is fetched here,
         so where nothing is saved, nothing is fetched.
-        Orders made since `before` are left to the calls that made them. Orders whose answer was lost are left alone:
-        asking again could order them now, when nobody waits for them. What was never sent is given up, and with it the
-        money that was reserved for it.
+        Orders made since `before` are left to the calls that made them. Orders whose answer was lost stay in doubt:
+        asking RunAPI again could order them now, when nobody waits for them. What was never sent is given up, and with
+        it the money that was reserved for it.
         """
-        left_open = [
-            order
-            for order in await self.history.unfinished(self.owner)
-            if order.state == "accepted" or self._fulfilment.was_abandoned(order)
-        ]
+        left_open = await self.history.unfinished(self.owner)
         if self.destinations.saves:
             left_open += await self.history.unseen(self.owner)
         jobs = [Job(order, resumed=True) for order in left_open if before is None or order.created_at < before]
@@ -304,13 +300,12 @@ class Studio:
         order = await self.history.find(self.owner, task_id)
         with Deadline.after(0).once():
             job = Job(order, resumed=True) if order else await self._adopted(task_id)
-        if job.order.task_id is None and not job.order.is_over:
-            # Asking what became of it could order it: that is for calls that may spend.
+        if job.order.was_never_sent:
             return job
         try:
             await self._fulfilment.finish(job, Deadline.after(0), lambda: None)
-        except TaskFailed as failure:
-            job.error = failure
+        except (TaskFailed, OutcomeUnknown) as error:
+            job.error = error
         return job
 
     async def picture(self, task_id: str, index: int) -> Picture:

@@ -38,7 +38,7 @@ from flux2_mcp.errors import (
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.sources import Uploads
-from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage
+from flux2_mcp.studio.jobs import RESUME_WITHIN, Compose, Deadline, Job, Report, ResultImage
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -48,8 +48,6 @@ logger = logging.getLogger(__name__)
 URLS_LAST = timedelta(days=7)
 """RunAPI keeps generated files for seven days."""
 NEVER_SENT = "This order was never sent: it was given up before its source images were uploaded."
-REPLAY_WITHIN = timedelta(hours=24)
-"""How long a create request is sent again with its key; nobody says how long RunAPI remembers keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +100,14 @@ class Fulfilment:
         elif job.task or job.order.task_id:
             job.error = TaskOutOfSight(msg, task_id=job.id)
         else:
-            by_its_call = not self.history.keeps_words
-            job.error = OutcomeUnknown(msg, order_id=job.order.id, by_its_call=by_its_call)
+            job.error = self._in_doubt(job.order, msg)
 
-    def was_abandoned(self, order: Order) -> bool:
-        """Whether its process ended before it was sent, too long ago for the same call to take it up again."""
-        return order.was_never_sent and self.history.now() - order.created_at > RESUME_WITHIN
+    def _is_too_old(self, order: Order) -> bool:
+        """Whether the same call would not take it up any more."""
+        return self.history.now() - order.created_at > RESUME_WITHIN
+
+    def _in_doubt(self, order: Order, message: str) -> OutcomeUnknown:
+        return OutcomeUnknown(message, order_id=order.id, too_late=self._is_too_old(order))
 
     async def _bring_one(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Take one job as far as it gets in time."""
@@ -135,13 +135,37 @@ class Fulfilment:
 
     async def _placed(self, job: Job) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
+        if job.compose is None:
+            return await self._looked_up(job)
         while (task_id := job.order.task_id) is None:
             with suppress(_Withdrawn):
-                job.order, task = await self.background.run(f"place {job.order.id}", partial(self._place, job))
+                work = partial(self._place, job, job.compose)
+                job.order, task = await self.background.run(_placing(job.order), work)
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
             job.order, job.resumed = await self._ordered_again(job.order)
         return _task_of(job.order, task_id)
+
+    async def _looked_up(self, job: Job) -> Task:
+        """The task of an order that is only looked at. Nothing is sent for it: that could order it now.
+
+        Raises:
+            OutcomeUnknown: It is not known whether there is a task.
+            Flux2Error: There is none.
+        """
+        await self.background.settled(_placing(job.order))
+        # Another call or process may be further on than this one has seen.
+        order = await self.history.find(self.owner, job.order.id) or job.order
+        if order.was_never_sent and self._is_too_old(order):
+            order = await self.history.given_up(order, error=_never_sent().message)
+        job.order = order
+        if order.task_id is not None:
+            return _task_of(order, order.task_id)
+        if order.state == "failed":
+            raise _refusal_of(order)
+        if order.was_never_sent:
+            raise _not_sent()
+        raise self._in_doubt(order, order.error or "No answer to this order is known.")
 
     async def _ordered_again(self, order: Order) -> tuple[Order, bool]:
         """What stands for an order that was given up: one that somebody has made since, and True, or a new one.
@@ -167,24 +191,25 @@ class Fulfilment:
         )
         return opened
 
-    async def _place(self, job: Job) -> tuple[Order, Task]:
+    async def _place(self, job: Job, compose: Compose) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        order = await self._as_it_is(job)
+        # Another call or process may be further on than this one has seen.
+        order = await self.history.find(self.owner, job.order.id) or job.order
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
         try:
-            order, body, was_tried = await self._prepared(order, job)
+            order, body, was_tried = await self._prepared(order, job, compose)
         except (RunApiError, SourceRefused, _Withdrawn) as error:
             order = await self.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Withdrawn) or not is_new:
                 raise
-            return await self._place(job)  # another process has uploaded what this one could not
+            return await self._place(job, compose)  # another process has uploaded what this one could not
         try:
             task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
         except RunApiError as error:
@@ -192,8 +217,7 @@ class Fulfilment:
             if order.task_id is not None:
                 return order, _task_of(order, order.task_id)  # another process was luckier with the same order
             if order.state == "unknown":
-                by_its_call = not _is_whole(order.request)
-                raise OutcomeUnknown(error.message, order_id=order.id, by_its_call=by_its_call) from error
+                raise self._in_doubt(order, error.message) from error
             raise
         return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
@@ -208,49 +232,27 @@ class Fulfilment:
             return await self.history.unknown(order, error=error.message)
         return await self.history.finished(order, state="failed", error=error.message)
 
-    async def _as_it_is(self, job: Job) -> Order:
-        """The order as it is now; what nobody can send any more is given up."""
-        # Another call or process may be further on than this one has seen.
-        order = await self.history.find(self.owner, job.order.id) or job.order
-        if job.compose is None and self.was_abandoned(order):
-            return await self.history.given_up(order, error=_never_sent().message)
-        return order
-
-    async def _prepared(self, order: Order, job: Job) -> _Prepared:
+    async def _prepared(self, order: Order, job: Job, compose: Compose) -> _Prepared:
         """The order with the exact body that its Idempotency-Key stands for.
 
         Raises:
             Flux2Error: It will not be sent.
         """
         if order.state == "failed":
-            raise _never_sent() if order.request is None else _failure_of(order)
+            raise _refusal_of(order)
         if not order.was_never_sent:
-            return await self._prepared_before(order, job, was_tried=job.resumed)
-        if job.compose is None:
-            raise _not_sent()
-        body = await job.compose(())
+            return await _prepared_before(order, compose, was_tried=job.resumed)
+        body = await compose(())
         if job.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
         order, is_first = await self.history.prepared(order, request=body)
         if order.state == "failed":
             # Another process gave it up in the meantime, and its money may be spent elsewhere.
-            raise _never_sent() if order.request is None else _failure_of(order)
+            raise _refusal_of(order)
         if is_first:
             return _Prepared(order, body, was_tried=False)
-        return await self._prepared_before(order, job, was_tried=True)
-
-    async def _prepared_before(self, order: Order, job: Job, *, was_tried: bool) -> _Prepared:
-        """The same for an order that may have been sent; where no words are kept, its call has them."""
-        if was_tried and self.history.now() - order.created_at > REPLAY_WITHIN:
-            msg = "What became of this order was never learnt, and it is too old to ask again safely."
-            raise Flux2Error(msg, charge="If RunAPI accepted it, it was paid once.", remedy="Look for it at RunAPI.")
-        body = order.request or {}
-        if not _is_whole(body):
-            if job.compose is None:
-                raise _only_by_its_call()
-            body = await job.compose(_sources_in(body))
-        return _Prepared(order, body, was_tried=was_tried)
+        return await _prepared_before(order, compose, was_tried=True)
 
     async def _poll(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
@@ -414,6 +416,14 @@ class _Withdrawn(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
+async def _prepared_before(order: Order, compose: Compose, *, was_tried: bool) -> _Prepared:
+    """The same for an order that may have been sent; where no words are kept, its call has them."""
+    body = order.request or {}
+    if "prompt" not in body:
+        body = await compose(_sources_in(body))
+    return _Prepared(order, body, was_tried=was_tried)
+
+
 async def _use_instead(image: ResultImage, path: Path | None) -> bool:
     """Use this file, if it can be read; say whether it is used."""
     if path is None or not (picture := await images.read(path)):
@@ -439,9 +449,14 @@ def _sources_in(body: Mapping[str, object]) -> Sequence[str]:
     return cast("Sequence[str]", body.get("source_image_urls", ()))
 
 
-def _is_whole(body: Mapping[str, object] | None) -> bool:
-    """Whether this is all of a create request; where no words are kept, it is not."""
-    return body is not None and "prompt" in body
+def _placing(order: Order) -> str:
+    """What the background task is called that orders it."""
+    return f"place {order.id}"
+
+
+def _refusal_of(order: Order) -> Flux2Error:
+    """Why an order without a task failed."""
+    return _never_sent() if order.request is None else _failure_of(order)
 
 
 def _never_sent() -> Flux2Error:
@@ -451,14 +466,6 @@ def _never_sent() -> Flux2Error:
 def _not_sent() -> Flux2Error:
     msg = "This order was not sent: not all of its source images were uploaded."
     return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
-
-
-def _only_by_its_call() -> Flux2Error:
-    return Flux2Error(
-        "The request of this order was not kept, so only the call itself can find out what became of it.",
-        charge="It is not known whether RunAPI accepted it; if it did, it is paid once.",
-        remedy="Send the same call again within 15 minutes of the first: it asks with the same Idempotency-Key.",
-    )
 
 
 def _places(order: Order) -> Iterator[tuple[str, Path | None]]:

@@ -179,11 +179,18 @@ async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Servers, 
 async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
     servers: Servers, tmp_path: Path, step: Step
 ) -> None:
+    """Where it is not known whether RunAPI has the order, to look says how that is found out, and orders nothing."""
+    fox = wish(tmp_path, "generate")
     async with tolled(step) as (base_url, gate):
-        await killed_at(servers, tmp_path, gate, base_url, "generate", wish(tmp_path, "generate"))
+        await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
         async with servers.server(tmp_path, base_url) as host:
             [left] = await recent(host)
+            before = len(gate.books.tasks())
             result = await called(host, "task_status", {"task_id": left["task_id"]})
+            assert len(gate.books.tasks()) == before
+            if left["task_id"].startswith("order-"):
+                assert "Send the same call again" in result["content"][0]["text"]
+                result = await called(host, "generate", fox)
             await check_books(host, gate)
 
     [task] = gate.books.tasks()
@@ -394,7 +401,7 @@ async def test_a_private_history_calls_nothing_unsent_that_may_have_been_sent(
             )
             estimate = await called(host, "estimate_cost", {})
 
-    assert "It is not known whether RunAPI accepted it" in status["content"][0]["text"]
+    assert "It is not known whether RunAPI accepted the order" in status["content"][0]["text"]
     assert recovered.returncode == 5
     assert estimate["structuredContent"]["spent_today_usd"] == 0.05
 

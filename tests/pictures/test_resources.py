@@ -227,7 +227,7 @@ async def test_reading_spends_nothing(tmp_path: Path, era: ConnectMode) -> None:
 
 
 async def test_reading_sends_no_order_that_never_arrived(tmp_path: Path) -> None:
-    """task_status may send it once more; whoever reads, and hosts read by themselves, has not said that they pay."""
+    """Whoever reads, and hosts read by themselves, has not said that they pay."""
     here = world(tmp_path, QUICK)
     here.simulator.faults.append(Fault(on="create", lose=True, times=99))
     async with here.client() as client:
@@ -238,7 +238,7 @@ async def test_reading_sends_no_order_that_never_arrived(tmp_path: Path) -> None
         facts = await facts_at(client, TASK.format(task_id=order.id))
         error = await refusal(client, PICTURE.format(task_id=order.id, index=0))
 
-    next_step = f"task_status with task_id='{order.id}'"
+    next_step = f"task_status with task_id='{order.id}' only looks"
     assert facts["completed"] is False
     assert next_step in str(facts["next_step"])
     assert next_step in error.error.message
