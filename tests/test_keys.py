@@ -50,6 +50,20 @@ async def test_a_placeholder_that_no_host_expanded_is_recognised(tmp_path: Path,
     assert not here.simulator.requests
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_an_estimate_with_a_key_that_runapi_refuses_allows_nothing(tmp_path: Path, status: int) -> None:
+    here = world_with_key(tmp_path, KEY)
+    here.simulator.faults.append(Fault(on="balance", status=status, body={"error": "Key revoked"}, times=99))
+    async with here.client() as client:
+        estimate = (await client.call_tool("estimate_cost", {"prompt": "a fox"})).structured_content
+
+    assert estimate is not None
+    assert estimate["allowed"] is False
+    assert "RunAPI said: Key revoked" in estimate["why_not"]
+    assert "for a new key, or check RUNAPI_API_KEY" in estimate["why_not"]
+    assert estimate["cost_usd"] == 0.05
+
+
 BROKEN = {
     "newline": "runapi_secret\nX-Evil: 1",
     "CRLF": "runapi_secret\r\n\r\nGET /",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import anyio
@@ -12,6 +13,7 @@ from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.account import Money, money
 from flux2_mcp.settings import Settings
+from flux2_mcp.studio import Account
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,23 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say it; what nobody knows is left out of the JSON.
+    """Say it, and 2 if RunAPI refuses the key; what nobody knows is left out of the JSON.
 
     Raises:
         Flux2Error: A setting or the key cannot be used.
     """
-    known, has_key = anyio.run(_account)
+    account, has_key = anyio.run(_account)
+    known = money(account)
     if options.json:
         print(known.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
         print("\n".join(_lines(known, has_key=has_key)))
-    return 0
+    if account.refusal:
+        print(f"flux2-mcp: {account.refusal}", file=sys.stderr)
+    return 2 if account.refusal else 0
 
 
-async def _account() -> tuple[Money, bool]:
+async def _account() -> tuple[Account, bool]:
     async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
         studio = await state.studio(without_key=True)
-        return money(await studio.account()), studio.runapi.has_key
+        return await studio.account(), studio.runapi.has_key
 
 
 def _lines(known: Money, *, has_key: bool) -> list[str]:

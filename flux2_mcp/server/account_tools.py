@@ -8,11 +8,11 @@ from typing import Annotated
 from pydantic import Field
 
 from flux2_mcp.catalogue import Request
-from flux2_mcp.errors import NoApiKey, OutOfCredits, OverLimit, RequestRefused
+from flux2_mcp.errors import KeyRejected, NoApiKey, OutOfCredits, OverLimit, RequestRefused
 from flux2_mcp.presenters.account import STATES, Entries, Money, entries, in_dollars, money
 from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
 from flux2_mcp.server.consent import can_ask, check_can_ask, order_of
-from flux2_mcp.studio import DEFAULT_WAIT, Studio
+from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
 
 Limit = Annotated[int, Field(ge=1, le=50)]
 StatusFilter = Annotated[Text, Field(description="running, completed or failed.")]
@@ -76,13 +76,13 @@ async def estimate_of(
     asks = studio.budget.must_ask(quote)
     why_not = None
     try:
-        _check_key(studio)
+        _check_key(studio, account)
         studio.budget.check(quote, most_usd=most_usd)
         if asks:
             check_can_ask(studio, order_of(studio, request, quote, count), can_ask=can_ask)
         studio.budget.check_day(quote, spent=account.spent_today)
         studio.budget.check_balance(quote, balance=account.balance)
-    except (NoApiKey, OverLimit, OutOfCredits) as refusal:
+    except (NoApiKey, KeyRejected, OverLimit, OutOfCredits) as refusal:
         why_not = f"{refusal.message} {refusal.remedy}"
     return Estimate(
         **money(account).model_dump(),
@@ -98,14 +98,17 @@ async def estimate_of(
     )
 
 
-def _check_key(studio: Studio) -> None:
-    """Go on only with a key.
+def _check_key(studio: Studio, account: Account) -> None:
+    """Go on only with a key that RunAPI accepts.
 
     Raises:
         NoApiKey: There is none.
+        KeyRejected: It is wrong, revoked, or not allowed to do this.
     """
     if not studio.runapi.has_key:
         raise NoApiKey
+    if account.refusal:
+        raise account.refusal
 
 
 async def recent_tasks(

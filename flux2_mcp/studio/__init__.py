@@ -21,7 +21,15 @@ from flux2_mcp import images, polling
 from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.budget import Agreement, Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
-from flux2_mcp.errors import NoSuchTask, NotFound, OutcomeUnknown, PictureUnavailable, RunApiError, TaskFailed
+from flux2_mcp.errors import (
+    KeyRejected,
+    NoSuchTask,
+    NotFound,
+    OutcomeUnknown,
+    PictureUnavailable,
+    RunApiError,
+    TaskFailed,
+)
 from flux2_mcp.history import History, Intent, MoreAreNew, Order
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
@@ -62,6 +70,8 @@ class Account:
     spent_today: int
     left_today: int | None
     per_call: int | None
+    refusal: KeyRejected | None = None
+    """Why nothing can be ordered with this key, where RunAPI says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,16 +272,22 @@ class Studio:
 
     async def account(self) -> Account:
         """The money: RunAPI's balance, where it can be had, and what the owner's limits leave."""
-        balance = None
+        balance = refusal = None
         if self.runapi.has_key:
-            with suppress(RunApiError), anyio.move_on_after(PATIENCE_FOR_BALANCE):
-                balance = (await self.runapi.balance()).balance_cents
+            try:
+                with anyio.move_on_after(PATIENCE_FOR_BALANCE):
+                    balance = (await self.runapi.balance()).balance_cents
+            except KeyRejected as error:
+                refusal = error
+            except RunApiError:
+                pass  # nobody says
         spent, limits = await self.budget.spent_today(), self.budget.limits
         return Account(
             balance=balance,
             spent_today=spent,
             left_today=None if limits.per_day is None else max(0, limits.per_day - spent),
             per_call=limits.per_call,
+            refusal=refusal,
         )
 
     async def recover(self, *, before: datetime | None = None) -> list[Job]:

@@ -112,6 +112,21 @@ async def test_the_account_says_what_is_there_and_what_the_limits_leave(command:
     assert document["balance_usd"] == 9.95
 
 
+async def test_an_account_whose_key_is_refused_says_so(command: Command) -> None:
+    runapi = Simulator()
+    runapi.faults.append(Fault(on="balance", status=401, body={"error": "Key revoked"}, times=99))
+    async with served(runapi) as (base_url, _):
+        account = await command("account", base_url=base_url)
+        document = await command("account", "--json", base_url=base_url)
+        estimate = await command("estimate", "a fox", base_url=base_url)
+
+    assert [account.code, document.code, estimate.code] == [2, 2, 2]
+    assert "RunAPI said: Key revoked" in account.err
+    assert "`flux2-mcp login` for a new key" in account.err
+    assert "RunAPI said: Key revoked" in document.err
+    assert "not allowed: RunAPI said: Key revoked" in estimate.out
+
+
 async def test_an_account_without_a_balance_says_why(command: Command) -> None:
     runapi = Simulator()
     runapi.faults.append(Fault(on="balance", status=503, times=99))
