@@ -23,7 +23,8 @@ Flux2Error
 ├── OutcomeUnknown          a create request whose answer was lost
 ├── TaskOutOfSight          a task that exists, but cannot be looked at now
 ├── TaskFailed              RunAPI gave up on the task
-│   └── NoImages            the task completed without any image
+│   ├── NoImages            the task completed without any image
+│   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
 ├── NoSuchTask              nobody knows that id
 ├── PictureUnavailable      the picture exists, but its bytes could not be had
 │   └── PictureUnusable     its bytes can be had, but nothing here can show or save them
@@ -261,6 +262,24 @@ class NoImages(TaskFailed):
             remedy=(
                 f"Look once more with task_status and task_id='{task_id}'; if it stays so, ask RunAPI's support. "
                 "Do not generate again."
+            ),
+        )
+
+
+class TaskForgotten(TaskFailed):
+    """RunAPI accepted the task, and long afterwards does not know it with this key."""
+
+    what = "RunAPI does not know this task with this key, or does not know it any more."
+
+    def __init__(self, *, task_id: str, estimated_cents: int | None) -> None:
+        cost = "" if estimated_cents is None else f", for about ${estimated_cents / 100:.2f}"
+        super().__init__(
+            self.what,
+            task_id=task_id,
+            charge=f"It was accepted{cost}; whether it was charged is not known here.",
+            remedy=(
+                f"Check that the key is of the account that ordered it, and look for task {task_id} in that account "
+                "at https://runapi.ai. Order it again only if its picture is not there."
             ),
         )
 

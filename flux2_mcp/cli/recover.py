@@ -10,6 +10,7 @@ import anyio
 
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.cli.job_command import for_the_terminal
+from flux2_mcp.errors import TaskForgotten
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job
 
@@ -36,7 +37,12 @@ async def _recover() -> int:
         print(_line(job))
     if not jobs:
         print("Nothing was left open.")
-    return STILL_OPEN if any(not job.order.is_over for job in jobs) else 0
+    return STILL_OPEN if any(_is_open(job) for job in jobs) else 0
+
+
+def _is_open(job: Job) -> bool:
+    """Whether something may still come of it."""
+    return not (job.order.is_over or isinstance(job.error, TaskForgotten))
 
 
 def _line(job: Job) -> str:

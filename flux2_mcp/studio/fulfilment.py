@@ -25,6 +25,7 @@ from flux2_mcp.errors import (
     Flux2Error,
     KeyReused,
     NoImages,
+    NotFound,
     OutcomeUnknown,
     PictureNotSaved,
     PictureUnavailable,
@@ -33,6 +34,7 @@ from flux2_mcp.errors import (
     RunApiError,
     SourceRefused,
     TaskFailed,
+    TaskForgotten,
     TaskOutOfSight,
 )
 from flux2_mcp.history import History, Intent, Order
@@ -47,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 URLS_LAST = timedelta(days=7)
 """RunAPI keeps generated files for seven days."""
+LONG_ENOUGH = timedelta(hours=1)
+"""After this long, RunAPI has made every picture, and shows every task that it will ever show."""
 NEVER_SENT = "This order was never sent: it was given up before its source images were uploaded."
 
 
@@ -271,10 +275,19 @@ class Fulfilment:
                 async for snapshot in snapshots:
                     job.task, job.poll_error = snapshot.task, snapshot.error
                     changed()
-                    if anyio.current_time() >= deadline.at:
+                    if anyio.current_time() >= deadline.at or self._is_forgotten(job):
                         break
         if job.task.is_over:
             await self._conclude(job, job.task)
+        elif self._is_forgotten(job):
+            if self.history.now() - job.order.created_at > URLS_LAST:
+                # With another key it could still be found, but not its pictures.
+                job.order = await self.history.finished(job.order, state="failed", error=TaskForgotten.what)
+            raise _forgotten(job.order)
+
+    def _is_forgotten(self, job: Job) -> bool:
+        """Whether RunAPI does not know the task, and not only because it was made a moment ago."""
+        return isinstance(job.poll_error, NotFound) and self.history.now() - job.order.created_at > LONG_ENOUGH
 
     def _age(self, order: Order) -> float:
         """Seconds since RunAPI accepted it."""
@@ -434,6 +447,8 @@ async def _use_instead(image: ResultImage, path: Path | None) -> bool:
 
 def _failure_of(order: Order, words: str = "") -> TaskFailed:
     """Why there is no picture, and what RunAPI says that it cost."""
+    if order.error == TaskForgotten.what:
+        return _forgotten(order)
     charge = None
     if order.settled_cents:
         charge = f"RunAPI states a cost of ${order.settled_cents / 100:.2f}."
@@ -442,6 +457,10 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
     # In private mode the history keeps no words, but what it has of the request says whether it was sent.
     usual = NEVER_SENT if order.request is None and order.task_id is None else "The task failed."
     return TaskFailed(words or order.error or usual, task_id=order.handle, charge=charge)
+
+
+def _forgotten(order: Order) -> TaskForgotten:
+    return TaskForgotten(task_id=order.task_id or order.id, estimated_cents=order.estimated_cents)
 
 
 def _sources_in(body: Mapping[str, object]) -> Sequence[str]:

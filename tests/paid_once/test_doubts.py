@@ -9,7 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.clocks import time_passes
 from tests.wires import Gate, TimesOut, Wire, creates, fetches, looks
 from tests.world import every, text_of, world
 
@@ -124,6 +125,44 @@ async def test_a_task_that_is_completed_without_a_picture_is_looked_at_again(tmp
     assert again.is_error
     assert len(here.looks) > seen
     assert len(here.creates) == 1
+
+
+async def test_a_task_that_runapi_does_not_know_an_hour_later_is_not_being_made(tmp_path: Path) -> None:
+    """A single 404 a moment after the order is no reason to say so: it may not be shown everywhere yet."""
+    here = world(tmp_path, QUICK)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+        [task] = here.paid
+        here.simulator.faults.append(Fault(on="look", status=404, times=999))
+        young = await client.call_tool("task_status", {"task_id": task.id, "wait_seconds": 0})
+        time_passes(tmp_path, minutes=61)
+        old = await client.call_tool("task_status", {"task_id": task.id, "wait_seconds": 600})
+        here.simulator.faults.clear()
+        found = await client.call_tool("task_status", {"task_id": task.id})
+
+    assert "not ready yet" in text_of(young)
+    assert "RunAPI does not know this task with this key" in text_of(old)
+    assert "accepted, for about $0.05; whether it was charged is not known" in text_of(old)
+    assert f"look for task {task.id} in that account at https://runapi.ai" in text_of(old)
+    assert "made the picture" in text_of(found)
+
+
+async def test_a_task_that_runapi_does_not_know_a_week_later_is_given_up(tmp_path: Path) -> None:
+    """Its pictures would be deleted by now."""
+    here = world(tmp_path, QUICK)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+        here.simulator.faults.append(Fault(on="look", status=404, times=999))
+        time_passes(tmp_path, days=7, minutes=1)
+        first = await client.call_tool("task_status", {"task_id": here.paid[0].id, "wait_seconds": 0})
+        seen = len(here.looks)
+        again = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+        [order] = await here.orders()
+
+    assert order.state == "failed"
+    assert text_of(again) == text_of(first)
+    assert "RunAPI does not know this task with this key" in text_of(again)
+    assert len(here.looks) == seen
 
 
 async def test_a_foreign_task_is_not_waited_for_longer_than_was_asked(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.clocks import time_passes
 from tests.platforms import not_on
 from tests.processes import environment, finished, served, started
 from tests.terminal.conftest import Command
@@ -257,6 +258,33 @@ async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Comman
     assert (early.code, early.out) == (5, f"{task.id}: still being made.\n")
     assert recovered.code == 0
     assert str(only(tmp_path / "pictures")) in recovered.out
+
+
+async def test_recover_does_not_wait_for_a_task_that_runapi_has_forgotten(command: Command, tmp_path: Path) -> None:
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        runapi.faults.append(Fault(on="look", status=404, times=999))
+        young = await command("recover", base_url=base_url)
+        time_passes(tmp_path, minutes=61)
+        old = await command("recover", base_url=base_url)
+
+    [task] = runapi.books.paid_tasks()
+    assert (young.code, young.out) == (5, f"{task.id}: still being made.\n")
+    assert old.code == 0
+    assert old.out.startswith(f"{task.id}: RunAPI does not know this task with this key")
+
+
+async def test_recover_leaves_a_task_without_an_image_open_and_names_the_command(command: Command) -> None:
+    """Its image may yet be shown, and in a terminal there is no tool to call."""
+    async with served() as (base_url, runapi):
+        await command("generate", "a fox [simulate: empty]", base_url=base_url)
+        recovered = await command("recover", base_url=base_url)
+
+    [task] = runapi.books.tasks()
+    assert recovered.code == 5
+    assert f"Look once more with `flux2-mcp status {task.id}`" in recovered.out
+    assert "task_status" not in recovered.out
 
 
 async def test_recover_without_a_key_says_so(command: Command) -> None:
