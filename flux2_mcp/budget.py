@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 
 from flux2_mcp.catalogue import PriceList, Request, listed
-from flux2_mcp.errors import OutOfCredits, OverLimit, RunApiError
+from flux2_mcp.errors import OutOfCredits, OverLimit, RunApiError, Wording, same_again
 from flux2_mcp.history import History
 
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ class Budget:
                 it, or more than the person agreed to.
         """
         if agreed and not agreed.covers(quote):
-            msg = "Meanwhile this costs more than when the person was, or would have been, asked about it."
-            raise OverLimit(msg, remedy="Send the same call again; it asks about what it costs now.")
-        caps = {
-            "max_cost_usd": None if most_usd is None else math.floor(round(most_usd * 100, 6)),
-            "FLUX2_MAX_COST_PER_CALL": self.limits.per_call,
-        }
-        for name, cap in caps.items():
+            msg = Wording(
+                "Meanwhile this costs more than when the person was, or would have been, asked about it.",
+                "Meanwhile this costs more than when you were, or would have been, asked about it.",
+            )
+            raise OverLimit(msg, remedy=same_again("; it asks about what it costs now."))
+        most = None if most_usd is None else math.floor(round(most_usd * 100, 6))
+        for name, cap, remedy in ((OWN_CAP, most, _ASK_LESS), (_CAP_PER_CALL, self.limits.per_call, _RAISE_CAP)):
             if cap is not None and quote.total is not None and quote.total > cap:
-                raise OverLimit(_over(quote, name, cap), remedy=_REMEDIES[name])
+                raise OverLimit(_over(quote, name, cap), remedy=remedy)
         if quote.total is None:
             self._check_unknown(most_usd)
 
@@ -130,17 +130,25 @@ class Budget:
         theirs = {"FLUX2_MAX_COST_PER_CALL": self.limits.per_call, "FLUX2_DAILY_BUDGET": self.limits.per_day}
         capped = [name for name, cap in theirs.items() if cap is not None]
         if capped and not self.limits.allow_unknown_price:
-            raise self._unknown(within=capped[0], way_out="let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true")
+            way_out = Wording("let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true", "set FLUX2_ALLOW_UNKNOWN_PRICE=true")
+            raise self._unknown(within=Wording(capped[0], capped[0]), way_out=way_out)
         if most_usd is not None:
-            raise self._unknown(
-                within="max_cost_usd", way_out="leave max_cost_usd out if the person accepts a price that nobody states"
+            way_out = Wording(
+                f"leave {OWN_CAP.tool} out if the person accepts a price that nobody states",
+                f"leave {OWN_CAP.typed} out if you accept a price that nobody states",
             )
+            raise self._unknown(within=OWN_CAP, way_out=way_out)
 
-    def _unknown(self, *, within: str, way_out: str) -> OverLimit:
-        msg = f"Nobody states a price for this model, so it cannot be held within {within}."
+    def _unknown(self, *, within: Wording, way_out: Wording) -> OverLimit:
+        msg = "Nobody states a price for this model, so it cannot be held within"
+        return OverLimit(
+            Wording(f"{msg} {within.tool}.", f"{msg} {within.typed}."),
+            remedy=Wording(self._instead(way_out.tool), self._instead(way_out.typed)),
+        )
+
+    def _instead(self, way_out: str) -> str:
         priced = self.prices.priced
-        remedy = f"Use {listed(priced, 'or')}, or {way_out}." if priced else f"{way_out[0].upper()}{way_out[1:]}."
-        return OverLimit(msg, remedy=remedy)
+        return f"Use {listed(priced, 'or')}, or {way_out}." if priced else f"{way_out[0].upper()}{way_out[1:]}."
 
     def check_day(self, quote: Quote, *, spent: int) -> None:
         """Say beforehand what the history would say when the orders are opened; `spent` is in US cents.
@@ -151,7 +159,11 @@ class Budget:
         cap = self.limits.per_day
         if cap is not None and spent + (quote.total or 0) > cap:
             msg = f"${spent / 100:.2f} of the ${cap / 100:.2f} of FLUX2_DAILY_BUDGET are spent or reserved today."
-            raise OverLimit(msg, remedy="Wait until midnight UTC, or let the person raise the budget.")
+            remedy = Wording(
+                "Wait until midnight UTC, or let the person raise the budget.",
+                "Wait until midnight UTC, or raise FLUX2_DAILY_BUDGET.",
+            )
+            raise OverLimit(msg, remedy=remedy)
 
     def check_balance(self, quote: Quote, *, balance: int | None) -> None:
         """Say beforehand what RunAPI would say; `balance` is in US cents, None when it is not known.
@@ -181,14 +193,21 @@ def _priced(request: Request) -> dict[str, object]:
     return replace(request, source_image_urls=tuple(stand_ins), callback_url=None).body
 
 
-_REMEDIES = {
-    "max_cost_usd": "Ask for fewer pictures, a cheaper model or 1k, or allow more with max_cost_usd.",
-    "FLUX2_MAX_COST_PER_CALL": (
-        "Ask for fewer pictures, a cheaper model or 1k; only the person can raise this limit, in the server's settings."
-    ),
-}
+OWN_CAP = Wording("max_cost_usd", "--max-cost")
+"""The limit that a call brings itself."""
+_CAP_PER_CALL = Wording("FLUX2_MAX_COST_PER_CALL", "FLUX2_MAX_COST_PER_CALL")
+_LESS = "Ask for fewer pictures, a cheaper model or 1k"
+_ASK_LESS = Wording(
+    f"{_LESS}, or allow more with {OWN_CAP.tool}.",
+    f"{_LESS}, or allow more with {OWN_CAP.typed}.",
+)
+_RAISE_CAP = Wording(
+    f"{_LESS}; only the person can raise this limit, in the server's settings.",
+    f"{_LESS}, or raise {_CAP_PER_CALL.typed}.",
+)
 
 
-def _over(quote: Quote, name: str, cap: int) -> str:
+def _over(quote: Quote, name: Wording, cap: int) -> Wording:
     pictures = "The picture" if quote.count == 1 else f"{quote.count} pictures"
-    return f"{pictures} would cost ${(quote.total or 0) / 100:.2f}, more than the ${cap / 100:.2f} of {name}."
+    words = f"{pictures} would cost ${(quote.total or 0) / 100:.2f}, more than the ${cap / 100:.2f} of"
+    return Wording(f"{words} {name.tool}.", f"{words} {name.typed}.")

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import BaseModel, ConfigDict
 
-from flux2_mcp.errors import RequestRefused, RunApiError
+from flux2_mcp.errors import RequestRefused, RunApiError, Wording
+from flux2_mcp.invocation import command
 from flux2_mcp.runapi.models import Action, PriceSchedules, is_amount
 
 logger = logging.getLogger(__name__)
@@ -194,8 +195,13 @@ class Catalogue:
         if request.enable_safety_checker is not None and not model.enable_safety_checker:
             others = [each.name for each in self.models if each.enable_safety_checker]
             instead = f", or use {others[0]}" if others else ""
-            msg = f"{model.name} has no enable_safety_checker, neither on nor off. Leave it out{instead}."
-            raise RequestRefused(msg)
+            rest = f"neither on nor off. Leave it out{instead}."
+            raise RequestRefused(
+                Wording(
+                    f"{model.name} has no enable_safety_checker, {rest}",
+                    f"{model.name} has no --safety-checker, {rest}",
+                )
+            )
         _check_sources(request, model)
         _check_callback(request.callback_url)
         return replace(
@@ -242,8 +248,10 @@ class Catalogue:
             raise RequestRefused(msg)
         for action, slug in model.slugs.items():
             if asked == slug and action != request.action:
-                msg = f"{asked} belongs to {TOOLS[action]}. Call {TOOLS[action]}, or use model {model.name} here."
-                raise RequestRefused(msg)
+                words, rest = f"{asked} belongs to {TOOLS[action]}.", f"or use model {model.name} here."
+                raise RequestRefused(
+                    Wording(f"{words} Call {TOOLS[action]}, {rest}", f"{words} Run `{command(TOOLS[action])}`, {rest}")
+                )
         return model
 
     def _hint(self, asked: str) -> str:
@@ -348,8 +356,10 @@ def _ratio(request: Request, model: Model) -> str | None:
         return asked or None
     if request.action == "text_to_image":
         return ratios[0]
-    msg = f"{model.name} needs an aspect_ratio to remix, as it cannot keep the source's. It can make {listed(ratios)}."
-    raise RequestRefused(msg)
+    rest = f"to remix, as it cannot keep the source's. It can make {listed(ratios)}."
+    raise RequestRefused(
+        Wording(f"{model.name} needs an aspect_ratio {rest}", f"{model.name} needs an --aspect-ratio {rest}")
+    )
 
 
 def _resolution(request: Request, model: Model) -> str | None:
@@ -383,8 +393,8 @@ def _check_callback(url: str | None) -> None:
     except ValueError:
         usable = False
     if not usable:
-        msg = "callback_url is not an http(s) address that RunAPI could call."
-        raise RequestRefused(msg)
+        rest = "is not an http(s) address that RunAPI could call."
+        raise RequestRefused(Wording(f"callback_url {rest}", f"--callback-url {rest}"))
 
 
 def _quoted(text: str) -> str:

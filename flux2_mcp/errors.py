@@ -33,30 +33,65 @@ Flux2Error
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flux2_mcp.invocation import command
 
 
+@dataclass(frozen=True)
+class Wording:
+    """Words that name a tool, an argument or the person; in a terminal there are commands, options and you."""
+
+    tool: str
+    typed: str
+
+
+Words = str | Wording
+"""A plain text where both read the same."""
+
+
 class Flux2Error(Exception):
-    """A failure that was foreseen, in words that a person and a model can act on."""
+    """A failure that was foreseen, in words that a person and a model can act on.
+
+    `message`, `remedy` and `str()` are for a model with tools; `typed` is for a person who types commands.
+    """
 
     charge: str = "Nothing was charged."
     """Whether money was spent or work still runs; empty where that goes without saying."""
     remedy: str = ""
     """The next step, one sentence or two."""
 
-    def __init__(self, message: str, *, charge: str | None = None, remedy: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: Words, *, charge: str | None = None, remedy: Words | None = None) -> None:
+        step = self._next_step() if remedy is None else remedy
+        self.message, self.typed_message = _both(message)
+        self.remedy, self.typed_remedy = _both(step)
+        super().__init__(self.message)
         if charge is not None:
             self.charge = charge
-        self.remedy = self._next_step() if remedy is None else remedy
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.message, self.charge, self.remedy) if part)
+        return self._told(self.message, self.remedy)
 
-    def _next_step(self) -> str:
+    @property
+    def typed(self) -> str:
+        """The same as `str()`, where it is read in a terminal."""
+        return self._told(self.typed_message, self.typed_remedy)
+
+    def _told(self, message: str, remedy: str) -> str:
+        return " ".join(part for part in (message, self.charge, remedy) if part)
+
+    def _next_step(self) -> Words:
         """The remedy, where whoever raises it gives none. Said then, because how a command is typed is known then."""
         return type(self).remedy
+
+
+def _both(words: Words) -> tuple[str, str]:
+    return (words, words) if isinstance(words, str) else (words.tool, words.typed)
+
+
+def same_again(then: str) -> Wording:
+    """The next step that is to ask for the very same once more."""
+    return Wording(f"Send the same call again{then}", f"Run the same command again{then}")
 
 
 class BadSetting(Flux2Error):
@@ -124,7 +159,7 @@ class RunApiError(Flux2Error):
 
     def __init__(
         self,
-        message: str,
+        message: Words,
         *,
         status: int | None = None,
         code: str | None = None,
@@ -132,7 +167,7 @@ class RunApiError(Flux2Error):
         retry_after: float | None = None,
         in_doubt: bool = False,
         charge: str | None = None,
-        remedy: str | None = None,
+        remedy: Words | None = None,
     ) -> None:
         super().__init__(message, charge=charge, remedy=remedy)
         self.status = status
@@ -146,8 +181,8 @@ class RunApiError(Flux2Error):
         self.in_doubt = in_doubt
         """Whether some try of this request may have had an effect all the same."""
 
-    def __str__(self) -> str:
-        text = super().__str__()
+    def _told(self, message: str, remedy: str) -> str:
+        text = super()._told(message, remedy)
         return f"{text} (RunAPI request id: {self.request_id})" if self.request_id else text
 
 
@@ -209,14 +244,19 @@ class OutcomeUnknown(Flux2Error):
     """A create request may or may not have made a task; only the same call can find out, because it may order."""
 
     def __init__(self, message: str, *, order_id: str, too_late: bool = False) -> None:
-        again = (
-            "Send the same call again within 15 minutes of the first, without repeat=true: it asks with the same "
-            "Idempotency-Key and so finds that very task, or orders it now if RunAPI never heard of it. "
-            f"task_status with task_id='{order_id}' only looks, and orders nothing."
+        how = (
+            "it asks with the same Idempotency-Key and so finds that very task, or orders it now if RunAPI never heard "
+            "of it."
+        )
+        again = Wording(
+            f"Send the same call again within 15 minutes of the first, without repeat=true: {how} task_status with "
+            f"task_id='{order_id}' only looks, and orders nothing.",
+            f"Run the same generate or remix command again within 15 minutes of the first, without --repeat: {how} "
+            f"`{command(f'status {order_id}')}` only looks, and orders nothing.",
         )
         late = (
-            f"Order {order_id} is too old to be asked about: the same call would be a new order. Look for it in the "
-            "account at https://runapi.ai before you order it again."
+            f"Order {order_id} is too old to be asked about: to ask for the same again would be a new order. Look for "
+            "it in the account at https://runapi.ai before you order it again."
         )
         super().__init__(
             message,
@@ -233,7 +273,10 @@ class TaskOutOfSight(Flux2Error):
         super().__init__(
             message,
             charge="The task was accepted and may still be running; it is paid for once, when it completes.",
-            remedy=f"Call task_status with task_id='{task_id}' in a minute; do not generate again.",
+            remedy=Wording(
+                f"Call task_status with task_id='{task_id}' in a minute; do not generate again.",
+                f"Run `{command(f'status {task_id}')}` in a minute.",
+            ),
         )
         self.task_id = task_id
 
@@ -243,7 +286,7 @@ class TaskFailed(Flux2Error):
 
     charge = "RunAPI does not charge for failed tasks."
 
-    def __init__(self, message: str, *, task_id: str, charge: str | None = None, remedy: str | None = None) -> None:
+    def __init__(self, message: str, *, task_id: str, charge: str | None = None, remedy: Words | None = None) -> None:
         super().__init__(
             message, charge=charge, remedy=remedy or f"Change the words, or send it once more. Task id: {task_id}."
         )
@@ -259,9 +302,10 @@ class NoImages(TaskFailed):
             message,
             task_id=task_id,
             charge=cost,
-            remedy=(
+            remedy=Wording(
                 f"Look once more with task_status and task_id='{task_id}'; if it stays so, ask RunAPI's support. "
-                "Do not generate again."
+                "Do not generate again.",
+                f"Look once more with `{command(f'status {task_id}')}`; if it stays so, ask RunAPI's support.",
             ),
         )
 
@@ -299,10 +343,12 @@ class PictureUnavailable(Flux2Error):
 class PictureUnusable(PictureUnavailable):
     """Its bytes can be had, but nothing here can show or save them, and they will be the same the next time."""
 
-    remedy = (
-        "To fetch it again would bring the same file. It was paid for and lies at its URL, which recent_tasks lists "
-        "too: open that link, or give it to the person."
-    )
+    def _next_step(self) -> Words:
+        return Wording(
+            "To fetch it again would bring the same file. It was paid for and lies at its URL, which recent_tasks "
+            "lists too: open that link, or give it to the person.",
+            "To fetch it again would bring the same file. It was paid for and lies at its URL: open that link.",
+        )
 
 
 class PictureNotSaved(Flux2Error):

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
     try:
         sys.exit(options.run(options))
     except Flux2Error as error:
-        print(f"flux2-mcp: {error}", file=sys.stderr)
+        print(f"flux2-mcp: {error.typed}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -11,7 +11,6 @@ import anyio
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue, Request, catalogue
 from flux2_mcp.cli import picture_commands
-from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.cli.terminal import source
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 async def _estimate(request: Request, count: int, most_usd: float | None) -> Estimate:
     async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
         studio = await state.studio(without_key=True)
-        return await estimate_of(studio, request, count=count, most_usd=most_usd, can_ask=True)
+        return await estimate_of(studio, request, count=count, most_usd=most_usd, can_ask=True, typed=True)
 
 
 def _lines(estimate: Estimate) -> list[str]:
@@ -69,7 +68,7 @@ def _lines(estimate: Estimate) -> list[str]:
         lines.append(f"left of today's budget: ${estimate.left_today_usd:.2f}")
     if estimate.asks_first:
         lines.append("you are asked before it is ordered")
-    return lines if estimate.why_not is None else [*lines, f"not allowed: {for_the_terminal(estimate.why_not)}"]
+    return lines if estimate.why_not is None else [*lines, f"not allowed: {estimate.why_not}"]
 
 
 def _price(estimate: Estimate) -> str:

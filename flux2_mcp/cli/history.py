@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
 async def _page(options: argparse.Namespace) -> Listed:
     async with app_state(_environment()) as state:
         studio = await state.studio(without_key=True)
-        look = partial(entries, limit=options.limit, states=STATES[options.status or ""], text=options.text)
+        look = partial(entries, limit=options.limit, states=STATES[options.status or ""], text=options.text, typed=True)
         there = await state.owners()
         if not options.all:
             page = await look(studio)

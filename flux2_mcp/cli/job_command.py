@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -23,7 +22,7 @@ from flux2_mcp.cli.terminal import Moved, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.progress import words_for
-from flux2_mcp.presenters.results import about_sharing, dollars, facts_of
+from flux2_mcp.presenters.results import about_image, about_sharing, dollars, facts_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job, Report, Studio
 
@@ -31,17 +30,6 @@ Outcome = Literal["done", "failed", "refused", "running"]
 
 EXIT_CODES: dict[Outcome, int] = {"running": 5, "failed": 1, "refused": 2, "done": 0}
 """In the order of what matters most, when several pictures end differently."""
-TERMS = {
-    "max_cost_usd": "--max-cost",
-    "output_resolution": "--resolution",
-    "aspect_ratio": "--aspect-ratio",
-    "repeat=true": "--repeat",
-    "Send the same call again": "Run the same generate or remix command again",
-    "the same call": "the same command",
-}
-"""What errors call an argument or a call of the tools, and what it is called here."""
-LOOK_AGAIN = re.compile(r"\b(?:([Cc]all|[Ll]ook once more with) )?task_status (?:with|and) task_id='([^']+)'")
-"""How errors name the tool that looks at a task; here it is a command."""
 TIME_TO_PLACE = 1.0
 """Seconds after Ctrl-C for an order that is on its way to RunAPI."""
 
@@ -58,6 +46,11 @@ class JobCommand(ABC):
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     stopped = "Stopped before anything was ordered."
+
+    @property
+    @abstractmethod
+    def ask_again(self) -> str:
+        """How to learn what became of an order whose answer was lost."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -140,12 +133,12 @@ class JobCommand(ABC):
             steps.append(
                 f"RunAPI has the order: task {known}. Run `{command('recover')}` in a minute to get the picture."
             )
-        doubts = [job.error.remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
-        steps += map(for_the_terminal, dict.fromkeys(doubts))
+        doubts = [job.error.typed_remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
+        steps += dict.fromkeys(doubts)
         if not doubts and any(order.task_id is None for order in open_ones):
             steps.append(
-                "It is not known whether RunAPI has the order. Run the same command again, without --repeat: it asks "
-                "with the same Idempotency-Key, so that nothing is paid twice."
+                f"It is not known whether RunAPI has the order. {self.ask_again}: it asks with the same "
+                "Idempotency-Key, so that nothing is paid twice."
             )
         return " ".join(steps)
 
@@ -155,7 +148,7 @@ class JobCommand(ABC):
             print(json.dumps(self._document(), indent=1))
             return
         if self.error:
-            print(f"flux2-mcp: {for_the_terminal(str(self.error))}", file=sys.stderr)
+            print(f"flux2-mcp: {self.error.typed}", file=sys.stderr)
         for job in self.jobs:
             _tell(job)
         if self.next_step:
@@ -164,21 +157,9 @@ class JobCommand(ABC):
     def _document(self) -> dict[str, object]:
         document: dict[str, object] = {"outcome": self.outcome}
         if self.error:
-            return {**document, "error": for_the_terminal(str(self.error)), "pictures": []}
-        document |= facts_of(self.jobs) | {"completed": self.outcome != "running"}
+            return {**document, "error": self.error.typed, "pictures": []}
+        document |= facts_of(self.jobs, typed=True) | {"completed": self.outcome != "running"}
         return document | ({"next_step": self.next_step} if self.next_step else {})
-
-
-def for_the_terminal(words: str) -> str:
-    """What an error says, with the options and commands that a person types instead of what a model calls them."""
-    for theirs, here in TERMS.items():
-        words = words.replace(theirs, here)
-    return LOOK_AGAIN.sub(_as_command, words)
-
-
-def _as_command(found: re.Match[str]) -> str:
-    verb = {"Call": "Run ", "call": "run ", None: ""}.get(found[1], f"{found[1]} ")
-    return f"{verb}`{command(f'status {found[2]}')}`"
 
 
 def _outcome(job: Job) -> Outcome:
@@ -194,19 +175,17 @@ def _outcome(job: Job) -> Outcome:
 def _tell(job: Job) -> None:
     """The place alone on its line, so that it can be copied; then what it cost."""
     if job.error:
-        words = (
-            for_the_terminal(str(job.error))
-            if _outcome(job) != "running"
-            else f"{job.error.message} {job.error.charge}"
-        )
+        words = job.error.typed if _outcome(job) != "running" else f"{job.error.typed_message} {job.error.charge}"
         print(f"flux2-mcp: {words}", file=sys.stderr)
     for image in job.images:
         print(image.path or image.url)
-        if image.error:
-            print(f"flux2-mcp: {image.error}", file=sys.stderr)
+        if words := about_image(job, image, typed=True):
+            print(f"flux2-mcp: {words}", file=sys.stderr)
+    if job.is_repeat and not job.is_lost:
+        print("flux2-mcp: This was ordered before; nothing was ordered anew.", file=sys.stderr)
     if job.is_made:
         print(" · ".join(_facts(job)))
-    if words := about_sharing(job.order):
+    if words := about_sharing(job.order, typed=True):
         print(f"flux2-mcp: {words}", file=sys.stderr)
 
 

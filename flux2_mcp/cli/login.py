@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             open_with = _no_browser if options.no_browser else open_browser
             logged_in = anyio.run(_login, keyring, options.port, open_with)
     except LoginFailed as error:
-        print(f"flux2-mcp: {error}", file=sys.stderr)
+        print(f"flux2-mcp: {error.typed}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nflux2-mcp: not logged in.", file=sys.stderr)

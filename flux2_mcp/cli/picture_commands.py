@@ -97,6 +97,11 @@ class PictureCommand(JobCommand):
     agreed: Agreement | None = None
     """What may be spent without asking the person again, where they are asked at all."""
 
+    @property
+    def ask_again(self) -> str:
+        """The same order, which --repeat would make once more."""
+        return "Run the same command again, without --repeat"
+
     def prepare(self) -> None:
         """Read the person's settings, and ask them about the price where they want that.
 

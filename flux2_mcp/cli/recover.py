@@ -9,7 +9,6 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.app_state import Environment, app_state
-from flux2_mcp.cli.job_command import for_the_terminal
 from flux2_mcp.errors import TaskForgotten
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job
@@ -47,7 +46,7 @@ def _is_open(job: Job) -> bool:
 
 def _line(job: Job) -> str:
     if job.error:
-        return f"{job.id}: {for_the_terminal(str(job.error))}"
+        return f"{job.id}: {job.error.typed}"
     if not job.is_made:
         return f"{job.id}: still being made."
     return f"{job.id}: made; " + ", ".join(str(image.path or image.url) for image in job.images)

@@ -51,6 +51,11 @@ class Looking(JobCommand):
 
     stopped = "Stopped before anything was seen. If the picture was ordered, it is still being made."
 
+    @property
+    def ask_again(self) -> str:
+        """The same look."""
+        return f"Run `{command(f'status {self.options.id.strip()}')}` again"
+
     def prepare(self) -> None:
         """Read the person's settings.
 

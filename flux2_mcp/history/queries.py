@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.errors import OverLimit, RequestRefused, Wording
 from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, MoreAreNew, Order, Page, State, intended
 from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
 
@@ -308,7 +308,11 @@ def _refuse_over(cap: DailyCap, *, spent: int, new: Sequence[Order]) -> None:
         f"This would cost ${asked / 100:.2f}, and ${(spent - asked) / 100:.2f} of today's limit of "
         f"${cap.cents / 100:.2f} is already spent or reserved."
     )
-    raise OverLimit(message, remedy="Wait until tomorrow, or ask the user to raise the daily limit.")
+    remedy = Wording(
+        "Wait until tomorrow, or ask the user to raise the daily limit.",
+        "Wait until tomorrow, or raise FLUX2_DAILY_BUDGET.",
+    )
+    raise OverLimit(message, remedy=remedy)
 
 
 def _sources(order: Order) -> Mapping[str, object] | None:

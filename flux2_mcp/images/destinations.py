@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
-from flux2_mcp.errors import BadSetting, RequestRefused
+from flux2_mcp.errors import BadSetting, RequestRefused, Wording
 from flux2_mcp.images.naming import has_control, is_plain, is_safe_on_windows
 
 FOLDER: Final = "Flux 2"
@@ -118,22 +118,26 @@ def resolve_save_to(
     if not text:
         return Destination(_resolved(default))
     if "://" in text or has_control(text) or _is_foreign(text, windows=windows):
-        msg = "save_to is not a path on this computer. Give a folder or a file, or leave it out."
-        raise RequestRefused(msg)
+        why = "is not a path on this computer. Give a folder or a file, or leave it out."
+        raise _refused(why)
     if windows and _is_network(text) and not any(Path(text).is_relative_to(root) for root in (default, *roots)):
         # Even to look there would send the user's name and password hash to that computer.
-        msg = "save_to is a network or device path. Give a path that begins with a drive letter, or leave it out."
-        raise RequestRefused(msg)
+        why = "is a network or device path. Give a path that begins with a drive letter, or leave it out."
+        raise _refused(why)
     target = _resolved(_absolute(text, below=default, home=home))
     root = next((root for root in map(_resolved, (default, *roots)) if target.is_relative_to(root)), None)
     if root is None:
         allowed = ", ".join(dict.fromkeys(str(root) for root in (default, *roots)))
-        msg = f"save_to leads to {target}, which is outside the folders where pictures may be saved: {allowed}."
-        raise RequestRefused(msg)
+        why = f"leads to {target}, which is outside the folders where pictures may be saved: {allowed}."
+        raise _refused(why)
     if windows and not all(map(is_safe_on_windows, target.relative_to(root).parts)):
         msg = f"Windows does not accept {target.relative_to(root)} as the name of a folder or file."
         raise RequestRefused(msg)
     return _folder_or_file(target, says_folder=text.endswith(("/", os.sep)))
+
+
+def _refused(why: str) -> RequestRefused:
+    return RequestRefused(Wording(f"save_to {why}", f"--save-to {why}"))
 
 
 def container(root: Path) -> Container | None:
@@ -170,8 +174,8 @@ def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
             raise RequestRefused(msg)
         return Destination(target.parent, target.stem)
     if mode:
-        msg = f"save_to leads to {target}, which is a file, and files are never overwritten. Give a folder."
-        raise RequestRefused(msg)
+        why = f"leads to {target}, which is a file, and files are never overwritten. Give a folder."
+        raise _refused(why)
     return Destination(target)
 
 

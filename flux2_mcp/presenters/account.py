@@ -53,11 +53,20 @@ class Money(BaseModel):
 
 
 async def entries(
-    studio: Studio, *, limit: int = 20, states: tuple[State, ...] = (), text: str = "", cursor: str = ""
+    studio: Studio,
+    *,
+    limit: int = 20,
+    states: tuple[State, ...] = (),
+    text: str = "",
+    cursor: str = "",
+    typed: bool = False,
 ) -> Entries:
     """One page of this owner's history."""
     page = await studio.history.recent(studio.owner, limit=limit, states=states, text=text, before=cursor or None)
-    notes = [studio.history.degraded or studio.history.note, *map(about_sharing, page.orders)]
+    notes = [
+        studio.history.degraded or studio.history.note,
+        *(about_sharing(order, typed=typed) for order in page.orders),
+    ]
     note = " ".join(filter(None, notes))
     return Entries(tasks=[_entry(order) for order in page.orders], next_cursor=page.cursor, note=note or None)
 

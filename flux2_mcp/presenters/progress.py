@@ -26,11 +26,21 @@ def _stage(job: Job, known: Catalogue) -> str:
     if job.is_made:
         return _last_stage([job])
     if job.task is None:
-        return job.stage or "Sending the order to RunAPI"
+        return job.stage or _before_the_task(job)
     if job.poll_error:
         return "RunAPI did not answer the last look; asking again"
     doing = "waits in RunAPI's queue" if job.task.status == "pending" else "is painting"
     return f"{known.title_of(job.order.model)} {doing}"
+
+
+def _before_the_task(job: Job) -> str:
+    """What is done before RunAPI has said anything in this call; only what was never sent is sent now."""
+    order = job.order
+    if order.state == "completed":
+        return _last_stage([job])
+    if order.task_id is not None:
+        return "Asking RunAPI how the picture is doing"
+    return "Sending the order to RunAPI" if order.was_never_sent else "Asking RunAPI whether it has the order"
 
 
 def _last_stage(jobs: Sequence[Job]) -> str:

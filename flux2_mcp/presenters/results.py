@@ -8,6 +8,7 @@ from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import Flux2Error, OutcomeUnknown, PictureUnusable
 from flux2_mcp.history import Order
 from flux2_mcp.images import Picture
+from flux2_mcp.invocation import command
 from flux2_mcp.studio import Job, ResultImage
 
 Facts = dict[str, object]
@@ -32,14 +33,14 @@ def text_of(jobs: Sequence[Job], *, known: Catalogue, shown: int, out_of_sight: 
     return "\n".join(line for line in lines if line)
 
 
-def facts_of(jobs: Sequence[Job]) -> Facts:
-    """The same as data, never with the bytes of a picture."""
+def facts_of(jobs: Sequence[Job], *, typed: bool = False) -> Facts:
+    """The same as data, never with the bytes of a picture; what is `typed` in a terminal has its own next step."""
     charged = _charged(jobs)
     facts: Facts = {
         "completed": all(job.is_over for job in jobs),
-        "pictures": [_facts_of_job(job) for job in jobs],
+        "pictures": [_facts_of_job(job, typed=typed) for job in jobs],
         "cost_usd": None if charged is None else charged / 100,
-        "next_step": _next_step(jobs),
+        "next_step": None if typed else _next_step(jobs),
     }
     return _without_nothing(facts)
 
@@ -49,15 +50,16 @@ def dollars(cents: int | None) -> str:
     return "not stated" if cents is None else f"${cents / 100:.2f}"
 
 
-def about_sharing(order: Order) -> str:
+def about_sharing(order: Order, *, typed: bool = False) -> str:
     """What is known of an order for which RunAPI named another order's task; empty for all others."""
     if not order.shared_with:
         return ""
+    status = f"`{command('status ID')}`" if typed else "task_status"
     return (
         f"RunAPI named task {order.task_id} for order {order.id}, though it was order {order.shared_with}'s already. "
         "So both stand for one picture; no second one was made. RunAPI states its cost once, for the task: whether "
-        "the second order was charged too is not known, and shows in the balance. task_status finds both orders by "
-        "these ids."
+        "the second order was charged too is not known, and shows in the balance. "
+        f"{status} finds both orders by these ids."
     )
 
 
@@ -133,18 +135,20 @@ def _image_lines(job: Job, image: ResultImage) -> list[str]:
         kind = image.picture.media_type.removeprefix("image/").upper()
         lines.append(f"Size: {image.picture.width} × {image.picture.height} pixels, {kind}")
     if image.error:
-        lines.append(_image_error(job.id, image.picture, image.error))
+        lines.append(_image_error(job.id, image.picture, image.error, typed=False))
     elif image.is_missing:
         lines.append("It is still being fetched; task_status shows it once it is here.")
     return lines
 
 
-def _image_error(task_id: str, picture: Picture | None, error: Flux2Error) -> str:
+def _image_error(task_id: str, picture: Picture | None, error: Flux2Error, *, typed: bool) -> str:
     """Without the error's own word on money: this picture was paid for."""
+    message, remedy = (error.typed_message, error.typed_remedy) if typed else (error.message, error.remedy)
     if isinstance(error, PictureUnusable):
-        return f"{error.message} {error.remedy}"
+        return f"{message} {remedy}"
+    look = f"Run `{command(f'status {task_id}')}`" if typed else f"Call task_status with task_id='{task_id}'"
     aim = "to save it once that is mended" if picture else "to fetch it again"
-    return f"{error.message} Call task_status with task_id='{task_id}' {aim}; that is free."
+    return f"{message} {look} {aim}; that is free."
 
 
 def _cost(order: Order) -> str:
@@ -186,7 +190,7 @@ def _failure(job: Job) -> str:
     return f"{job.error} {about_sharing(job.order)}".rstrip()
 
 
-def _facts_of_job(job: Job) -> Facts:
+def _facts_of_job(job: Job, *, typed: bool) -> Facts:
     order = job.order
     status = "completed" if job.is_made else "failed" if job.is_lost else "unknown" if job.error else "running"
     return _without_nothing(
@@ -197,14 +201,14 @@ def _facts_of_job(job: Job) -> Facts:
             "cost_usd": None if order.settled_cents is None else order.settled_cents / 100,
             "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
             "resumed": job.is_repeat or None,
-            "error": str(job.error) if job.error else None,
-            "note": about_sharing(order),
-            "images": [_facts_of_image(job, image) for image in job.images] or None,
+            "error": (job.error.typed if typed else str(job.error)) if job.error else None,
+            "note": about_sharing(order, typed=typed),
+            "images": [_facts_of_image(job, image, typed=typed) for image in job.images] or None,
         }
     )
 
 
-def _facts_of_image(job: Job, image: ResultImage) -> Facts:
+def _facts_of_image(job: Job, image: ResultImage, *, typed: bool) -> Facts:
     expires = job.order.urls_expire_at
     return _without_nothing(
         {
@@ -214,19 +218,19 @@ def _facts_of_image(job: Job, image: ResultImage) -> Facts:
             "width": image.picture.width if image.picture else None,
             "height": image.picture.height if image.picture else None,
             "media_type": image.picture.media_type if image.picture else None,
-            "note": _note(job, image),
+            "note": about_image(job, image, typed=typed),
         }
     )
 
 
-def _note(job: Job, image: ResultImage) -> str | None:
+def about_image(job: Job, image: ResultImage, *, typed: bool) -> str | None:
+    """Why its bytes are not here, or not saved, and how to have them; None when there is nothing to say."""
     if image.error:
-        return _image_error(job.id, image.picture, image.error)
-    return (
-        None
-        if image.path or not image.is_missing
-        else f"Not fetched yet: task_status with task_id='{job.id}' does; free."
-    )
+        return _image_error(job.id, image.picture, image.error, typed=typed)
+    if image.path or not image.is_missing:
+        return None
+    look = f"`{command(f'status {job.id}')}`" if typed else f"task_status with task_id='{job.id}'"
+    return f"Not fetched yet: {look} does; free."
 
 
 def _without_nothing(facts: Facts) -> Facts:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import httpx
 from pydantic import ValidationError
 
-from flux2_mcp.errors import Unreachable, UnreadableAnswer
+from flux2_mcp.errors import Unreachable, UnreadableAnswer, same_again
 from flux2_mcp.runapi.models import UploadTicket
 from flux2_mcp.runapi.origins import origin_of
 
@@ -58,7 +58,7 @@ async def put_to_storage(
             raise Unreachable(msg) from error
     if not response.is_success:
         msg = f"RunAPI's storage refused the image (HTTP {response.status_code})."
-        raise Unreachable(msg, status=response.status_code, remedy="Send the same call again in a minute.")
+        raise Unreachable(msg, status=response.status_code, remedy=same_again(" in a minute."))
     return ticket.signed_id
 
 

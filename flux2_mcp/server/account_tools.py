@@ -68,9 +68,12 @@ async def estimate_cost(
 
 
 async def estimate_of(
-    studio: Studio, request: Request, *, count: int, most_usd: float | None, can_ask: bool
+    studio: Studio, request: Request, *, count: int, most_usd: float | None, can_ask: bool, typed: bool = False
 ) -> Estimate:
-    """What this would cost, and whether it would go through where the person can be asked, or cannot."""
+    """What this would cost, and whether it would go through where the person can be asked, or cannot.
+
+    What is in the way is said for a model, or as it is `typed` in a terminal.
+    """
     quote = await studio.estimate(request, count=count)
     account = await studio.account()
     asks = studio.budget.must_ask(quote)
@@ -84,6 +87,8 @@ async def estimate_of(
         studio.budget.check_balance(quote, balance=account.balance)
     except (NoApiKey, KeyRejected, OverLimit, OutOfCredits) as refusal:
         why_not = f"{refusal.message} {refusal.remedy}"
+        if typed:
+            why_not = f"{refusal.typed_message} {refusal.typed_remedy}"
     return Estimate(
         **money(account).model_dump(),
         cost_usd=in_dollars(quote.total),

@@ -208,8 +208,6 @@ def _media_type(contents: ReadResourceContents) -> str | None:
     return shown or contents.mime_type
 
 
-
-
 def _as_promised(result: CallToolResult) -> CallToolResult:
     """Data without what is not known, as its schema says; the text is the same data, in as few tokens."""
     data = cast("Json", _known(result.structured_content))

@@ -36,6 +36,7 @@ from flux2_mcp.errors import (
     TaskFailed,
     TaskForgotten,
     TaskOutOfSight,
+    same_again,
 )
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
@@ -484,7 +485,7 @@ def _never_sent() -> Flux2Error:
 
 def _not_sent() -> Flux2Error:
     msg = "This order was not sent: not all of its source images were uploaded."
-    return Flux2Error(msg, remedy="Send the same call again; it takes up this order.")
+    return Flux2Error(msg, remedy=same_again("; it takes up this order."))
 
 
 def _places(order: Order) -> Iterator[tuple[str, Path | None]]:

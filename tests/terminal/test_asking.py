@@ -62,6 +62,74 @@ async def test_a_task_without_an_image_is_looked_at_again_with_a_command(command
     assert "task_status" not in ended.err
 
 
+@pytest.mark.parametrize("command_line", [["status"], ["generate", "a fox"]], ids=["status", "generate"])
+async def test_what_is_ordered_already_is_not_said_to_be_sent(command: Command, command_line: list[str]) -> None:
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        [task] = runapi.books.paid_tasks()
+        task.looks = 2
+        ended = await command(*command_line, *([task.id] if len(command_line) == 1 else []), base_url=base_url)
+
+    assert ended.code == 0, ended.err
+    assert "Sending the order" not in ended.err
+    assert "Asking RunAPI how the picture is doing" in ended.err
+    assert ("nothing was ordered anew" in ended.err) == (command_line[0] == "generate")
+
+
+async def test_an_order_in_doubt_is_asked_about_with_a_command_that_exists(command: Command) -> None:
+    """`status` has no --repeat to leave out."""
+    async with served() as (base_url, runapi):
+        runapi.faults.append(Fault(on="create", status=503, times=99))
+        runapi.faults.insert(0, Fault(on="create", after=True, lose=True))
+        first = json.loads((await command("generate", "a fox", "--json", base_url=base_url)).out)
+        order = first["pictures"][0]["task_id"]
+        ended = await command("status", order, base_url=base_url)
+
+    assert "task_status" not in json.dumps(first)
+    assert f"`flux2-mcp status {order}`" in first["pictures"][0]["error"]
+    assert ended.code == 5
+    assert "--repeat" not in ended.err
+    assert "Sending the order" not in ended.err
+    assert "Asking RunAPI whether it has the order" in ended.err
+    assert f"Run `flux2-mcp status {order}` again" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        (["--model", "max", "--max-cost", "1"], {"FLUX2_MAX_COST_PER_CALL": "off"}, "leave --max-cost out if you"),
+        (["--count", "3"], {"FLUX2_MAX_COST_PER_CALL": "0.10"}, "or raise FLUX2_MAX_COST_PER_CALL."),
+        (["--count", "3"], {"FLUX2_DAILY_BUDGET": "0.10"}, "or raise FLUX2_DAILY_BUDGET."),
+        (["--callback-url", "here"], {}, "--callback-url is not an http(s) address"),
+        (["--model", "max", "--safety-checker"], {}, "flux-2-max has no --safety-checker"),
+    ],
+    ids=["max cost", "per call", "per day", "callback", "safety checker"],
+)
+@pytest.mark.parametrize("name", ["generate", "estimate"])
+async def test_a_refusal_names_options_and_speaks_to_you(
+    command: Command, name: str, arguments: list[str], environ: dict[str, str], words: str
+) -> None:
+    """Tools have arguments and a person behind them; here they type."""
+    async with served() as (base_url, _):
+        ended = await command(name, "a fox", *arguments, base_url=base_url, **environ)
+
+    assert ended.code == 2
+    assert words in ended.out + ended.err
+    assert "the person" not in ended.out + ended.err
+
+
+async def test_a_path_is_not_taken_for_an_argument(command: Command, tmp_path: Path) -> None:
+    """Words that look like a tool's are the person's own when they stand in a path."""
+    there = tmp_path / "max_cost_usd"
+    there.write_text("in the way", encoding="utf-8")
+    async with served() as (base_url, _):
+        ended = await command("generate", "a fox", "--save-to", str(there), base_url=base_url)
+
+    assert ended.code == 2
+    assert f"--save-to leads to {there}, which is a file" in ended.err
+
+
 async def test_an_estimate_orders_nothing(command: Command) -> None:
     async with served() as (base_url, runapi):
         ended = await command("estimate", "a fox", "--resolution", "2k", "--count", "4", base_url=base_url)
