@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _login(keyring: Keyring, port: int, open_with: OpenBrowser) -> LoggedIn:
-    async with login(keyring, port=port) as waiting:
+    async with login(keyring, port=port, in_terminal=True) as waiting:
         print(f"Allow flux2-mcp at RunAPI. The page shows this code too: {waiting.code}\n\n  {waiting.url}\n")
         opened = await shown(waiting.url, open_with)
         where = "It is open in your browser." if opened else "Open it in a browser on this computer."

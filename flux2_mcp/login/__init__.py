@@ -68,7 +68,13 @@ class Keyring:
             BadSetting: The config file is not one that can be added to.
         """
         if self.settings.api_key is not None:
-            msg = "RUNAPI_API_KEY is set, and it wins over a saved key, so a login would change nothing."
+            wins = "it wins over a saved key, so a login would change nothing."
+            try:
+                credentials.checked_key(self.settings.api_key.get_secret_value(), credentials.VARIABLE)
+            except (NoApiKey, UnusableApiKey) as error:
+                msg = f"{error.message} As long as it is set, {wins}"
+                raise LoginFailed(msg, charge="Nothing was changed.", remedy=error.remedy) from error
+            msg = f"RUNAPI_API_KEY is set, and {wins}"
             raise LoginFailed(
                 msg, charge="Nothing was changed.", remedy="Remove it where it is set, then log in, or keep using it."
             )
@@ -200,8 +206,10 @@ class Login:
 
 
 @asynccontextmanager
-async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, None]:
+async def login(keyring: Keyring, *, port: int = 0, in_terminal: bool = False) -> AsyncGenerator[Login, None]:
     """Begin a login; its URL works on this machine, and while this is open.
+
+    `in_terminal`: the person can stop it there with Ctrl-C.
 
     Raises:
         LoginFailed: It would be in vain, nothing answers at RunAPI's address, or the port is taken.
@@ -222,7 +230,7 @@ async def login(keyring: Keyring, *, port: int = 0) -> AsyncGenerator[Login, Non
             key = await exchange(connection, code, proof, port=open_port, hostname=hostname)
             return await keyring.keep(key, connection)
 
-        callback = Callback(proof.state, redeem, origin=connection.origin)
+        callback = Callback(proof.state, redeem, origin=connection.origin, in_terminal=in_terminal)
         url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
         async with callback.listening(listener):
             yield Login(url, proof.display_code, callback)

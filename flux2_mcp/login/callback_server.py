@@ -45,12 +45,15 @@ class Answer:
 class Callback(Generic[T]):
     """Waits for the browser with the right state, and for it alone; everybody else is turned away."""
 
-    def __init__(self, state: str, redeem: Callable[[str], Awaitable[T]], *, origin: str) -> None:
+    def __init__(
+        self, state: str, redeem: Callable[[str], Awaitable[T]], *, origin: str, in_terminal: bool = False
+    ) -> None:
         self.outcome: T | Exception | None = None
         self.ended = anyio.Event()
         self._state = state
         self._redeem = redeem
         self._origin = _without_default_port(origin)
+        self._unproven = _unproven(in_terminal=in_terminal)
         self._is_taken = False
 
     def listening(self, listener: socket.socket) -> AbstractAsyncContextManager[None]:
@@ -73,7 +76,7 @@ class Callback(Generic[T]):
     async def _answer(self, query: Mapping[str, str]) -> Answer:
         # A refusal too: any page can send the browser here, and must not end a login that is under way.
         if not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
-            return _UNPROVEN if query.get("error") else _OF_ANOTHER
+            return self._unproven if query.get("error") else _OF_ANOTHER
         if self._is_taken:
             return Answer(
                 HTTPStatus.CONFLICT, "Already done", "This login was answered in another tab. Close this one."
@@ -135,12 +138,17 @@ _OF_ANOTHER = Answer(
     "Another login",
     "This answer belongs to another login, so it was ignored. Use the newest link from flux2-mcp.",
 )
-_UNPROVEN = Answer(
-    HTTPStatus.BAD_REQUEST,
-    "Still waiting",
-    "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. If "
-    "you denied the login, press Ctrl-C in its terminal, or let the time run out: no key was made.",
-)
+
+
+def _unproven(*, in_terminal: bool) -> Answer:
+    """A refusal that anybody may have sent; a login that a host runs has no terminal to stop it in."""
+    stop = "press Ctrl-C in its terminal, or let the time run out" if in_terminal else "let the time run out"
+    return Answer(
+        HTTPStatus.BAD_REQUEST,
+        "Still waiting",
+        "This refusal does not show that it belongs to this login, so it was ignored, and flux2-mcp goes on waiting. "
+        f"If you denied the login, {stop}: no key was made.",
+    )
 
 
 def listen(port: int) -> socket.socket:

@@ -51,10 +51,15 @@ class Computer:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(content), encoding="utf-8")
 
-    async def logs_in(self, visit: Callable[[Browser], Awaitable[object]], *, patience: float = 10) -> LoggedIn:
+    async def logs_in(
+        self, visit: Callable[[Browser], Awaitable[object]], *, patience: float = 10, in_terminal: bool = False
+    ) -> LoggedIn:
         """Begin a login, let somebody do something about it, and wait for the end."""
         with anyio.fail_after(30):
-            async with login(self.keyring) as waiting, browser(self.simulator, waiting) as person:
+            async with (
+                login(self.keyring, in_terminal=in_terminal) as waiting,
+                browser(self.simulator, waiting) as person,
+            ):
                 await visit(person)
                 return await waiting.finished(patience)
 

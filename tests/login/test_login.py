@@ -104,17 +104,22 @@ async def test_a_wrong_state_is_turned_away_and_the_login_goes_on(tmp_path: Path
     assert here.saved["api_key"]
 
 
-async def test_a_refusal_that_proves_nothing_says_that_the_login_goes_on(tmp_path: Path) -> None:
-    """Any page can send the browser here. RunAPI's own refusal may come without a state, so the page says more."""
+@pytest.mark.parametrize("in_terminal", [True, False])
+async def test_a_refusal_that_proves_nothing_says_that_the_login_goes_on(tmp_path: Path, *, in_terminal: bool) -> None:
+    """Any page can send the browser here. RunAPI's own refusal may come without a state, so the page says more.
+
+    A login that a host runs has no terminal to press a key in.
+    """
     here = Computer(tmp_path)
 
     async def is_sent_here(person: Browser) -> None:
         page = (await person.callback.get("/callback", params={"error": "access_denied"})).text
         assert "goes on waiting" in page
-        assert "If you denied the login, press Ctrl-C" in page
+        assert f"If you denied the login, {'press Ctrl-C' if in_terminal else 'let the time run out'}" in page
+        assert ("Ctrl-C" in page) == in_terminal
         await person.allows()
 
-    await here.logs_in(is_sent_here)
+    await here.logs_in(is_sent_here, in_terminal=in_terminal)
 
     assert here.saved["api_key"]
 
