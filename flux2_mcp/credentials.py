@@ -7,6 +7,7 @@ command line looks for it. It is read for every request, so that a key saved mea
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,13 @@ from flux2_mcp.settings import PLACEHOLDER, Settings
 DEFAULT_BASE_URL = "https://runapi.ai"
 LONGEST_KEY = 512
 VARIABLE = "RUNAPI_API_KEY"
+
+EXAMPLE = re.compile(
+    r"(?:runapi_|sk-)?(?:<.*>|\[.*\]|(?:your|my|insert|paste|replace|put|enter)[-_ ].*"
+    r"|api[-_ ]?key|change[-_ ]?me|placeholder|x{3,}|\*{3,}|\.{3,}|…)",
+    re.IGNORECASE,
+)
+"""What documents write where a key belongs: `your-api-key`, `<YOUR_KEY>`, `runapi_xxxx`."""
 
 KEYS = ("api_key", "apiKey")
 ADDRESSES = ("base_url", "baseUrl")
@@ -85,11 +93,14 @@ def checked_key(key: str, source: str) -> str:
 
     Raises:
         NoApiKey: It is an unexpanded placeholder.
-        UnusableApiKey: It has letters that no HTTP header can carry, or is far too long.
+        UnusableApiKey: It is what documents write instead of a key, no HTTP header can carry it, or it is far too long.
     """
     if PLACEHOLDER.fullmatch(key):
         msg = f"{source} is an unexpanded placeholder: the host did not put the key in its place."
         raise NoApiKey(msg, remedy=_unset() if source == VARIABLE else None)
+    if EXAMPLE.fullmatch(key):
+        msg = f"{source} is the placeholder of an example, not a key."
+        raise UnusableApiKey(msg, remedy=_instead() if source == VARIABLE else None)
     if not key.isascii():
         msg = f"{source} contains a letter outside ASCII, so it cannot be a RunAPI key."
         raise UnusableApiKey(msg)
@@ -199,6 +210,13 @@ def _unset() -> str:
     return (
         "Set the variable where the host is started, or take the line out of the host's config; then the key that "
         f"`{command('login')}` saved is used. Keys are made at https://runapi.ai/api_keys."
+    )
+
+
+def _instead() -> str:
+    return (
+        "Put a key from https://runapi.ai/api_keys in its place, or remove the variable where it is set and run "
+        f"`{command('login')}`, which gets one."
     )
 
 

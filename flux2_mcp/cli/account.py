@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp.app_state import Environment, app_state
+from flux2_mcp.errors import NoApiKey
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.account import Money, money
 from flux2_mcp.settings import Settings
@@ -28,25 +29,35 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         Flux2Error: A setting or the key cannot be used.
     """
-    account, has_key = anyio.run(_account)
+    account, missing = anyio.run(_account)
     known = money(account)
     if options.json:
         print(known.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
-        print("\n".join(_lines(known, has_key=has_key)))
+        print("
+".join(_lines(known, missing)))
     if account.refusal:
-        print(f"flux2-mcp: {account.refusal}", file=sys.stderr)
+        print(f"flux2-mcp: {account.refusal.typed}", file=sys.stderr)
     return 2 if account.refusal else 0
 
 
-async def _account() -> tuple[Account, bool]:
+async def _account() -> tuple[Account, NoApiKey | None]:
+    """What is known, and why there is no key to ask RunAPI with."""
     async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
         studio = await state.studio(without_key=True)
-        return await studio.account(), studio.runapi.has_key
+        account = await studio.account()
+        if not studio.runapi.has_key:
+            try:
+                await state.studio()
+            except NoApiKey as error:
+                return account, error
+        return account, None
 
 
-def _lines(known: Money, *, has_key: bool) -> list[str]:
-    unknown = f"RunAPI does not tell; `{command('doctor')}` says why" if has_key else f"no key: `{command('login')}`"
+def _lines(known: Money, missing: NoApiKey | None) -> list[str]:
+    unknown = f"RunAPI does not tell; `{command('doctor')}` says why"
+    if missing:
+        unknown = f"not known. {missing.typed_message} {missing.typed_remedy}"
     return [
         f"balance: {unknown if known.balance_usd is None else f'${known.balance_usd:.2f}'}",
         f"spent today: ${known.spent_today_usd:.2f}, at this address, from midnight UTC",

@@ -203,4 +203,25 @@ async def test_an_account_without_a_balance_says_why(command: Command) -> None:
         no_key = await command("account", base_url=base_url, RUNAPI_API_KEY="")
 
     assert "balance: RunAPI does not tell; `flux2-mcp doctor` says why" in no_answer.out
-    assert "balance: no key: `flux2-mcp login`" in no_key.out
+    assert "balance: not known. There is no RunAPI key yet. Run `flux2-mcp login`" in no_key.out
+
+
+@pytest.mark.parametrize("key", ["your-api-key", "<YOUR_RUNAPI_API_KEY>", "runapi_xxxxxxxx"])
+async def test_the_key_of_an_example_is_recognised_wherever_it_is_used(command: Command, key: str) -> None:
+    """One command sends to the next otherwise: log in, but the variable wins, so ask the doctor."""
+    for words in (["account"], ["estimate", "a fox"], ["generate", "a fox"], ["login"]):
+        ended = await command(*words, RUNAPI_API_KEY=key)
+
+        assert ended.code in {1, 2}, words
+        assert "RUNAPI_API_KEY is the placeholder of an example, not a key." in ended.err, words
+        assert "Put a key from https://runapi.ai/api_keys in its place" in ended.err, words
+        assert key not in ended.out + ended.err
+
+
+async def test_a_placeholder_that_nobody_filled_in_does_not_send_you_to_log_in(command: Command) -> None:
+    """The variable would win over what a login saves."""
+    for words in (["account"], ["login"]):
+        ended = await command(*words, RUNAPI_API_KEY="${RUNAPI_API_KEY}")
+
+        assert "RUNAPI_API_KEY is an unexpanded placeholder" in ended.out + ended.err, words
+        assert "take the line out of the host's config" in ended.out + ended.err, words
