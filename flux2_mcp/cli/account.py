@@ -34,8 +34,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(known.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
-        print("
-".join(_lines(known, missing)))
+        print("\n".join(_lines(known, missing)))
     if account.refusal:
         print(f"flux2-mcp: {account.refusal.typed}", file=sys.stderr)
     return 2 if account.refusal else 0

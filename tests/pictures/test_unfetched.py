@@ -93,7 +93,7 @@ async def test_whoever_wants_a_link_waits_for_no_download_of_others(tmp_path: Pa
     """Nor does whoever wants the picture get the answer of somebody who leaves it where it is."""
     here = links_only(tmp_path)
     here.transport = gate = Gate(here.simulator, fetches)
-    async with here.client() as client, anyio.create_task_group() as group:
+    async with here.client() as client:
         await client.call_tool("generate", FOX)
         [task] = here.paid
         viewed: list[CallToolResult] = []
@@ -101,13 +101,14 @@ async def test_whoever_wants_a_link_waits_for_no_download_of_others(tmp_path: Pa
         async def view() -> None:
             viewed.append(await client.call_tool("view_image", {"task_id": task.id}))
 
-        group.start_soon(view)
-        await gate.holds_one()
-        with anyio.fail_after(10):
-            asked = await client.call_tool("task_status", {"task_id": task.id})
-        gate.open()
+        async with anyio.create_task_group() as group:
+            group.start_soon(view)
+            await gate.holds_one()
+            with anyio.fail_after(10):
+                asked = text_of(await client.call_tool("task_status", {"task_id": task.id}))
+            gate.open()
+            assert f"URL: https://runapi.test/generated/{task.picture_name}.png (until " in asked
 
-    assert f"URL: https://runapi.test/generated/{task.picture_name}.png (until " in text_of(asked)
     assert len(images_in(viewed[0])) == 1
     assert downloads(here) == 1
 
