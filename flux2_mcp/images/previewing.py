@@ -132,7 +132,7 @@ def _shrunk(canvas: Image.Image, share: float) -> Image.Image:
 
 
 def _encoded(image: Image.Image, *, quality: int) -> Preview:
-    """As JPEG, which every host and model takes and and ten times faster than WebP; as WebP where there is alpha."""
+    """As JPEG, which every host and model takes, and ten times faster than WebP; as WebP where there is alpha."""
     file = BytesIO()
     if image.mode == "RGBA":
         image.save(file, "WEBP", quality=quality, alpha_quality=quality, method=0)

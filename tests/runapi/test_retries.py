@@ -14,7 +14,7 @@ from flux2_mcp.errors import NotFound, RunApiError, Unreachable, UnreadableAnswe
 from flux2_mcp.runapi.client import RunAPI
 from flux2_mcp.runapi.models import Task
 from flux2_mcp.runapi.retries import backoff
-from flux2_mcp.runapi.retry_after import LONGEST_WAIT, retry_after
+from flux2_mcp.runapi.retry_after import LONGEST_RETRY_AFTER, retry_after
 from flux2_mcp.simulator import Fault
 from tests.runapi.network import FOX, Answer, Answers, Naps, breaks, breaks_in_the_middle, runapi, says, simulated
 
@@ -259,10 +259,10 @@ async def test_no_second_task_is_ever_paid(fault: Fault) -> None:
         (" 2.5 ", 2.5),
         ("0", 0.0),
         ("-5", 0.0),
-        ("1e9", LONGEST_WAIT),
-        ("inf", LONGEST_WAIT),
+        ("1e9", LONGEST_RETRY_AFTER),
+        ("inf", LONGEST_RETRY_AFTER),
         ("-inf", 0.0),
-        ("9" * 400, LONGEST_WAIT),
+        ("9" * 400, LONGEST_RETRY_AFTER),
         ("nan", None),
         ("", None),
         ("soon", None),
@@ -272,7 +272,7 @@ async def test_no_second_task_is_ever_paid(fault: Fault) -> None:
         ("Sun, 22 Nov 2026 12:00:12 GMT", 12.0),
         ("Sun, 22 Nov 2026 12:00:12 -0000", 12.0),
         ("Sun, 22 Nov 2026 13:00:12 +0100", 12.0),
-        ("Wed, 22 Nov 2036 12:00:00 GMT", LONGEST_WAIT),
+        ("Wed, 22 Nov 2036 12:00:00 GMT", LONGEST_RETRY_AFTER),
     ],
 )
 def test_retry_after_is_read_in_every_form(asked: str, seconds: float | None) -> None:
@@ -286,14 +286,18 @@ def test_retry_after_is_read_in_every_form(asked: str, seconds: float | None) ->
 def test_no_retry_after_can_break_the_wait(asked: str) -> None:
     seconds = retry_after(httpx.Headers({b"retry-after": asked.encode()}))
 
-    assert seconds is None or 0.0 <= seconds <= LONGEST_WAIT
+    assert seconds is None or 0.0 <= seconds <= LONGEST_RETRY_AFTER
 
 
 @pytest.mark.parametrize("status", PASSING)
 async def test_runapi_may_ask_for_a_longer_wait(status: int) -> None:
     """On any of them, not only on 429; never for a shorter one than ours."""
     later = format_datetime(datetime.now(UTC) + timedelta(days=1))
-    for asked, least, most in (("7", 7.0, 7.0), (later, LONGEST_WAIT, LONGEST_WAIT), ("0.01", 0.375, 0.5)):
+    for asked, least, most in (
+        ("7", 7.0, 7.0),
+        (later, LONGEST_RETRY_AFTER, LONGEST_RETRY_AFTER),
+        ("0.01", 0.375, 0.5),
+    ):
         naps = Naps()
         line = Answers(says(status, headers={"retry-after": asked}), RICH)
         await runapi(line, naps=naps).balance()
