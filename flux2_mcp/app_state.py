@@ -20,7 +20,7 @@ from flux2_mcp.background import BackgroundTasks, background_tasks
 from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
 from flux2_mcp.errors import Flux2Error, NoApiKey
-from flux2_mcp.history import History, utcnow
+from flux2_mcp.history import FILE_NAME, History, utcnow
 from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
@@ -144,7 +144,7 @@ class AppState:
         """Fetch what was finished while nobody looked: after a crash, before RunAPI's links die."""
         await self.environment.sleep(TIME_TO_START)
         try:
-            file = anyio.Path(self._data_folder, "history.sqlite3")
+            file = anyio.Path(self._data_folder, FILE_NAME)
             if self.environment.history is None and not await file.exists():
                 return
             studio = await self.studio()

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from flux2_mcp.history.database import Database
     from flux2_mcp.history.queries import Queries
 
-__all__ = ["History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
+__all__ = ["FILE_NAME", "History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
 
 T = TypeVar("T")
 
+FILE_NAME = "history.sqlite3"
 PAGE_LIMIT = 1000
 
 MEMORY_ONLY = (

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, exc
 
 from flux2_mcp.errors import BadSetting
-from flux2_mcp.history import schema
+from flux2_mcp.history import FILE_NAME, schema
 from flux2_mcp.history.queries import Queries
 from flux2_mcp.history.schema import DatabaseLost
 
@@ -23,7 +23,6 @@ log = logging.getLogger("flux2_mcp.history")
 
 T = TypeVar("T")
 
-FILE_NAME = "history.sqlite3"
 GUARD_NAME = "history.lock"
 
 # Closing any descriptor of a file drops the locks that SQLite holds on it for the whole process, so the guard is made

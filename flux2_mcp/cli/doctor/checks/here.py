@@ -15,7 +15,7 @@ from flux2_mcp import credentials
 from flux2_mcp.app_state import data_folder
 from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
 from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
-from flux2_mcp.history import History
+from flux2_mcp.history import FILE_NAME, History
 from flux2_mcp.images import default_folder
 from flux2_mcp.settings import Settings, misspelt
 
@@ -87,7 +87,7 @@ async def _history(patient: Patient) -> Finding:
     mend = "Name another folder in FLUX2_DATA_DIR, or make this one writable."
     if problem := await anyio.to_thread.run_sync(_write_problem, folder):
         return Finding(name, f"{folder}: {problem}", mend)
-    if not await anyio.Path(folder, "history.sqlite3").exists():
+    if not await anyio.Path(folder, FILE_NAME).exists():
         return Finding(name, f"will be kept in {folder}; there is none yet")
     history = History(folder, mode=mode)
     try:
