@@ -17,8 +17,8 @@ def accepted(schema: Mapping[str, Any]) -> str:
 def _choices(schema: Mapping[str, Any]) -> list[str]:
     if "enum" in schema:
         return [repr(each) for each in schema["enum"]]
-    kind: str | None = schema.get("type")
-    if kind is None or kind == "null":
+    kind = schema.get("type", "null")
+    if kind == "null":
         return []
     if kind == "boolean":
         return ["true", "false"]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, TextResourceContents
 
+from flux2_mcp.background import meanwhile
 from flux2_mcp.simulator import Script
 from tests.pictures.stage import images_in
 from tests.wires import Gate, fetches
@@ -93,22 +95,23 @@ async def test_whoever_wants_a_link_waits_for_no_download_of_others(tmp_path: Pa
     """Nor does whoever wants the picture get the answer of somebody who leaves it where it is."""
     here = links_only(tmp_path)
     here.transport = gate = Gate(here.simulator, fetches)
+    viewed: list[CallToolResult] = []
+
+    async def view(client: Client, task_id: str) -> None:
+        viewed.append(await client.call_tool("view_image", {"task_id": task_id}))
+
     async with here.client() as client:
         await client.call_tool("generate", FOX)
         [task] = here.paid
-        viewed: list[CallToolResult] = []
-
-        async def view() -> None:
-            viewed.append(await client.call_tool("view_image", {"task_id": task.id}))
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(view)
+        async with meanwhile(view, client, task.id):
             await gate.holds_one()
             with anyio.fail_after(10):
-                asked = text_of(await client.call_tool("task_status", {"task_id": task.id}))
+                asked = await client.call_tool("task_status", {"task_id": task.id})
             gate.open()
-            assert f"URL: https://runapi.test/generated/{task.picture_name}.png (until " in asked
+            while not viewed:
+                await anyio.lowlevel.checkpoint()
 
+    assert f"URL: https://runapi.test/generated/{task.picture_name}.png (until " in text_of(asked)
     assert len(images_in(viewed[0])) == 1
     assert downloads(here) == 1
 
