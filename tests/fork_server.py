@@ -1,7 +1,7 @@
 """Our command as many short-lived processes: python -m tests.fork_server.
 
-A process of ours spends a second of computing on its imports. The fork server imports once and forks for each request,
-so that a test may start and kill as many as it wants. What is forked does what `python -m flux2_mcp ARGUMENTS`
+A process of ours spends a second of computing on its imports and on what it computes once. The fork server does both
+and forks for each request, so that a test may start and kill as many as it wants. What is forked does what `python -m flux2_mcp ARGUMENTS`
 does, except that all modules are there already and its streams are sockets, as Node.js makes them for its children.
 There is one fork server for each pytest worker: tests/processes.py.
 """
@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +25,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, TypedDict
 
 import anyio
 from anyio.abc import Process, SocketStream
+
+from flux2_mcp.simulator import Script
+from tests.world import world
 
 REPOSITORY = Path(__file__).parents[1]
 LARGEST_REQUEST = 65536
@@ -279,9 +284,24 @@ def _import_all() -> None:
         import_module(module.name)
     for name in NEEDED:
         import_module(name)
-    gc.freeze()
+
+
+def _make_a_picture() -> None:
+    """What is computed at its first use is computed by then: schemas, validators, statements."""
+
+    async def make(home: Path) -> None:
+        async with world(home, Script(looks_until_done=1, plain_pictures=True)).client() as client:
+            await client.call_tool("generate", {"prompt": "a fox"})
+
+    with TemporaryDirectory() as home:
+        anyio.run(make, Path(home))
+    # A fork has one thread: those that helped here have to be gone.
+    while threading.active_count() > 1:
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":
     _import_all()
+    _make_a_picture()
+    gc.freeze()
     _serve_requests(socket.socket(fileno=0))
