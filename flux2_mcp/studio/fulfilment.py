@@ -29,6 +29,7 @@ from flux2_mcp.errors import (
     OutcomeUnknown,
     PictureNotSaved,
     PictureUnavailable,
+    PictureUnusable,
     RequestRefused,
     RequestRejected,
     RunApiError,
@@ -339,11 +340,12 @@ class Fulfilment:
         order = await self.history.find(self.owner, order.id) or order
         found = _shots(order, wanted=fetches)
         await self._collect_all(order, found)
-        if any(image.is_missing for image in found) and (urls := await self._fresh_links(order)):
+        lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
+        if lacking and (urls := await self._fresh_links(order)):
             for image, url in zip(found, urls, strict=True):
-                if image.is_missing:
+                if any(image is each for each in lacking):
                     image.url, image.error = url, None
-            await self._collect_all(order, [image for image in found if image.is_missing])
+            await self._collect_all(order, lacking)
         await self._note_places(order, found)
         return found
 
@@ -371,10 +373,11 @@ class Fulfilment:
     async def _note_places(self, seen: Order, found: Sequence[ResultImage]) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
 
-        Where a call has said meanwhile that they shall lie elsewhere, they are moved there.
+        Where a call has said meanwhile that they shall lie elsewhere, they are moved there. That one cannot be used is
+        noted too, as an empty path: it would be the same at each start.
         """
-        before = {Path(path) for path in seen.paths}
-        while any(image.path for image in found):
+        before = {Path(path) for path in seen.paths if path}
+        while any(image.path or isinstance(image.error, PictureUnusable) for image in found):
             paths = tuple(str(image.path or "") for image in found)
             if paths == seen.paths:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 from mcp.client.client import ConnectMode
@@ -106,6 +107,21 @@ async def test_a_picture_that_can_never_be_shown_is_not_to_be_fetched_again(
     assert "cost: $0.05" in text_of(made)
     assert not made.is_error
     assert len(here.paid) == 1
+
+
+async def test_a_picture_that_can_never_be_shown_is_fetched_by_one_start_only(tmp_path: Path) -> None:
+    here, server = troubled(tmp_path, UNUSABLE["AVIF"][0])
+    fetched: list[int] = []
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+    for _ in range(3):
+        async with here.client() as client:
+            await anyio.sleep(5)
+            fetched.append(len(server.asked))
+
+    [order] = await here.orders()
+    assert order.state == "completed"
+    assert fetched == [1, 1, 1]
 
 
 class LinksOfOneLook(Wire):
