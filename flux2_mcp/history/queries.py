@@ -283,8 +283,10 @@ def _is(order: Order) -> ColumnElement[bool]:
 def _find(connection: Connection, owner: str, id: str) -> Order | None:
     name = _storable(id)
     named = and_(orders.c.owner == owner, or_(orders.c.id == name, orders.c.task_id == name))
-    # A task that RunAPI has named for two orders is the first one's; the second is found by our id.
-    best_first = select(orders).where(named).order_by(orders.c.shared_with.is_not(None), *_BY_AGE)
+    # A task that RunAPI has named for two orders is the first one's; the second is found by our id. Where somebody only
+    # looked at it before its order was known, the order counts.
+    rank = (orders.c.fingerprint == "", orders.c.shared_with.is_not(None))
+    best_first = select(orders).where(named).order_by(*rank, *_BY_AGE)
     row = connection.execute(best_first.limit(1)).mappings().one_or_none()
     return _order(row) if row else None
 

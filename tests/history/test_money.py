@@ -33,6 +33,20 @@ async def test_a_failed_order_that_cost_something_counts(history: History) -> No
     assert await spent(history) == 5
 
 
+@pytest.mark.parametrize(("cents", "total"), [(5, 12), (None, 7)], ids=["estimated", "no price known"])
+async def test_of_two_orders_for_one_task_both_count(history: History, cents: int | None, total: int) -> None:
+    """RunAPI has stated its cost for the first; whether the second was charged too is not known."""
+    first, _ = await order(history, fox("1", cents=5))
+    second, _ = await order(history, fox("2", cents=cents))
+    first = await history.accepted(first, task_id="task-1", dialect="sdk")
+    second = await history.accepted(second, task_id="task-1", dialect="sdk")
+    await history.finished(first, state="completed", settled_cents=7)
+    await history.finished(second, state="completed")
+
+    assert second.shared_with == first.id
+    assert await spent(history) == total
+
+
 async def test_yesterday_and_tasks_made_elsewhere_do_not_count(history: History, clock: Clock) -> None:
     await painted(history, "1")
     clock.forward(days=1)

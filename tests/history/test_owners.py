@@ -11,7 +11,9 @@ from tests.history.orders import NOON, fox, order, painted
 
 @pytest.fixture
 async def bobs(history: History) -> str:
-    """The id of an order that is not Ann's, and still runs."""
+    """The id of an order that is not Ann's, and still runs; there is another, whose picture nobody has seen."""
+    unseen = await painted(history, "unseen", owner="bob")
+    await history.finished(unseen, state="completed", urls=unseen.urls, urls_expire_at=NOON + timedelta(days=7))
     opened, _ = await order(history, fox(), owner="bob")
     await history.accepted(opened, task_id="task-bob", dialect="sdk")
     return opened.id
@@ -22,9 +24,19 @@ async def test_a_stranger_finds_nothing_by_any_method(history: History, bobs: st
     assert await history.find("ann", "task-bob") is None
     assert (await history.recent("ann", text="fox")).orders == ()
     assert await history.unfinished("ann") == []
+    assert await history.unseen("ann") == []
     assert await history.spent_cents("ann", since=NOON - timedelta(days=1)) == 0
     assert await history.durations("ann", action="text_to_image", model=fox().model, resolution="2k") == []
     assert await history.forget("ann") == 0
+
+
+async def test_a_task_is_not_shared_with_a_stranger(history: History, bobs: str) -> None:
+    """Two keys may see one task, and two owners may be at one RunAPI."""
+    opened, _ = await order(history, fox())
+    ours = await history.accepted(opened, task_id="task-bob", dialect="sdk")
+
+    assert ours.shared_with is None
+    assert bobs != ours.id
 
 
 async def test_a_stranger_cannot_change_anything(history: History, bobs: str) -> None:

@@ -176,6 +176,29 @@ async def test_a_task_made_elsewhere_is_noted_once(history: History) -> None:
     assert await history.find("ann", "task-9") == done
 
 
+async def test_an_order_goes_before_what_was_only_looked_at_under_its_tasks_id(history: History, clock: Clock) -> None:
+    """Its answer was lost, somebody looked at the task by RunAPI's id, and then the order found its task."""
+    opened, _ = await order(history, fox())
+    await history.unknown(opened, error="no answer")
+    clock.forward(minutes=1)
+    await history.adopt(owner="ann", task_id="task-1", action="text_to_image", dialect="sdk")
+    ours = await history.accepted(opened, task_id="task-1", dialect="sdk")
+
+    assert await history.find("ann", "task-1") == ours
+    assert await history.adopt(owner="ann", task_id="task-1", action="text_to_image", dialect="sdk") == ours
+
+
+async def test_a_task_of_three_orders_is_that_ones_which_named_it_first(history: History) -> None:
+    """Also where one that was made before has named it later."""
+    early, first, third = [(await order(history, fox(name)))[0] for name in ("1", "2", "3")]
+    await history.accepted(first, task_id="task-1", dialect="sdk")
+    early = await history.accepted(early, task_id="task-1", dialect="sdk")
+    third = await history.accepted(third, task_id="task-1", dialect="sdk")
+
+    assert early.shared_with == first.id
+    assert third.shared_with == first.id
+
+
 async def test_our_own_task_is_not_adopted(history: History) -> None:
     ours = await painted(history)
 
