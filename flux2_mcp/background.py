@@ -36,6 +36,26 @@ class BackgroundTasks:
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
         self._running: dict[str, _Running[object]] = {}
+        self._waits: set[anyio.CancelScope] = set()
+        self._is_ending = False
+
+    @contextmanager
+    def patience(self, until: float) -> Generator[None]:
+        """Give what a call waits for its time, by the event loop's clock; no more when the process is to end."""
+        with anyio.CancelScope(deadline=until) as wait:
+            if self._is_ending:
+                wait.cancel()
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+
+    def end_patience(self) -> None:
+        """Have every call answer now, with what it has."""
+        self._is_ending = True
+        for wait in self._waits:
+            wait.cancel()
 
     async def run(self, name: str, work: Callable[[], Awaitable[T]], *, matters: bool = True) -> T:
         """Wait for the task's result. A caller that is cancelled leaves the task running.

@@ -51,11 +51,14 @@ def is_protocol_only(host: Host) -> bool:
 async def test_the_end_of_stdin_ends_a_server_with_a_call_in_flight(tmp_path: Path, era: Era) -> None:
     """The host is gone; what was paid for is in the history."""
     async with served(endless()) as (base_url, runapi), hosted(tmp_path, base_url, era=era) as host:
-        await host.call("generate", FOX)
-        await ordered(runapi)
+        call = await host.call("generate", FOX)
+        await looked_at(runapi)
         await host.hang_up()
+        answer = await host.answer(call)
         code = await host.ending()
 
+    [task] = runapi.books.tasks()
+    assert f"Call task_status with task_id='{task.id}'" in answer["result"]["content"][0]["text"]
     assert code == 0
     assert is_protocol_only(host)
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
@@ -88,15 +91,17 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
     tmp_path: Path, number: signal.Signals, code: int, *, busy: bool
 ) -> None:
     async with served(endless()) as (base_url, runapi), hosted(tmp_path, base_url) as host:
+        call = await host.call("generate", FOX) if busy else await host.request("tools/list", {})
         if busy:
-            await host.call("generate", FOX)
-            await ordered(runapi)
-        else:
-            await host.answer(await host.request("tools/list", {}))
-        host.process.send_signal(number)
+            await looked_at(runapi)
+            host.process.send_signal(number)
+        said = str(await host.answer(call))
+        if not busy:
+            host.process.send_signal(number)
         ended = await host.ending()
 
     assert ended == code
+    assert all(f"Call task_status with task_id='{task.id}'" in said for task in runapi.books.tasks())
     assert is_protocol_only(host)
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
 

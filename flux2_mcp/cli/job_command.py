@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Literal
 
 import anyio
@@ -70,6 +73,9 @@ class JobCommand(ABC):
 
     def run(self) -> int:
         """Do it, show how it goes, and say how it ended."""
+        if threading.current_thread() is threading.main_thread():
+            # Whoever ends it, a supervisor say, is told as much as by Ctrl-C.
+            signal.signal(signal.SIGTERM, _like_ctrl_c)
         try:
             self.prepare()
             anyio.run(self._do)
@@ -160,6 +166,10 @@ class JobCommand(ABC):
             return {**document, "error": self.error.typed, "pictures": []}
         document |= facts_of(self.jobs, typed=True) | {"completed": self.outcome != "running"}
         return document | ({"next_step": self.next_step} if self.next_step else {})
+
+
+def _like_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _outcome(job: Job) -> Outcome:

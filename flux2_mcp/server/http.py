@@ -19,7 +19,7 @@ from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.strict import STOPPED, StrictServer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-SHUTDOWN_SECONDS = 2.5
+SHUTDOWN_SECONDS = 2.0
 """How long calls in flight may go on after SIGTERM."""
 TIME_TO_ANSWER = 0.5
 """Seconds after that for the answers to be written, before what is still open is closed."""

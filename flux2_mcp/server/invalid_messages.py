@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -48,14 +49,20 @@ class _Target(Protocol):
 class Inbox(ObjectReceiveStream[Item]):
     """The SDK's stream of messages, between its reader, which hands on what it could not read, and its server."""
 
-    def __init__(self, source: _Source, target: _Target) -> None:
+    def __init__(self, source: _Source, target: _Target, *, at_end: Callable[[], Awaitable[None]]) -> None:
         self._source = source
         self._target = target
+        self._at_end = at_end
+        """What is to be done before the server hears that nothing more will come: it drops all calls then."""
 
     async def receive(self) -> Item:
         """The next message, once what came before it and is none has been answered."""
         while True:
-            item = await self._source.receive()
+            try:
+                item = await self._source.receive()
+            except anyio.EndOfStream:
+                await self._at_end()
+                raise
             if isinstance(item, ValidationError):
                 item = _read_again(item)
             if (error := _error(item)) is None:

@@ -49,6 +49,8 @@ NO_ANSWER = OverLimit(
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
 )
 
+TIME_TO_ANSWER = 0.5
+"""Seconds in which a call can say how far it has come."""
 STOPPED = Flux2Error(
     "This server is shutting down.",
     charge="What was ordered goes on at RunAPI, and is paid for once.",
@@ -135,16 +137,27 @@ class StrictServer(MCPServer[AppState]):
     """
 
     @cached_property
-    def _calls(self) -> set[anyio.CancelScope]:
-        return set()
+    def _calls(self) -> dict[anyio.CancelScope, AppState | None]:
+        return {}
 
-    async def end_calls(self, *, within: float) -> None:
-        """Wait for the calls in flight for so many seconds, then end those that are left."""
+    async def end_calls(self, *, within: float = 0.0) -> None:
+        """Wait for the calls in flight for so many seconds; then have those that are left answer with what they have.
+
+        What cannot do that in time is told that the server is shutting down.
+        """
         with anyio.move_on_after(within):
-            while self._calls:  # noqa: ASYNC110 the last one is not known beforehand
-                await anyio.sleep(0.05)
+            await self._all_answered()
+        for state in self._calls.values():
+            if state:
+                state.background.end_patience()
+        with anyio.move_on_after(TIME_TO_ANSWER):
+            await self._all_answered()
         for call in self._calls:
             call.cancel()
+
+    async def _all_answered(self) -> None:
+        while self._calls:  # noqa: ASYNC110 the last one is not known beforehand
+            await anyio.sleep(0.05)
 
     async def call_tool(
         self, name: str, arguments: Json, context: Context[AppState, Any] | None = None
@@ -155,11 +168,11 @@ class StrictServer(MCPServer[AppState]):
             ToolError: With a sentence that says what was wrong with the call, or what happened.
         """
         with anyio.CancelScope() as call:
-            self._calls.add(call)
+            self._calls[call] = context.request_context.lifespan_context if context else None
             try:
                 return await super().call_tool(name, arguments, context)
             finally:
-                self._calls.discard(call)
+                del self._calls[call]
         raise ToolError(str(STOPPED))
 
     async def read_resource(

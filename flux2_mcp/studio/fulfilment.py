@@ -119,7 +119,7 @@ class Fulfilment:
         """Take one job as far as it gets in time."""
         await self.finish(job, deadline, changed)
         if job.is_made:
-            with anyio.CancelScope(deadline=deadline.of(job)):
+            with self.background.patience(deadline.of(job)):
                 job.images = await self.collected(job.order, anyway=False)
 
     async def finish(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
@@ -131,7 +131,7 @@ class Fulfilment:
         if job.order.state == "failed":
             raise _failure_of(job.order)
         if job.order.state != "completed":
-            with anyio.CancelScope(deadline=deadline.at_least):
+            with self.background.patience(deadline.at_least):
                 job.task = job.task or await self._placed(job)
             changed()
             await self._poll(job, deadline, changed)
@@ -272,7 +272,7 @@ class Fulfilment:
         waits = self.intervals(durations, self._age(order))
         if job.resumed:
             waits = chain([0.0], waits)
-        with anyio.CancelScope(deadline=deadline.of(job)):
+        with self.background.patience(deadline.of(job)):
             async with aclosing(polling.poll(self.runapi, job.task, waits=waits, sleep=self.sleep)) as snapshots:
                 async for snapshot in snapshots:
                     job.task, job.poll_error = snapshot.task, snapshot.error

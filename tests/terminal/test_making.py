@@ -295,10 +295,11 @@ async def test_recover_without_a_key_says_so(command: Command) -> None:
 
 
 @not_on("Windows", "no process can press Ctrl-C for another there")
-async def test_ctrl_c_says_how_to_get_the_picture_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_a_signal_says_how_to_get_the_picture_later(tmp_path: Path, number: signal.Signals) -> None:
     runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
     async with served(runapi) as (base_url, _):
-        code, out, err = await interrupted(tmp_path, base_url, runapi, "--json")
+        code, out, err = await interrupted(tmp_path, base_url, runapi, "--json", number=number)
 
     document: dict[str, Any] = json.loads(out)
     [task] = runapi.books.paid_tasks()
@@ -347,8 +348,10 @@ async def test_the_same_command_takes_up_what_ctrl_c_left(command: Command, tmp_
     assert len(runapi.books.paid_tasks()) == 1
 
 
-async def interrupted(home: Path, base_url: str, runapi: Simulator, *more: str) -> tuple[int, str, str]:
-    """A `generate` that gets Ctrl-C once its task was made: exit code, stdout and stderr."""
+async def interrupted(
+    home: Path, base_url: str, runapi: Simulator, *more: str, number: signal.Signals = signal.SIGINT
+) -> tuple[int, str, str]:
+    """A `generate` that gets Ctrl-C, or another signal, once its task was made: exit code, stdout and stderr."""
     out, err = home / "stdout.txt", home / "stderr.txt"
     with anyio.fail_after(60), out.open("wb") as stdout, err.open("wb") as stderr:
         environ = environment(home, base_url)
@@ -356,7 +359,7 @@ async def interrupted(home: Path, base_url: str, runapi: Simulator, *more: str) 
         async with started(*command, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
             while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             code = await process.wait()
     return code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
 
