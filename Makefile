@@ -1,6 +1,7 @@
 VENV   ?= .venv
 PYTHON ?=
 ARGS   ?=
+EXAMPLES ?= 1000
 
 # On Windows: in git-bash, with the make that comes with MinGW.
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -13,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
+.PHONY: help demo test test-fast stories test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ test-fast: $(VENV)/.ready-dev ## Run what half a minute is enough for: no proces
 
 test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here
 	@$(BIN)/python scripts/pythons.py
+
+stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crashes (EXAMPLES=1000; a minute for each 100)
+	@STORIES=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)
 
 check: lint types imports ## Lint, formatting, types, and which module may import which
 

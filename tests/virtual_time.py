@@ -57,5 +57,8 @@ class _ClockedSelector(selectors.DefaultSelector):
             return super().select(None)
         if timeout > 0 and self._loop.works_elsewhere:
             return super().select(ONE_MOMENT)
+        # A thread may have finished since the loop saw that there is nothing to do; what it has to say comes first.
+        if events := super().select(0):
+            return events
         self._loop.advance(max(0.0, timeout))
-        return super().select(0)
+        return []
