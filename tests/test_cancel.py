@@ -12,7 +12,7 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp import polling
 from flux2_mcp.simulator import Script
-from tests.wires import Gate, creates, fetches, looks
+from tests.transports import Gate, creates, fetches, looks
 from tests.world import World, text_of, world
 
 pytestmark = pytest.mark.virtual_time

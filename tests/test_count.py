@@ -8,7 +8,7 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.wires import Wire, looks
+from tests.transports import Wire, looks
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time

@@ -7,7 +7,7 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script
-from tests.wires import NoNetwork
+from tests.transports import NoNetwork
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time

@@ -8,8 +8,8 @@ import pytest
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script
-from tests.paid_once.clocks import time_passes
-from tests.wires import Gate, TimesOut, creates, looks
+from tests.paid_once.backdating import time_passes
+from tests.transports import Gate, TimesOut, creates, looks
 from tests.world import World, text_of, world
 
 FOX = {"prompt": "a fox"}
@@ -254,7 +254,7 @@ async def test_words_whose_picture_was_handed_over_mean_a_new_picture(tmp_path: 
     [{"prompt": "a vixen"}, {**FOX, "model": "flux-2-flex"}, {**FOX, "count": 2}, {**FOX, "repeat": True}],
     ids=["prompt", "model", "count", "repeat"],
 )
-async def test_another_wish_is_another_order(tmp_path: Path, other: dict[str, object]) -> None:
+async def test_another_request_is_another_order(tmp_path: Path, other: dict[str, object]) -> None:
     here = small_world(tmp_path)
     async with here.client() as client:
         await client.call_tool("generate", {**FOX, "wait_seconds": 0})

@@ -10,7 +10,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script
-from tests.wires import Gate, looks
+from tests.transports import Gate, looks
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time

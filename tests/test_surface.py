@@ -9,7 +9,7 @@ import pytest
 from mcp.client.client import ConnectMode
 from mcp_types import TextResourceContents, ToolAnnotations
 
-from tests.wires import NoNetwork
+from tests.transports import NoNetwork
 from tests.world import KEY, World, world
 
 Json = dict[str, object]

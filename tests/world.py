@@ -21,7 +21,7 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task
-from tests.wires import Wire
+from tests.transports import Wire
 
 KEY = "runapi_testkey0123456789"
 BASE_URL = "https://runapi.test"

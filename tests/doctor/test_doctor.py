@@ -20,7 +20,7 @@ from flux2_mcp.cli.doctor import examine
 from flux2_mcp.cli.doctor.checks import Patient
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.platforms import not_on, only_on
-from tests.wires import NoNetwork, Wire
+from tests.transports import NoNetwork, Wire
 from tests.world import BASE_URL, KEY, no_sleep
 
 Json = dict[str, object]
@@ -163,7 +163,7 @@ async def test_a_wrong_key(tmp_path: Path, doctor: Doctor) -> None:
     assert "runapi_wrong0123456789" not in report.text
 
 
-async def test_a_saved_key_is_found_with_its_place(tmp_path: Path, doctor: Doctor) -> None:
+async def test_a_saved_key_is_found_with_its_path(tmp_path: Path, doctor: Doctor) -> None:
     file = tmp_path / ".config" / "runapi" / "config.json"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"api_key": KEY}), encoding="utf-8")

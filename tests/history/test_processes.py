@@ -23,7 +23,7 @@ def test_an_intent_outlives_a_process_that_is_killed_right_after_it(folder: Path
     assert survivor.request == fox().request
 
 
-def test_eight_processes_with_one_wish_on_a_new_machine_make_one_order(folder: Path) -> None:
+def test_eight_processes_with_one_request_on_a_new_machine_make_one_order(folder: Path) -> None:
     """They also make the database, at the same instant."""
     with others(folder, "open", how_many=8) as processes:
         said = go(processes)

@@ -9,7 +9,7 @@ from flux2_mcp.history import History, MoreAreNew
 from tests.history.orders import NOON, QUARTER, Clock, fox, order, painted
 
 
-async def test_a_new_wish_is_an_intent_with_everything_that_a_replay_needs(history: History) -> None:
+async def test_a_new_request_is_an_intent_with_everything_that_a_replay_needs(history: History) -> None:
     opened, resumed = await order(history, fox(key="key-7"))
 
     assert not resumed
@@ -32,7 +32,7 @@ async def test_the_request_comes_back_with_its_keys_in_order_and_every_character
 
 
 @pytest.mark.parametrize("state", ["intended", "accepted", "unknown", "completed"])
-async def test_the_same_wish_resumes_what_was_not_delivered(history: History, state: str) -> None:
+async def test_the_same_request_resumes_what_was_not_delivered(history: History, state: str) -> None:
     first, _ = await order(history, fox(key="first"))
     if state == "unknown":
         await history.unknown(first, error="no answer")
@@ -182,7 +182,7 @@ async def test_no_more_orders_are_new_than_the_caller_reckoned_with(history: His
     assert [resumed for _, resumed in again] == [True, False]
 
 
-async def test_two_people_with_one_wish_have_an_order_each(history: History) -> None:
+async def test_two_people_with_one_request_have_an_order_each(history: History) -> None:
     anns, _ = await order(history, fox(), owner="ann")
     bobs, resumed = await order(history, fox(), owner="bob")
 

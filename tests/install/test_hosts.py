@@ -8,7 +8,7 @@ import pytest
 
 from flux2_mcp.cli.hosts import HOSTS, Entry
 from flux2_mcp.cli.launch import Start
-from tests.install.bench import Bench
+from tests.install.computer import Computer
 
 MAC = "Library/Application Support"
 ROAMING = "AppData/Roaming"
@@ -80,9 +80,9 @@ def test_the_packaged_claude_desktop_reads_its_own_folder(tmp_path: Path) -> Non
     """On Windows it does not see what lies in %APPDATA% (claude-code#26073)."""
     package = tmp_path / "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming/Claude"
     package.mkdir(parents=True)
-    bench = Bench(tmp_path, platform="win32")
+    computer = Computer(tmp_path, platform="win32")
 
-    bench.install("claude-desktop")
+    computer.install("claude-desktop")
 
     assert HOSTS["claude-desktop"].entry((package / "claude_desktop_config.json").read_text(encoding="utf-8"))
     assert not (tmp_path / ROAMING).exists()
@@ -117,23 +117,23 @@ VSCODE_STDIO = {"type", "command", "cwd", "args", "envFile", "env", "dev"}
 
 
 def test_vs_code_allows_every_member_that_is_written(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    computer = Computer(tmp_path)
 
-    bench.install("vscode", "--key-from-env", "--env", "FLUX2_SAVE=on")
+    computer.install("vscode", "--key-from-env", "--env", "FLUX2_SAVE=on")
 
-    config = HOSTS["vscode"].format.read(bench.path("vscode").read_text(encoding="utf-8"))
+    config = HOSTS["vscode"].format.read(computer.path("vscode").read_text(encoding="utf-8"))
     assert set(config) <= {"servers", "inputs"}
-    assert set(bench.entry("vscode")) <= VSCODE_STDIO
-    assert bench.entry("vscode")["type"] == "stdio"
+    assert set(computer.entry("vscode")) <= VSCODE_STDIO
+    assert computer.entry("vscode")["type"] == "stdio"
 
 
 def test_zed_gets_the_members_that_it_requires(tmp_path: Path) -> None:
     """ContextServerCommand in settings_content/src/project.rs of zed-industries/zed (006ce515): args has no default."""
-    bench = Bench(tmp_path, program=Start("flux2-mcp"))
+    computer = Computer(tmp_path, program=Start("flux2-mcp"))
 
-    bench.install("zed")
+    computer.install("zed")
 
-    assert set(bench.entry("zed")) == {"command", "args"}
+    assert set(computer.entry("zed")) == {"command", "args"}
 
 
 def test_projects_keep_theirs_where_each_host_looks() -> None:

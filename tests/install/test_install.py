@@ -13,7 +13,7 @@ from flux2_mcp.cli.config_files import ConfigFile
 from flux2_mcp.cli.hosts import HOSTS, Entry
 from flux2_mcp.cli.launch import Start
 from flux2_mcp.errors import BadSetting, UnreadableConfig
-from tests.install.bench import PROGRAM, Bench, with_others
+from tests.install.computer import PROGRAM, Computer, with_others
 from tests.platforms import not_on
 
 BROKEN = {"codex": "[mcp_servers\n", "goose": "extensions: {weather: [\n"}
@@ -23,37 +23,37 @@ each_host = pytest.mark.parametrize("host", HOSTS)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def computer(tmp_path: Path) -> Computer:
     home = tmp_path / "home"
     home.mkdir()
-    return Bench(home)
+    return Computer(home)
 
 
 @each_host
-def test_a_host_without_a_config_gets_one(bench: Bench, host: str) -> None:
-    bench.install(host)
+def test_a_host_without_a_config_gets_one(computer: Computer, host: str) -> None:
+    computer.install(host)
 
-    path = bench.path(host)
-    assert list(bench.files()) == [path.relative_to(bench.home).as_posix()]
+    path = computer.path(host)
+    assert list(computer.files()) == [path.relative_to(computer.home).as_posix()]
     assert HOSTS[host].entry(path.read_text(encoding="utf-8")) == ENTRY
 
 
 @each_host
-def test_an_empty_config_is_like_none(bench: Bench, host: str) -> None:
-    path = bench.has(host, "\n")
+def test_an_empty_config_is_like_none(computer: Computer, host: str) -> None:
+    path = computer.has(host, "\n")
 
-    bench.install(host)
+    computer.install(host)
 
     assert HOSTS[host].entry(path.read_text(encoding="utf-8")) == ENTRY
 
 
 @each_host
-def test_what_else_is_in_a_config_stays(bench: Bench, host: str) -> None:
+def test_what_else_is_in_a_config_stays(computer: Computer, host: str) -> None:
     """Not one line of the person's goes, comments and trailing commas included; a comma may have to be added."""
     before = with_others(HOSTS[host])
-    path = bench.has(host, before)
+    path = computer.has(host, before)
 
-    bench.install(host)
+    computer.install(host)
 
     after = path.read_text(encoding="utf-8")
     assert HOSTS[host].entry(after) == ENTRY
@@ -62,11 +62,13 @@ def test_what_else_is_in_a_config_stays(bench: Bench, host: str) -> None:
 
 
 @each_host
-def test_the_old_file_is_kept_beside_the_new_one(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_old_file_is_kept_beside_the_new_one(
+    computer: Computer, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = with_others(HOSTS[host])
-    path = bench.has(host, before)
+    path = computer.has(host, before)
 
-    bench.install(host)
+    computer.install(host)
 
     kept = path.with_name(f"{path.name}.before-flux2")
     assert kept.read_text(encoding="utf-8") == before
@@ -74,121 +76,123 @@ def test_the_old_file_is_kept_beside_the_new_one(bench: Bench, host: str, capsys
 
 
 @each_host
-def test_a_second_time_changes_nothing(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.has(host, with_others(HOSTS[host]))
-    bench.install(host)
-    once = bench.files()
+def test_a_second_time_changes_nothing(computer: Computer, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    computer.has(host, with_others(HOSTS[host]))
+    computer.install(host)
+    once = computer.files()
 
-    bench.install(host)
+    computer.install(host)
 
-    assert bench.files() == once
+    assert computer.files() == once
     assert "Nothing was changed." in capsys.readouterr().out
 
 
 @each_host
-def test_uninstall_gives_the_file_back_as_it_was(bench: Bench, host: str) -> None:
+def test_uninstall_gives_the_file_back_as_it_was(computer: Computer, host: str) -> None:
     before = with_others(HOSTS[host])
-    path = bench.has(host, before)
-    bench.install(host)
+    path = computer.has(host, before)
+    computer.install(host)
 
-    bench.uninstall(host)
+    computer.uninstall(host)
 
     assert path.read_text(encoding="utf-8") == before
 
 
-def test_uninstall_has_a_next_step_of_its_own(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.install("cursor")
+def test_uninstall_has_a_next_step_of_its_own(computer: Computer, capsys: pytest.CaptureFixture[str]) -> None:
+    computer.install("cursor")
     capsys.readouterr()
 
-    bench.uninstall("cursor")
+    computer.uninstall("cursor")
 
     assert "Next: restart Cursor" in capsys.readouterr().out
 
 
 @each_host
-def test_uninstall_without_an_entry_says_so(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.has(host, with_others(HOSTS[host]))
-    before = bench.files()
+def test_uninstall_without_an_entry_says_so(computer: Computer, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    computer.has(host, with_others(HOSTS[host]))
+    before = computer.files()
 
-    bench.uninstall(host)
+    computer.uninstall(host)
 
-    assert bench.files() == before
+    assert computer.files() == before
     assert f"There is no entry flux2 in {HOSTS[host].title}'s config" in capsys.readouterr().out
 
 
 @each_host
-def test_a_broken_config_is_left_alone_and_the_entry_shown(bench: Bench, host: str) -> None:
-    path = bench.has(host, BROKEN.get(host, '{"a": \n'))
-    before = bench.files()
+def test_a_broken_config_is_left_alone_and_the_entry_shown(computer: Computer, host: str) -> None:
+    path = computer.has(host, BROKEN.get(host, '{"a": \n'))
+    before = computer.files()
 
     with pytest.raises(UnreadableConfig) as refused:
-        bench.install(host)
+        computer.install(host)
 
-    assert bench.files() == before
+    assert computer.files() == before
     assert f"{path} was left as it is." in str(refused.value)
     snippet = str(refused.value).split("by hand:\n\n")[1]
     assert HOSTS[host].entry(snippet) == ENTRY
 
 
 @each_host
-def test_uninstall_leaves_a_broken_config_alone_too(bench: Bench, host: str) -> None:
-    bench.has(host, BROKEN.get(host, '{"a": \n'))
-    before = bench.files()
+def test_uninstall_leaves_a_broken_config_alone_too(computer: Computer, host: str) -> None:
+    computer.has(host, BROKEN.get(host, '{"a": \n'))
+    before = computer.files()
 
     with pytest.raises(UnreadableConfig, match="by hand"):
-        bench.uninstall(host)
+        computer.uninstall(host)
 
-    assert bench.files() == before
+    assert computer.files() == before
 
 
 @each_host
-def test_a_section_of_another_kind_is_not_overwritten(bench: Bench, host: str) -> None:
+def test_a_section_of_another_kind_is_not_overwritten(computer: Computer, host: str) -> None:
     """`"mcpServers": []` is somebody's mistake, and theirs to mend."""
     section = HOSTS[host].section
     wrong = f'{section[0]} = "none"\n' if host == "codex" else json.dumps({section[0]: "none"})
-    path = bench.has(host, wrong)
+    path = computer.has(host, wrong)
 
     with pytest.raises(UnreadableConfig):
-        bench.install(host)
+        computer.install(host)
 
     assert path.read_text(encoding="utf-8") == wrong
 
 
 @each_host
-def test_print_shows_the_entry_and_touches_nothing(bench: Bench, host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.install(host, "--print")
+def test_print_shows_the_entry_and_touches_nothing(
+    computer: Computer, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    computer.install(host, "--print")
 
     said = capsys.readouterr()
-    assert bench.files() == {}
+    assert computer.files() == {}
     assert HOSTS[host].entry(said.out) == ENTRY
-    assert str(bench.path(host)) in said.err
+    assert str(computer.path(host)) in said.err
 
 
 @each_host
-def test_an_older_entry_is_brought_up_to_date(bench: Bench, host: str) -> None:
+def test_an_older_entry_is_brought_up_to_date(computer: Computer, host: str) -> None:
     """The command changes with the installation; settings that the person added are theirs."""
-    Bench(bench.home, program=Start("/old/flux2-mcp")).install(host, "--env", "FLUX2_PREVIEW=off")
+    Computer(computer.home, program=Start("/old/flux2-mcp")).install(host, "--env", "FLUX2_PREVIEW=off")
 
-    bench.install(host, "--env", "FLUX2_SAVE=on")
+    computer.install(host, "--env", "FLUX2_SAVE=on")
 
-    entry = HOSTS[host].entry(bench.path(host).read_text(encoding="utf-8"))
+    entry = HOSTS[host].entry(computer.path(host).read_text(encoding="utf-8"))
     assert entry == Entry(PROGRAM.command, PROGRAM.args, {"FLUX2_PREVIEW": "off", "FLUX2_SAVE": "on"})
 
 
 @each_host
-def test_a_project_has_a_config_of_its_own_where_the_host_knows_such(bench: Bench, host: str) -> None:
+def test_a_project_has_a_config_of_its_own_where_the_host_knows_such(computer: Computer, host: str) -> None:
     known = HOSTS[host].project
     if known is None:
         with pytest.raises(BadSetting, match="no config for a project"):
-            bench.install(host, "--project", str(bench.home / "work"))
+            computer.install(host, "--project", str(computer.home / "work"))
         return
 
-    bench.install(host, "--project", str(bench.home / "work"))
-    there = bench.files()
-    bench.uninstall(host, "--project", str(bench.home / "work"))
+    computer.install(host, "--project", str(computer.home / "work"))
+    there = computer.files()
+    computer.uninstall(host, "--project", str(computer.home / "work"))
 
     assert list(there) == ["/".join(("work", *known))]
-    assert HOSTS[host].entry((bench.home / "work").joinpath(*known).read_text(encoding="utf-8")) is None
+    assert HOSTS[host].entry((computer.home / "work").joinpath(*known).read_text(encoding="utf-8")) is None
 
 
 REFERENCES = {
@@ -204,27 +208,27 @@ REFERENCES = {
 
 
 @each_host
-def test_the_key_comes_from_the_hosts_environment_when_asked(bench: Bench, host: str) -> None:
+def test_the_key_comes_from_the_hosts_environment_when_asked(computer: Computer, host: str) -> None:
     if host not in REFERENCES:
         with pytest.raises(BadSetting, match="cannot refer to a variable"):
-            bench.install(host, "--key-from-env")
-        assert bench.files() == {}
+            computer.install(host, "--key-from-env")
+        assert computer.files() == {}
         return
 
-    bench.install(host)
-    bench.install(host, "--key-from-env")
+    computer.install(host)
+    computer.install(host, "--key-from-env")
 
-    assert REFERENCES[host].items() <= bench.entry(host).items()
+    assert REFERENCES[host].items() <= computer.entry(host).items()
 
 
 @each_host
-def test_a_key_is_never_written(bench: Bench, host: str) -> None:
+def test_a_key_is_never_written(computer: Computer, host: str) -> None:
     with pytest.raises(BadSetting) as refused:
-        bench.install(host, "--env", "RUNAPI_API_KEY=runapi_secret")
+        computer.install(host, "--env", "RUNAPI_API_KEY=runapi_secret")
 
     assert "flux2-mcp login" in str(refused.value)
     assert "runapi_secret" not in str(refused.value)
-    assert bench.files() == {}
+    assert computer.files() == {}
 
 
 @pytest.mark.parametrize(
@@ -236,24 +240,24 @@ def test_a_key_is_never_written(bench: Bench, host: str) -> None:
         ("=x", "--env takes NAME=VALUE"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(bench: Bench, given: str, complaint: str) -> None:
+def test_a_setting_that_cannot_be_is_refused(computer: Computer, given: str, complaint: str) -> None:
     with pytest.raises(BadSetting) as refused:
-        bench.install("zed", "--env", given)
+        computer.install("zed", "--env", given)
 
     assert complaint in str(refused.value)
-    assert bench.files() == {}
+    assert computer.files() == {}
 
 
-def test_a_folder_is_absolute_in_the_entry(bench: Bench) -> None:
+def test_a_folder_is_absolute_in_the_entry(computer: Computer) -> None:
     """A host's working directory may be anything, and hosts do not expand a tilde."""
-    bench.install("zed", "--env", "FLUX2_OUTPUT_DIR=~/Art", "--env", "FLUX2_DATA_DIR=data", "--env", "A=~/x")
+    computer.install("zed", "--env", "FLUX2_OUTPUT_DIR=~/Art", "--env", "FLUX2_DATA_DIR=data", "--env", "A=~/x")
 
-    env = {"FLUX2_OUTPUT_DIR": str(bench.home / "Art"), "FLUX2_DATA_DIR": str(Path("data").absolute()), "A": "~/x"}
-    assert bench.entry("zed")["env"] == env
+    env = {"FLUX2_OUTPUT_DIR": str(computer.home / "Art"), "FLUX2_DATA_DIR": str(Path("data").absolute()), "A": "~/x"}
+    assert computer.entry("zed")["env"] == env
 
 
-def test_what_a_person_added_to_our_entry_stays(bench: Bench) -> None:
-    path = bench.has(
+def test_what_a_person_added_to_our_entry_stays(computer: Computer) -> None:
+    path = computer.has(
         "zed",
         """{
   "context_servers": {
@@ -267,10 +271,10 @@ def test_what_a_person_added_to_our_entry_stays(bench: Bench) -> None:
 """,
     )
 
-    bench.install("zed")
+    computer.install("zed")
 
     assert "// until Friday" in path.read_text(encoding="utf-8")
-    assert bench.entry("zed") == {
+    assert computer.entry("zed") == {
         "enabled": False,
         "command": PROGRAM.command,
         "args": list(PROGRAM.args),
@@ -278,79 +282,79 @@ def test_what_a_person_added_to_our_entry_stays(bench: Bench) -> None:
     }
 
 
-def test_an_entry_of_another_kind_is_replaced(bench: Bench) -> None:
+def test_an_entry_of_another_kind_is_replaced(computer: Computer) -> None:
     """A URL beside a command would leave the host to guess."""
-    bench.has("cursor", '{"mcpServers": {"flux2": {"url": "http://127.0.0.1:8765/mcp"}}}')
+    computer.has("cursor", '{"mcpServers": {"flux2": {"url": "http://127.0.0.1:8765/mcp"}}}')
 
-    bench.install("cursor")
+    computer.install("cursor")
 
-    assert bench.entry("cursor") == {"command": PROGRAM.command, "args": list(PROGRAM.args)}
+    assert computer.entry("cursor") == {"command": PROGRAM.command, "args": list(PROGRAM.args)}
 
 
-def test_a_second_entry_that_starts_us_is_pointed_out(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.has("cursor", '{"mcpServers": {"pictures": {"command": "uvx", "args": ["flux2-mcp@0.1.0"]}}}')
+def test_a_second_entry_that_starts_us_is_pointed_out(computer: Computer, capsys: pytest.CaptureFixture[str]) -> None:
+    computer.has("cursor", '{"mcpServers": {"pictures": {"command": "uvx", "args": ["flux2-mcp@0.1.0"]}}}')
 
-    bench.install("cursor")
-    bench.uninstall("cursor")
+    computer.install("cursor")
+    computer.uninstall("cursor")
 
     said = capsys.readouterr().out
     assert "pictures starts flux2-mcp too: remove one" in said
     assert "It is not ours, so it stays." in said
 
 
-def test_every_copy_is_kept(bench: Bench) -> None:
-    path = bench.has("cursor", "{}\n")
+def test_every_copy_is_kept(computer: Computer) -> None:
+    path = computer.has("cursor", "{}\n")
     for name in ("one", "two", "three"):
-        Bench(bench.home, program=Start(f"/{name}/flux2-mcp")).install("cursor")
+        Computer(computer.home, program=Start(f"/{name}/flux2-mcp")).install("cursor")
 
     copies = sorted(each.name for each in path.parent.iterdir())
     assert copies == ["mcp.json", "mcp.json.before-flux2", "mcp.json.before-flux2.2", "mcp.json.before-flux2.3"]
     assert (path.parent / "mcp.json.before-flux2").read_text(encoding="utf-8") == "{}\n"
 
 
-def test_a_link_stays_a_link(bench: Bench) -> None:
+def test_a_link_stays_a_link(computer: Computer) -> None:
     """People keep such files in a repository of their own, and link to them."""
-    real = bench.home / "dotfiles" / "mcp.json"
+    real = computer.home / "dotfiles" / "mcp.json"
     real.parent.mkdir()
     real.write_text("{}\n", encoding="utf-8")
-    path = bench.path("cursor")
+    path = computer.path("cursor")
     path.parent.mkdir()
     path.symlink_to(real)
 
-    bench.install("cursor")
+    computer.install("cursor")
 
     assert path.is_symlink()
     assert HOSTS["cursor"].entry(real.read_text(encoding="utf-8")) == ENTRY
 
 
 @not_on("Windows", "it has no such modes")
-def test_what_was_private_stays_private(bench: Bench) -> None:
-    path = bench.has("claude-code", "{}\n")
+def test_what_was_private_stays_private(computer: Computer) -> None:
+    path = computer.has("claude-code", "{}\n")
     path.chmod(0o600)
 
-    bench.install("claude-code")
+    computer.install("claude-code")
 
     for each in path.parent.glob(".claude.json*"):
         assert stat.S_IMODE(each.stat().st_mode) == 0o600
 
 
-def test_windows_line_ends_and_a_byte_order_mark_survive(bench: Bench) -> None:
-    path = bench.has("claude-desktop", '\ufeff{\r\n\t"theme": "dark"\r\n}\r\n')
+def test_windows_line_ends_and_a_byte_order_mark_survive(computer: Computer) -> None:
+    path = computer.has("claude-desktop", '\ufeff{\r\n\t"theme": "dark"\r\n}\r\n')
 
-    bench.install("claude-desktop")
+    computer.install("claude-desktop")
 
     text = path.read_bytes().decode()
     assert text.startswith('\ufeff{\r\n\t"theme": "dark",\r\n\t"mcpServers": {\r\n\t\t"flux2": {\r\n')
     assert "\n" not in text.replace("\r\n", "")
 
 
-def test_a_file_that_cannot_be_read_is_left_alone(bench: Bench) -> None:
-    path = bench.path("cursor")
+def test_a_file_that_cannot_be_read_is_left_alone(computer: Computer) -> None:
+    path = computer.path("cursor")
     path.parent.mkdir()
     path.write_bytes(b'{"a": "\xff"}')
 
     with pytest.raises(UnreadableConfig, match="cannot be read: it is not UTF-8"):
-        bench.install("cursor")
+        computer.install("cursor")
 
     assert path.read_bytes() == b'{"a": "\xff"}'
 
@@ -368,11 +372,11 @@ def test_what_a_host_wrote_meanwhile_is_not_lost(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == '{"count": 2}'
 
 
-def test_a_place_that_cannot_be_written_is_named(bench: Bench) -> None:
-    (bench.home / ".cursor").write_text("not a folder", encoding="utf-8")
+def test_a_path_that_cannot_be_written_is_named(computer: Computer) -> None:
+    (computer.home / ".cursor").write_text("not a folder", encoding="utf-8")
 
     with pytest.raises(UnreadableConfig, match=r"mcp\.json cannot be"):
-        bench.install("cursor")
+        computer.install("cursor")
 
 
 def test_the_command_line_has_both(tmp_path: Path) -> None:

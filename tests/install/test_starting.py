@@ -7,7 +7,7 @@ import pytest
 
 from flux2_mcp.cli.launch import Start, start, this_program
 from flux2_mcp.invocation import origin
-from tests.install.bench import Bench
+from tests.install.computer import Computer
 
 
 def nowhere(name: str) -> None:
@@ -23,7 +23,7 @@ def test_a_release_is_started_by_uvx_with_its_whole_path() -> None:
     assert start({}, released=True, which=in_bin) == Start("/opt/uv/uvx", ("flux2-mcp",))
 
 
-def test_a_config_that_is_shared_names_no_place() -> None:
+def test_a_config_that_is_shared_names_no_path() -> None:
     assert start({}, to_share=True, released=True, which=in_bin) == Start("uvx", ("flux2-mcp",), only_here=False)
 
 
@@ -53,11 +53,11 @@ def test_this_checkout_knows_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("only_here", [True, False])
-def test_a_project_is_told_when_its_command_is_a_place(
+def test_a_project_is_told_when_its_command_is_a_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], *, only_here: bool
 ) -> None:
-    bench = Bench(tmp_path, program=Start("uvx", ("flux2-mcp",), only_here=only_here))
+    computer = Computer(tmp_path, program=Start("uvx", ("flux2-mcp",), only_here=only_here))
 
-    bench.install("cursor", "--project", str(tmp_path))
+    computer.install("cursor", "--project", str(tmp_path))
 
     assert ("others who use this project need their own" in capsys.readouterr().out) is only_here

@@ -17,7 +17,7 @@ from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, Simulator
-from tests.login.people import Computer, served
+from tests.login.fake_browser import Computer, served
 from tests.platforms import only_on
 
 CHROMIUM = shutil.which("chromium")

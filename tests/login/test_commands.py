@@ -14,7 +14,7 @@ import pytest
 
 from flux2_mcp.cli import main
 from flux2_mcp.login import login_with, open_browser
-from tests.login.people import Computer, served
+from tests.login.fake_browser import Computer, served
 from tests.platforms import not_on
 from tests.processes import MODULE, ended, started
 from tests.world import BASE_URL, KEY

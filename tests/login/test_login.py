@@ -16,8 +16,8 @@ from flux2_mcp.login import Keyring, login, login_with
 from flux2_mcp.runapi.authorization import challenge_of, display_code_of, verifier_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.login.people import Browser, Computer, browser
-from tests.wires import NoNetwork, Wire
+from tests.login.fake_browser import Browser, Computer, browser
+from tests.transports import NoNetwork, Wire
 from tests.world import BASE_URL, KEY
 
 

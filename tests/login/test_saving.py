@@ -13,7 +13,7 @@ import pytest
 from flux2_mcp.credentials import credentials, forget_key, masked, save_key
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.settings import Settings
-from tests.login.people import Computer
+from tests.login.fake_browser import Computer
 from tests.platforms import not_on
 from tests.world import KEY
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.paid_once.clocks import time_passes
-from tests.wires import Gate, TimesOut, Wire, creates, fetches, looks
+from tests.paid_once.backdating import time_passes
+from tests.transports import Gate, TimesOut, Wire, creates, fetches, looks
 from tests.world import every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
@@ -180,8 +180,8 @@ async def test_the_price_is_asked_for_without_the_persons_files(tmp_path: Path) 
     here.transport = quotes = Quotes(here.simulator)
     source = picture(tmp_path)
     async with here.client() as client:
-        wish = {"prompt": "a fox", "model": "flux-2-max", "aspect_ratio": "1:1", "source_image_urls": [source]}
-        await client.call_tool("remix", wish)
+        arguments = {"prompt": "a fox", "model": "flux-2-max", "aspect_ratio": "1:1", "source_image_urls": [source]}
+        await client.call_tool("remix", arguments)
 
     assert quotes.asked
     assert source.encode() not in b"".join(quotes.asked)
@@ -193,8 +193,8 @@ async def test_a_call_that_is_cancelled_while_it_uploads_orders_nothing(tmp_path
     here.transport = gate = Gate(here.simulator, lambda request: request.url.path.endswith("/files/prepare"))
     async with here.client() as client:
         async with anyio.create_task_group() as group:
-            wish = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
-            group.start_soon(client.call_tool, "remix", wish)
+            arguments = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
+            group.start_soon(client.call_tool, "remix", arguments)
             await gate.holds_one()
             group.cancel_scope.cancel()
         gate.open()
@@ -208,11 +208,11 @@ async def test_in_private_mode_a_lost_remix_is_found_after_a_restart(tmp_path: P
     """The same key must come with the same addresses, though nothing else of the request is kept."""
     here = world(tmp_path, QUICK, environ={"FLUX2_HISTORY": "private"})
     here.transport = TimesOut(here.simulator, creates, times=3)
-    wish = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
+    arguments = {"prompt": "a fox", "source_image_urls": [picture(tmp_path)]}
     async with here.client() as client:
-        lost = await client.call_tool("remix", wish)
+        lost = await client.call_tool("remix", arguments)
     async with here.client() as client:
-        found = await client.call_tool("remix", wish)
+        found = await client.call_tool("remix", arguments)
 
     assert "Send the same call again" in text_of(lost)
     assert "made the picture" in text_of(found)

@@ -13,9 +13,9 @@ from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.paid_once.clocks import time_passes
+from tests.paid_once.accounting import ledger_of_runapi, ledger_of_server
+from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
-from tests.paid_once.ledgers import ledger_of_runapi, ledger_of_server
 from tests.processes import Host, finished, hosted, served
 
 Json = dict[str, Any]
@@ -142,7 +142,7 @@ def check_pictures(*results: Mapping[str, Any], tasks: list[str]) -> None:
             assert picture.size == (1024, 1024)
 
 
-def wish(home: Path, tool: str) -> Json:
+def arguments(home: Path, tool: str) -> Json:
     if tool == "generate":
         return {"prompt": "a fox"}
     source = home / "pictures" / "mine.png"
@@ -164,7 +164,7 @@ UPLOAD = pytest.mark.parametrize("step", UPLOADS.values(), ids=UPLOADS)
 
 @STEP
 async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Servers, tmp_path: Path, step: Step) -> None:
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
         async with servers.server(tmp_path, base_url) as host:
@@ -180,7 +180,7 @@ async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
     servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     """Where it is not known whether RunAPI has the order, to look says how that is found out, and orders nothing."""
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
         async with servers.server(tmp_path, base_url) as host:
@@ -202,7 +202,7 @@ async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
     servers: Servers, tmp_path: Path, again: str
 ) -> None:
     """The picture lies in its folder already, and nobody has heard of it."""
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(NOWHERE) as (base_url, gate):
         async with servers.server(tmp_path, base_url) as host:
             await host.call("generate", fox)
@@ -221,7 +221,7 @@ async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_agai
     servers: Servers, tmp_path: Path
 ) -> None:
     """Whether the host still read it, nobody knows; it is delivered a second later."""
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(NOWHERE) as (base_url, gate):
         async with servers.server(tmp_path, base_url) as host:
             await called(host, "generate", fox)
@@ -236,7 +236,7 @@ async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_agai
 
 async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(servers: Servers, tmp_path: Path) -> None:
     """It may have hung up without reading it."""
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(NOWHERE) as (base_url, gate):
         async with servers.server(tmp_path, base_url) as host:
             await called(host, "generate", fox)
@@ -252,7 +252,7 @@ async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(se
 
 @UPLOAD
 async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Servers, tmp_path: Path, step: Step) -> None:
-    remix = wish(tmp_path, "remix")
+    remix = arguments(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         async with servers.server(tmp_path, base_url) as host:
@@ -268,7 +268,7 @@ async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
     servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     """Its Idempotency-Key stands for one body, with the address of the first upload in it."""
-    remix = wish(tmp_path, "remix")
+    remix = arguments(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         async with servers.server(tmp_path, base_url) as host:
@@ -283,7 +283,7 @@ async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
 @UPLOAD
 async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Servers, tmp_path: Path, step: Step) -> None:
     """There is nothing to look at, and only the call itself knows its source images."""
-    remix = wish(tmp_path, "remix")
+    remix = arguments(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         async with servers.server(tmp_path, base_url) as host:
@@ -309,7 +309,7 @@ async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
     servers: Servers, tmp_path: Path, by: str, hours: float, kept: str
 ) -> None:
     """Only the call itself could send it, and after a quarter of an hour the same words want another picture."""
-    remix, history = wish(tmp_path, "remix"), {"FLUX2_HISTORY": kept}
+    remix, history = arguments(tmp_path, "remix"), {"FLUX2_HISTORY": kept}
     async with tolled(UPLOADS["uploading"]) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix, **history)
         time_passes(tmp_path, hours=hours)
@@ -335,7 +335,7 @@ async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
     servers: Servers, tmp_path: Path, step: Step
 ) -> None:
     """It was ordered before, but never sent, so that there is nothing to be in doubt about."""
-    remix = wish(tmp_path, "remix")
+    remix = arguments(tmp_path, "remix")
     async with tolled(step) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         gate.faults.append(Fault(on="prepare", status=403, times=9))
@@ -353,7 +353,7 @@ async def test_a_remix_that_is_refused_when_it_is_sent_for_the_first_time_costs_
     servers: Servers, tmp_path: Path, status: int
 ) -> None:
     """It was ordered before a kill, and sent after it, so that there is nothing to be in doubt about either."""
-    remix = wish(tmp_path, "remix")
+    remix = arguments(tmp_path, "remix")
     async with tolled(UPLOADS["uploading"]) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         gate.faults.append(Fault(on="create", status=status, times=9))
@@ -391,7 +391,7 @@ async def test_a_private_history_calls_nothing_unsent_that_may_have_been_sent(
 ) -> None:
     """It has not kept what was sent, only that something was; also for a server that keeps all since."""
     async with tolled(step) as (base_url, gate):
-        await killed_at(servers, tmp_path, gate, base_url, tool, wish(tmp_path, tool), FLUX2_HISTORY="private")
+        await killed_at(servers, tmp_path, gate, base_url, tool, arguments(tmp_path, tool), FLUX2_HISTORY="private")
         time_passes(tmp_path, minutes=16)
         async with servers.server(tmp_path, base_url, FLUX2_HISTORY=kept) as host:
             [left] = await recent(host)
@@ -412,7 +412,7 @@ async def test_three_pictures_after_a_kill_are_three_tasks(
     servers: Servers, tmp_path: Path, step: Step, lets_pass: int
 ) -> None:
     """Also when the kill comes between the first and the second, or the second and the third."""
-    foxes = {**wish(tmp_path, "generate"), "count": 3}
+    foxes = {**arguments(tmp_path, "generate"), "count": 3}
     async with tolled(step, lets_pass=lets_pass) as (base_url, gate):
         await killed_at(servers, tmp_path, gate, base_url, "generate", foxes)
         async with servers.server(tmp_path, base_url) as host:
@@ -426,7 +426,7 @@ async def test_three_pictures_after_a_kill_are_three_tasks(
 
 async def test_a_server_that_the_system_started_loses_nothing_either(tmp_path: Path) -> None:
     """The whole way: `python -m flux2_mcp`, twice."""
-    fox = wish(tmp_path, "generate")
+    fox = arguments(tmp_path, "generate")
     async with tolled(STEPS["answer to the order on its way"]) as (base_url, gate):
         async with hosted(tmp_path, base_url, alone=True) as host:
             await host.call("generate", fox)

@@ -14,11 +14,11 @@ from PIL import Image
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
-from tests.paid_once.clocks import time_passes
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
+from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
-from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
 from tests.processes import served
-from tests.wires import Gate, creates
+from tests.transports import Gate, creates
 from tests.world import KEY, World, text_of, world
 
 FOX = {"prompt": "a fox"}

@@ -18,11 +18,11 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.server.strict import StrictServer
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.faults import On
-from tests.paid_once.clocks import time_passes
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
+from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
-from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
 from tests.processes import ABOUT, MODERN, finished, served
-from tests.wires import Gate, NoNetwork, Wire, creates, fetches, looks
+from tests.transports import Gate, NoNetwork, Wire, creates, fetches, looks
 from tests.world import KEY, World, text_of, world
 
 FOX = {"prompt": "a fox"}
@@ -363,23 +363,23 @@ async def test_a_call_that_was_sent_again_before_the_answer_wants_the_same_pictu
 
 
 @pytest.mark.parametrize("tool", ["generate", "remix"])
-async def test_two_processes_with_one_wish_at_one_instant_make_one_task(
+async def test_two_processes_with_one_request_at_one_instant_make_one_task(
     servers: Servers, tmp_path: Path, tool: str
 ) -> None:
     """On a new computer: they also make the database, at the same instant."""
-    wish: dict[str, object] = {**FOX, "count": 2}
+    arguments: dict[str, object] = {**FOX, "count": 2}
     if tool == "remix":
         source = tmp_path / "pictures" / "mine.png"
         source.parent.mkdir()
         Image.new("RGB", (8, 6), "red").save(source)
-        wish |= {"source_image_urls": [str(source)]}
+        arguments |= {"source_image_urls": [str(source)]}
     runapi = Simulator(Script(looks_until_done=4, plain_pictures=True))
     async with (
         served(runapi) as (base_url, _),
         servers.server(tmp_path, base_url) as one,
         servers.server(tmp_path, base_url) as other,
     ):
-        numbers = await one.call(tool, wish), await other.call(tool, wish)
+        numbers = await one.call(tool, arguments), await other.call(tool, arguments)
         answers = await one.answer(numbers[0]), await other.answer(numbers[1])
 
     tasks = runapi.books.tasks()

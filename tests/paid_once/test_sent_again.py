@@ -16,7 +16,7 @@ from mcp_types import CallToolResult
 from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script, Simulator
-from tests.wires import Gate, Wire, fetches, looks
+from tests.transports import Gate, Wire, fetches, looks
 from tests.world import World, text_of, world
 
 FOX = {"prompt": "a fox"}

@@ -12,7 +12,7 @@ from mcp_types import PromptReference, ResourceTemplateReference
 
 from flux2_mcp.history import Order
 from flux2_mcp.simulator import Script, Simulator
-from tests.wires import TimesOut, Wire, creates, looks
+from tests.transports import TimesOut, Wire, creates, looks
 from tests.world import World, text_of, world
 
 FOX, VIXEN = {"prompt": "a fox"}, {"prompt": "a vixen"}

@@ -34,9 +34,9 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.studio.deliveries import TIME_TO_READ
-from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
+from tests.transports import Wire, creates, fetches, looks
 from tests.virtual_time import VirtualTimeLoop
-from tests.wires import Wire, creates, fetches, looks
 from tests.world import KEY, at_once, no_sleep, text_of
 
 DAILY_CAP = 60

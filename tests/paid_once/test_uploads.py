@@ -17,9 +17,9 @@ from PIL import Image
 from flux2_mcp.history import History, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.paid_once.clocks import time_passes
-from tests.paid_once.ledgers import ledger_of, ledger_of_runapi
-from tests.wires import Gate, Wire, creates
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
+from tests.paid_once.backdating import time_passes
+from tests.transports import Gate, Wire, creates
 from tests.world import World, text_of, world
 
 LOST = Fault(on="create", after=True, lose=True, times=9)

@@ -9,7 +9,7 @@ from typing import Final
 
 from mcp_types import CallToolResult
 
-from tests.pictures.stage import encoded_result, images_in
+from tests.pictures.fixtures import encoded_result, images_in
 from tests.world import text_of
 
 DESKTOP_LIMIT: Final = 1_048_576

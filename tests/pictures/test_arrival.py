@@ -11,8 +11,8 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.images.examples import bomb, noise
-from tests.pictures.stage import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
-from tests.wires import Wire, fetches, looks
+from tests.pictures.fixtures import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
+from tests.transports import Wire, fetches, looks
 from tests.world import KEY, World, text_of, world
 
 pytestmark = pytest.mark.virtual_time

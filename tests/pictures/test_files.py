@@ -16,7 +16,7 @@ from flux2_mcp.images import Destination, Destinations, Picture, read, recognise
 from flux2_mcp.images.saving import Disk
 from flux2_mcp.simulator import Script
 from tests.images.examples import PNG
-from tests.pictures.stage import images_in
+from tests.pictures.fixtures import images_in
 from tests.platforms import not_on
 from tests.world import World, text_of, world
 
@@ -157,7 +157,7 @@ async def test_a_call_may_say_where_its_picture_goes(tmp_path: Path, save_to: st
 
 
 @pytest.mark.parametrize("save_to", ["/etc/foxes", "~/../../../../fox.png", "https://example.com/fox.png", "~/way out"])
-async def test_a_place_outside_the_folders_is_refused_before_anything_is_ordered(
+async def test_a_path_outside_the_folders_is_refused_before_anything_is_ordered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_to: str
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
@@ -192,7 +192,7 @@ async def test_nothing_is_saved_when_the_user_does_not_want_it(tmp_path: Path, c
     assert not here.output.exists()
 
 
-async def test_a_call_that_names_a_place_is_saved_all_the_same(tmp_path: Path) -> None:
+async def test_a_call_that_names_a_path_is_saved_all_the_same(tmp_path: Path) -> None:
     here = world(tmp_path, QUICK, environ={"FLUX2_SAVE": "off"})
     result = await made(here, save_to="fox.png")
 
@@ -263,7 +263,7 @@ async def test_a_home_that_cannot_be_written_to_at_all_keeps_no_picture_back(tmp
     assert "cost: $0.05" in text_of(result)
 
 
-async def test_a_place_that_was_taken_meanwhile_keeps_no_picture_back(tmp_path: Path) -> None:
+async def test_a_path_that_was_taken_meanwhile_keeps_no_picture_back(tmp_path: Path) -> None:
     """It was fine when the picture was ordered. To say now that nothing was charged would be wrong."""
     here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True))
     async with here.client() as client:
@@ -312,21 +312,21 @@ async def test_a_file_inside_our_container_is_said_to_be_there(tmp_path: Path, *
     assert word in text_of(elsewhere)
 
 
-def test_places_know_where_a_picture_goes(tmp_path: Path) -> None:
-    places = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=True)
+def test_destinations_know_where_a_picture_goes(tmp_path: Path) -> None:
+    destinations = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=True)
 
-    assert places.destination(None) == Destination(tmp_path / "art")
-    assert places.destination("fox.png") == Destination(tmp_path / "art", "fox")
+    assert destinations.destination(None) == Destination(tmp_path / "art")
+    assert destinations.destination("fox.png") == Destination(tmp_path / "art", "fox")
     with pytest.raises(RequestRefused):
-        places.destination("/etc/fox.png")
+        destinations.destination("/etc/fox.png")
 
 
-def test_places_that_do_not_save_still_do_when_asked(tmp_path: Path) -> None:
-    places = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=False)
+def test_destinations_that_do_not_save_still_do_when_asked(tmp_path: Path) -> None:
+    destinations = Destinations(tmp_path, tmp_path / "art", roots=(tmp_path,), saves=False)
 
-    assert places.destination(None) is None
-    assert places.destination("") is None
-    assert places.destination("~/fox.png") == Destination(tmp_path, "fox")
+    assert destinations.destination(None) is None
+    assert destinations.destination("") is None
+    assert destinations.destination("~/fox.png") == Destination(tmp_path, "fox")
 
 
 async def test_a_saved_picture_is_read_as_what_it_is_now(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from flux2_mcp.images import media_type_of
 from flux2_mcp.simulator import Script
+from tests.pictures.fixtures import encoded_result, images_in, links_in
 from tests.pictures.hosts import HOSTS, content_only, structured_wins
-from tests.pictures.stage import encoded_result, images_in, links_in
 from tests.world import World, text_of, world
 
 FOREVER = 10**9

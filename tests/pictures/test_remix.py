@@ -10,7 +10,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ErrorData
 
 from flux2_mcp.simulator import Fault, Script
-from tests.pictures.stage import Folders, colour_at, data_uri, images_in, offering, png, puts, sources_of
+from tests.pictures.fixtures import Folders, colour_at, data_uri, images_in, offering, png, puts, sources_of
 from tests.world import KEY, World, text_of, world
 
 QUICK = Script(looks_until_done=1, plain_pictures=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script
 from tests.images.examples import JPEG, PNG, WEBP, shown
-from tests.pictures.stage import PictureServer, answers, images_in, links_in
+from tests.pictures.fixtures import PictureServer, answers, images_in, links_in
 from tests.world import World, text_of, world
 
 QUICK = Script(looks_until_done=1, plain_pictures=True)

@@ -15,7 +15,7 @@ from flux2_mcp.images import Picture, media_type_of
 from flux2_mcp.images.previewing import BUDGET
 from flux2_mcp.simulator import Script
 from tests.images.examples import JPEG, PNG, WEBP, noise
-from tests.pictures.stage import PictureServer, encoded_result, images_in, links_in
+from tests.pictures.fixtures import PictureServer, encoded_result, images_in, links_in
 from tests.world import World, text_of, world
 
 MOST = 950_000

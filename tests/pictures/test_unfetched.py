@@ -13,8 +13,8 @@ from mcp_types import CallToolResult, TextResourceContents
 
 from flux2_mcp.background import meanwhile
 from flux2_mcp.simulator import Script
-from tests.pictures.stage import images_in
-from tests.wires import Gate, fetches
+from tests.pictures.fixtures import images_in
+from tests.transports import Gate, fetches
 from tests.world import World, text_of, world
 
 NEITHER = {"FLUX2_SAVE": "off", "FLUX2_PREVIEW": "off"}
@@ -116,7 +116,7 @@ async def test_whoever_wants_a_link_waits_for_no_download_of_others(tmp_path: Pa
     assert downloads(here) == 1
 
 
-async def test_a_call_that_names_a_place_has_its_picture_saved(tmp_path: Path) -> None:
+async def test_a_call_that_names_a_path_has_its_picture_saved(tmp_path: Path) -> None:
     here = links_only(tmp_path)
     async with here.client() as client:
         made = await client.call_tool("generate", {**FOX, "save_to": "fox.png"})

@@ -160,7 +160,7 @@ async def test_a_task_that_nobody_shows_is_not_found() -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sdk", "v1"])
-async def test_the_place_that_runapi_names_is_asked_first(dialect: DialectSetting) -> None:
+async def test_the_path_that_runapi_names_is_asked_first(dialect: DialectSetting) -> None:
     simulator = Simulator(Script(accepted_with_location=True, looks_until_done=1))
     api = runapi(Line(simulator), dialect=dialect)
     task = await create(api)
@@ -171,7 +171,7 @@ async def test_the_place_that_runapi_names_is_asked_first(dialect: DialectSettin
     assert (done.status, done.cost_cents, len(done.images)) == ("completed", 5, 1)
 
 
-async def test_a_named_place_that_is_none_is_no_loss() -> None:
+async def test_a_named_path_that_is_none_is_no_loss() -> None:
     made = says(202, {"id": "t-1"}, headers={"location": "/nowhere/t-1"})
     shown = says(200, {"id": "t-1", "status": "processing"})
     line = OnlyPaths({f"POST {SDK_CREATE}": made, f"GET {SDK_CREATE}/t-1": shown})

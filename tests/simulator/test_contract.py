@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulator.door import BLEND, FOX, REMIX, TEXT, door
+from tests.simulator.api_client import BLEND, FOX, REMIX, TEXT, api_client
 
 RATIOS = "1:1, 4:3, 3:4, 16:9, 9:16, 3:2, 2:3"
 MAX_TEXT = {"model": "flux-2-max-text-to-image", "prompt": "a fox", "aspect_ratio": "1:1"}
@@ -93,7 +93,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("path", "body"), ACCEPTED.values(), ids=ACCEPTED)
 async def test_accepted(path: str, body: dict[str, object]) -> None:
-    async with door() as here:
+    async with api_client() as here:
         response = await here.create(body, path)
 
     assert response.status_code == 200, response.text
@@ -101,7 +101,7 @@ async def test_accepted(path: str, body: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(("request_", "field", "complaint"), REFUSED.values(), ids=REFUSED)
 async def test_refused(request_: tuple[str, dict[str, object]], field: str, complaint: str) -> None:
-    async with door() as here:
+    async with api_client() as here:
         response = await here.create(request_[1], request_[0])
 
         assert response.status_code == 422
@@ -110,7 +110,7 @@ async def test_refused(request_: tuple[str, dict[str, object]], field: str, comp
 
 
 async def test_all_that_is_wrong_is_said_at_once() -> None:
-    async with door() as here:
+    async with api_client() as here:
         response = await here.create({**FOX, "prompt": "a", "aspect_ratio": "9:1", "output_count": 3})
 
     assert set(response.json()["errors"]) == {"prompt", "aspect_ratio", "output_count"}

@@ -7,12 +7,12 @@ import pytest
 from starlette.types import Message
 
 from flux2_mcp.simulator import AnswerLost, Fault, Script
-from tests.simulator.door import FOX, TEXT, door
+from tests.simulator.api_client import FOX, TEXT, api_client
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409, 422, 429, 500, 502, 503, 504])
 async def test_a_refused_create_has_no_effect(status: int) -> None:
-    async with door(None, Fault(on="create", status=status)) as here:
+    async with api_client(None, Fault(on="create", status=status)) as here:
         response = await here.create()
 
         assert response.status_code == status
@@ -21,7 +21,7 @@ async def test_a_refused_create_has_no_effect(status: int) -> None:
 
 
 async def test_the_usual_bodies_of_errors_are_known() -> None:
-    async with door(None, *(Fault(on="create", status=status) for status in (429, 502, 503))) as here:
+    async with api_client(None, *(Fault(on="create", status=status) for status in (429, 502, 503))) as here:
         slow, gateway, busy = [await here.create() for _ in range(3)]
 
     assert (slow.json()["error"]["code"], slow.headers["Retry-After"]) == ("rate_limited", "1")
@@ -31,7 +31,7 @@ async def test_the_usual_bodies_of_errors_are_known() -> None:
 
 
 async def test_after_means_that_the_money_is_reserved() -> None:
-    async with door(None, Fault(on="create", status=500, after=True)) as here:
+    async with api_client(None, Fault(on="create", status=500, after=True)) as here:
         response = await here.create(Idempotency_Key="k-1")
         again = await here.create(Idempotency_Key="k-1")
 
@@ -42,7 +42,7 @@ async def test_after_means_that_the_money_is_reserved() -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_lost_answer_is_no_answer(*, after: bool) -> None:
-    async with door(None, Fault(on="create", lose=True, after=after)) as here:
+    async with api_client(None, Fault(on="create", lose=True, after=after)) as here:
         with pytest.raises(AnswerLost):
             await here.create()
 
@@ -56,7 +56,7 @@ async def test_a_fault_can_answer_anything() -> None:
         Fault(on="look", body="words", status=418, headers={"X-Mood": "odd"}),
         Fault(on="look", body=b"\x00", headers={"Content-Type": "image/png"}),
     )
-    async with door(None, *faults) as here:
+    async with api_client(None, *faults) as here:
         path = f"{TEXT}/{await here.created()}"
         odd, words, bytes_ = [await here.http.get(path) for _ in range(3)]
 
@@ -66,14 +66,14 @@ async def test_a_fault_can_answer_anything() -> None:
 
 
 async def test_an_empty_answer_has_no_body() -> None:
-    async with door(None, Fault(on="look", status=204)) as here:
+    async with api_client(None, Fault(on="look", status=204)) as here:
         response = await here.http.get(f"{TEXT}/x")
 
     assert (response.status_code, response.content) == (204, b"")
 
 
 async def test_headers_alone_are_added_to_the_usual_answer() -> None:
-    async with door(None, Fault(on="create", headers={"Location": "https://evil.example/"})) as here:
+    async with api_client(None, Fault(on="create", headers={"Location": "https://evil.example/"})) as here:
         response = await here.create()
 
     assert response.json()["status"] == "pending"
@@ -81,7 +81,7 @@ async def test_headers_alone_are_added_to_the_usual_answer() -> None:
 
 
 async def test_a_hanging_answer_can_be_abandoned() -> None:
-    async with door(None, Fault(on="create", hang=60, after=True)) as here:
+    async with api_client(None, Fault(on="create", hang=60, after=True)) as here:
         with anyio.move_on_after(0.05) as patience:
             await here.create()
 
@@ -90,13 +90,13 @@ async def test_a_hanging_answer_can_be_abandoned() -> None:
 
 
 async def test_a_short_hang_ends_in_the_usual_answer() -> None:
-    async with door(None, Fault(on="create", hang=0.01)) as here:
+    async with api_client(None, Fault(on="create", hang=0.01)) as here:
         assert (await here.create()).status_code == 200
 
 
 async def test_faults_are_used_up_in_order_by_their_own_kind() -> None:
     faults = Fault(on="look", status=503, times=2), Fault(on="look", status=500), Fault(on="create", status=402)
-    async with door(None, *faults) as here:
+    async with api_client(None, *faults) as here:
         created = [(await here.create()).status_code for _ in range(2)]
         path = f"{TEXT}/{here.simulator.books.tasks()[0].id}"
         looks = [(await here.http.get(path)).status_code for _ in range(4)]
@@ -106,7 +106,7 @@ async def test_faults_are_used_up_in_order_by_their_own_kind() -> None:
 
 
 async def test_a_look_that_fails_is_no_look() -> None:
-    async with door(Script(looks_until_done=2), Fault(on="look", status=503)) as here:
+    async with api_client(Script(looks_until_done=2), Fault(on="look", status=503)) as here:
         path = f"{TEXT}/{await here.created()}"
         answers = [await here.http.get(path) for _ in range(3)]
 
@@ -129,7 +129,7 @@ KINDS = {
 
 @pytest.mark.parametrize(("on", "request_"), KINDS.items(), ids=KINDS)
 async def test_every_kind_of_request_can_go_wrong(on: str, request_: tuple[str, str]) -> None:
-    async with door() as here:
+    async with api_client() as here:
         added = await here.http.post("/simulator/faults", json={"on": on, "status": 418})
         response = await here.http.request(*request_)
 
@@ -139,7 +139,7 @@ async def test_every_kind_of_request_can_go_wrong(on: str, request_: tuple[str, 
 
 async def test_faults_can_be_added_and_cleared_over_http() -> None:
     fault = {"on": "create", "body": "<html>", "headers": {"Retry-After": 3}, "after": True, "times": 2, "hang": 0.5}
-    async with door() as here:
+    async with api_client() as here:
         added = await here.http.post("/simulator/faults", json=[fault, {"on": "look", "lose": True, "status": None}])
         listed = list(here.simulator.faults)
         cleared = await here.http.delete("/simulator/faults")
@@ -164,7 +164,7 @@ async def test_faults_can_be_added_and_cleared_over_http() -> None:
     ],
 )
 async def test_a_fault_that_makes_no_sense_is_refused(body: bytes, status: int, field: str | None) -> None:
-    async with door() as here:
+    async with api_client() as here:
         response = await here.http.post("/simulator/faults", content=body)
 
         assert response.status_code == status
@@ -173,7 +173,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(body: bytes, status: int, 
 
 
 async def test_the_books_can_be_read_over_http_without_the_keys_in_them() -> None:
-    async with door(key="sk-a-rather-long-key") as here:
+    async with api_client(key="sk-a-rather-long-key") as here:
         task_id = await here.created()
         response = await here.http.get("/simulator/books")
         welcome = await here.http.get("/")
@@ -195,7 +195,7 @@ async def test_a_client_that_leaves_or_wants_a_websocket_gets_nothing_done(kind:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async with door() as here:
+    async with api_client() as here:
         await here.simulator({"type": kind, "method": "POST", "path": TEXT, "headers": []}, receive, send)
 
         assert [message["type"] for message in sent] == ["websocket.close"] * (kind == "websocket")

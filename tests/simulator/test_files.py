@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from flux2_mcp.simulator import Script
-from tests.simulator.door import BLEND, REMIX, Door, door
+from tests.simulator.api_client import BLEND, REMIX, ApiClient, api_client
 
 FILES, PREPARE, CONFIRM = "/api/v1/files", "/api/v1/files/prepare", "/api/v1/files/confirm"
 NOBODY = {"Authorization": ""}
@@ -20,14 +20,14 @@ def checksum(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
-async def prepared(here: Door, data: bytes, **fields: object) -> dict[str, object]:
+async def prepared(here: ApiClient, data: bytes, **fields: object) -> dict[str, object]:
     body = {"filename": "a.png", "byte_size": len(data), "checksum": checksum(data), **fields}
     response = await here.http.post(PREPARE, json=body)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-async def put(ticket: dict[str, object], here: Door, data: bytes, **headers: str) -> httpx.Response:
+async def put(ticket: dict[str, object], here: ApiClient, data: bytes, **headers: str) -> httpx.Response:
     """The PUT as a client should make it: without the key."""
     transport = httpx.ASGITransport(app=here.simulator)
     async with httpx.AsyncClient(transport=transport) as bare:
@@ -41,7 +41,7 @@ def _demanded(ticket: dict[str, object]) -> dict[str, str]:
 
 
 async def test_a_direct_upload_becomes_a_file(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         ticket = await prepared(here, red_png)
         answer = await put(ticket, here, red_png)
         file = (await here.http.post(CONFIRM, json={"signed_id": ticket["signed_id"]})).json()
@@ -59,7 +59,7 @@ async def test_a_direct_upload_becomes_a_file(red_png: bytes) -> None:
 )
 async def test_the_checksum_is_the_base64_of_an_md5(data: bytes, known: str) -> None:
     """The vectors come from the vendor's own tests."""
-    async with door() as here:
+    async with api_client() as here:
         answer = await put(await prepared(here, data, checksum=known), here, data)
 
     assert answer.status_code == 200
@@ -68,7 +68,7 @@ async def test_the_checksum_is_the_base64_of_an_md5(data: bytes, known: str) -> 
 @pytest.mark.parametrize("leak", ["Authorization", "X-API-Key"])
 async def test_an_upload_that_carries_a_key_is_refused(leak: str) -> None:
     """The storage host is somebody else: a client that shows it the key has a bug, and learns of it here."""
-    async with door() as here:
+    async with api_client() as here:
         answer = await put(await prepared(here, b"data"), here, b"data", **{leak: "Bearer sk-1"})
 
     assert answer.status_code == 400
@@ -76,7 +76,7 @@ async def test_an_upload_that_carries_a_key_is_refused(leak: str) -> None:
 
 
 async def test_an_upload_address_works_once() -> None:
-    async with door() as here:
+    async with api_client() as here:
         ticket = await prepared(here, b"data")
         answers = [(await put(ticket, here, data)).status_code for data in (b"date", b"dat", b"data", b"data")]
 
@@ -84,7 +84,7 @@ async def test_an_upload_address_works_once() -> None:
 
 
 async def test_an_upload_must_carry_exactly_the_prepared_headers() -> None:
-    async with door(Script(upload_headers={"X-Amz-Meta": "demanded"})) as here:
+    async with api_client(Script(upload_headers={"X-Amz-Meta": "demanded"})) as here:
         ticket = await prepared(here, b"data")
         wrong_type = await put(ticket, here, b"data", **{"Content-Type": "image/png"})
         wrong_extra = await put(ticket, here, b"data", **{"X-Amz-Meta": "other"})
@@ -94,7 +94,7 @@ async def test_an_upload_must_carry_exactly_the_prepared_headers() -> None:
 
 
 async def test_an_upload_address_dies_with_time() -> None:
-    async with door(Script(url_seconds=60)) as here:
+    async with api_client(Script(url_seconds=60)) as here:
         ticket = await prepared(here, b"data")
         here.clock.wait(60)
 
@@ -102,7 +102,7 @@ async def test_an_upload_address_dies_with_time() -> None:
 
 
 async def test_confirming_too_early_or_for_somebody_else_fails() -> None:
-    async with door() as here:
+    async with api_client() as here:
         ticket = await prepared(here, b"data")
         signed = {"signed_id": ticket["signed_id"]}
         early = await here.http.post(CONFIRM, json=signed)
@@ -130,7 +130,7 @@ async def test_confirming_too_early_or_for_somebody_else_fails() -> None:
     ],
 )
 async def test_an_upload_that_cannot_be_is_not_prepared(fields: dict[str, object], status: int) -> None:
-    async with door() as here:
+    async with api_client() as here:
         body = {"filename": "a.png", "byte_size": 4, "checksum": checksum(b"data"), **fields}
 
         assert (await here.http.post(PREPARE, json=body)).status_code == status
@@ -138,12 +138,12 @@ async def test_an_upload_that_cannot_be_is_not_prepared(fields: dict[str, object
 
 @pytest.mark.parametrize("path", [FILES, PREPARE, CONFIRM])
 async def test_files_need_a_key(path: str) -> None:
-    async with door(key="") as here:
+    async with api_client(key="") as here:
         assert (await here.http.post(path, json={})).status_code == 401
 
 
 async def test_a_file_can_come_as_base64(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         source = {"type": "base64", "data": base64.b64encode(red_png).decode()}
         file = (await here.http.post(FILES, json={"source": source, "file_name": "red.png"})).json()
         fetched = await here.http.get(file["url"])
@@ -152,7 +152,7 @@ async def test_a_file_can_come_as_base64(red_png: bytes) -> None:
 
 
 async def test_a_file_can_come_as_a_form(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         form = {"files": {"file": ("x.png", red_png)}, "data": {"file_name": "red.png"}}
         response = await here.http.post(FILES, **form)  # pyright: ignore[reportArgumentType]
         empty = await here.http.post(FILES, files={"other": b"x"})
@@ -162,7 +162,7 @@ async def test_a_file_can_come_as_a_form(red_png: bytes) -> None:
 
 
 async def test_an_address_of_ours_is_copied_and_a_foreign_one_is_never_fetched(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         own = await here.upload(red_png)
         copied = await here.http.post(FILES, json={"source": {"type": "url", "url": own}})
         gone = await here.http.post(FILES, json={"source": {"type": "url", "url": own.replace("/temp/", "/temp/0")}})
@@ -179,12 +179,12 @@ async def test_an_address_of_ours_is_copied_and_a_foreign_one_is_never_fetched(r
     "source", [None, {}, {"type": "url"}, {"type": "url", "url": "file:///x"}, {"type": "base64", "data": "%"}]
 )
 async def test_a_source_that_is_none_is_refused(source: object) -> None:
-    async with door() as here:
+    async with api_client() as here:
         assert (await here.http.post(FILES, json={"source": source})).status_code == 422
 
 
 async def test_a_file_is_gone_after_its_hour(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         url = await here.upload(red_png)
         here.clock.wait(3599)
         before = await here.http.get(url)
@@ -195,7 +195,7 @@ async def test_a_file_is_gone_after_its_hour(red_png: bytes) -> None:
 
 
 async def test_a_file_name_never_leaves_its_folder(red_png: bytes) -> None:
-    async with door() as here:
+    async with api_client() as here:
         url = await here.upload(red_png, "../../100% größe.png")
         fetched = await here.http.get(url)
 
@@ -204,7 +204,7 @@ async def test_a_file_name_never_leaves_its_folder(red_png: bytes) -> None:
 
 
 async def test_an_uploaded_page_does_not_run_here() -> None:
-    async with door() as here:
+    async with api_client() as here:
         fetched = await here.http.get(await here.upload(b"<script>alert(1)</script>", "a.html"))
 
     assert fetched.headers["content-type"] == "application/octet-stream"
@@ -221,7 +221,7 @@ async def test_an_uploaded_page_does_not_run_here() -> None:
     ],
 )
 async def test_a_file_is_what_its_bytes_say_and_else_its_name(data: bytes, kind: str) -> None:
-    async with door() as here:
+    async with api_client() as here:
         response = await here.http.post(FILES, files={"file": ("a.png", data)})
 
     assert response.json()["mime_type"] == kind
@@ -229,7 +229,7 @@ async def test_a_file_is_what_its_bytes_say_and_else_its_name(data: bytes, kind:
 
 @pytest.mark.parametrize("broken", ["expired", "unknown", "not a file", "not a picture"])
 async def test_a_source_of_ours_that_cannot_be_read_fails_the_task(broken: str, red_png: bytes) -> None:
-    async with door(Script(looks_until_done=1)) as here:
+    async with api_client(Script(looks_until_done=1)) as here:
         url = await here.upload(b"just words" if broken == "not a picture" else red_png)
         if broken == "expired":
             here.clock.wait(3600)
@@ -245,7 +245,7 @@ async def test_a_source_of_ours_that_cannot_be_read_fails_the_task(broken: str, 
 
 
 async def test_addresses_begin_with_the_public_one_if_there_is_one(red_png: bytes) -> None:
-    async with door(Script(public_url="https://pictures.example/")) as here:
+    async with api_client(Script(public_url="https://pictures.example/")) as here:
         response = await here.http.post(FILES, files={"file": ("a.png", red_png)})
         ticket = await prepared(here, b"data")
 

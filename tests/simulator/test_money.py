@@ -7,14 +7,14 @@ import random
 import pytest
 
 from flux2_mcp.simulator import Script
-from tests.simulator.door import BLEND, FOX, KEY, REMIX, door
+from tests.simulator.api_client import BLEND, FOX, KEY, REMIX, api_client
 
 MAX = {"model": "flux-2-max-text-to-image", "prompt": "a fox", "aspect_ratio": "1:1"}
 SCHEDULES, QUOTES = "/api/v1/price_schedules", "/api/v1/price_quotes"
 
 
 async def test_creation_reserves_and_completion_settles() -> None:
-    async with door() as here:
+    async with api_client() as here:
         await here.created()
         reserved, spent = await here.balance(), here.simulator.books.spent_cents(KEY)
         here.clock.wait(60)
@@ -31,7 +31,7 @@ async def test_creation_reserves_and_completion_settles() -> None:
 
 
 async def test_failure_gives_the_money_back() -> None:
-    async with door() as here:
+    async with api_client() as here:
         await here.created({**FOX, "prompt": "a fox [simulate: failed]"})
         reserved = await here.balance()
         here.clock.wait(60)
@@ -42,7 +42,7 @@ async def test_failure_gives_the_money_back() -> None:
 
 
 async def test_what_is_reserved_cannot_be_spent_again() -> None:
-    async with door(Script(keys={KEY: 9})) as here:
+    async with api_client(Script(keys={KEY: 9})) as here:
         first, second = await here.create(), await here.create()
         here.clock.wait(60)
         third = await here.create()
@@ -53,7 +53,7 @@ async def test_what_is_reserved_cannot_be_spent_again() -> None:
 
 
 async def test_accounts_do_not_share() -> None:
-    async with door() as here:
+    async with api_client() as here:
         await here.created()
 
         assert here.simulator.books.balance_cents("other") == 1000
@@ -63,7 +63,7 @@ async def test_accounts_do_not_share() -> None:
 async def test_not_a_cent_is_lost_whatever_happens() -> None:
     """Opening balance = free + reserved + spent, and usage.cost adds up to what was spent."""
     chance = random.Random(3)  # noqa: S311
-    async with door(Script(failure_rate=0.3, keys={KEY: 400}, paint_spread=0.9)) as here:
+    async with api_client(Script(failure_rate=0.3, keys={KEY: 400}, paint_spread=0.9)) as here:
         for _ in range(60):
             model = f"flux-2-{chance.choice(('pro', 'flex'))}-text-to-image"
             await here.create({**FOX, "model": model, "output_resolution": chance.choice(("1k", "2k"))})
@@ -86,7 +86,7 @@ async def test_not_a_cent_is_lost_whatever_happens() -> None:
 async def test_the_published_prices_are_charged(tier: str, resolution: str, cents: int, *, remix: bool) -> None:
     body, path = (BLEND, REMIX) if remix else (FOX, "/api/v1/flux_2/text_to_image")
     model = str(body["model"]).replace("pro", tier)
-    async with door(Script(looks_until_done=1)) as here:
+    async with api_client(Script(looks_until_done=1)) as here:
         task_id = await here.created({**body, "model": model, "output_resolution": resolution}, path)
         action = path.rpartition("/")[2]
         params = {"output_resolution": resolution}
@@ -99,7 +99,7 @@ async def test_the_published_prices_are_charged(tier: str, resolution: str, cent
 
 
 async def test_the_price_list_has_no_max_and_needs_no_key() -> None:
-    async with door(key="") as here:
+    async with api_client(key="") as here:
         body = (await here.http.get(SCHEDULES)).json()
 
     assert [line["model"] for line in body["price_schedules"]] == [
@@ -134,14 +134,14 @@ async def test_the_price_list_has_no_max_and_needs_no_key() -> None:
     ],
 )
 async def test_the_price_list_can_be_filtered(query: str, found: int) -> None:
-    async with door() as here:
+    async with api_client() as here:
         body = (await here.http.get(f"{SCHEDULES}?{query}")).json()
 
     assert len(body["price_schedules"]) == found
 
 
 async def test_a_price_list_that_has_not_changed_is_not_sent_again() -> None:
-    async with door() as here:
+    async with api_client() as here:
         first = await here.http.get(SCHEDULES)
         etag = first.headers["ETag"]
         again = await here.http.get(SCHEDULES, headers={"If-None-Match": f'"other", W/{etag}'})
@@ -154,7 +154,7 @@ async def test_a_price_list_that_has_not_changed_is_not_sent_again() -> None:
 
 async def test_prices_can_be_set_and_multiplied() -> None:
     prices = {"flux-2-pro-text-to-image": {"1k": 6, "2k": 8}}
-    async with door(Script(prices=prices, price_multiplier=1.5, looks_until_done=0)) as here:
+    async with api_client(Script(prices=prices, price_multiplier=1.5, looks_until_done=0)) as here:
         line = (await here.http.get(f"{SCHEDULES}?model=flux-2-pro-text-to-image")).json()["price_schedules"][0]
         task_id = await here.created()
 
@@ -163,7 +163,7 @@ async def test_prices_can_be_set_and_multiplied() -> None:
 
 
 async def test_max_costs_something_that_is_only_said_afterwards() -> None:
-    async with door(Script(looks_until_done=1)) as here:
+    async with api_client(Script(looks_until_done=1)) as here:
         quote = {"service": "flux_2", "action": "text_to_image", "model": MAX["model"]}
         quoted = (await here.http.post(QUOTES, json=quote)).json()["price_quote"]
         task_id = await here.created(MAX)
@@ -173,7 +173,7 @@ async def test_max_costs_something_that_is_only_said_afterwards() -> None:
 
 
 async def test_max_has_a_price_when_configured() -> None:
-    async with door(Script(max_price_cents=30, looks_until_done=0)) as here:
+    async with api_client(Script(max_price_cents=30, looks_until_done=0)) as here:
         quote: dict[str, object] = {"service": "flux_2", "action": "text_to_image", "model": MAX["model"], "params": {}}
         quoted = (await here.http.post(QUOTES, json=quote)).json()["price_quote"]
         listed = (await here.http.get(SCHEDULES)).json()["price_schedules"]
@@ -186,7 +186,7 @@ async def test_max_has_a_price_when_configured() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"params": []}, {"params": {}}, {"model": None}, {"model": None, "params": []}])
 async def test_a_quote_takes_what_any_client_leaves_out(extra: dict[str, object]) -> None:
-    async with door(key="") as here:
+    async with api_client(key="") as here:
         body = {"service": "flux_2", "action": "text_to_image", **extra}
         response = await here.http.post(QUOTES, json=body)
 
@@ -196,7 +196,7 @@ async def test_a_quote_takes_what_any_client_leaves_out(extra: dict[str, object]
 
 
 async def test_a_quote_for_something_else_is_refused() -> None:
-    async with door() as here:
+    async with api_client() as here:
         other = await here.http.post(QUOTES, json={"service": "suno", "action": "sing"})
         mixed = {"service": "flux_2", "action": "remix_image", "model": FOX["model"]}
         wrong = await here.http.post(QUOTES, json=mixed)

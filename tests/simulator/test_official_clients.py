@@ -21,7 +21,7 @@ from runapi.flux_2 import Flux2Client
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.simulator.door import FOX
+from tests.simulator.api_client import FOX
 
 # The answers of the official packages have no types: their fields are made at run time.
 Answer = Any

@@ -9,7 +9,7 @@ import anyio
 import httpx
 
 from flux2_mcp.simulator import Script, Simulator
-from tests.simulator.door import FOX
+from tests.simulator.api_client import FOX
 
 HOOK = "https://app.example/hooks"
 

@@ -14,7 +14,7 @@ from flux2_mcp.errors import SourceRefused
 from flux2_mcp.sources import Local, SourceLimits
 from flux2_mcp.sources.opening import read_file
 from tests.platforms import not_on, only_on
-from tests.sources.studio_door import door, png, refusal
+from tests.sources.owner_sources import owner_sources, png, refusal
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_a_folder_that_is_a_link_out_of_the_roots_is_refused(home: Path, o
 async def test_a_link_into_the_roots_may_be_followed(home: Path, tmp_path: Path) -> None:
     (home / "fox.png").write_bytes(png())
     (tmp_path / "link.png").symlink_to(home / "fox.png")
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         assert await studio.sources.opened([str(tmp_path / "link.png")])
 
 
@@ -232,7 +232,7 @@ async def test_a_file_above_the_limit_is_refused_with_its_size(home: Path) -> No
 async def test_a_file_of_exactly_the_limit_is_accepted(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
     size = len(png())
-    async with door(home, limits=SourceLimits(max_bytes=size)) as studio:
+    async with owner_sources(home, limits=SourceLimits(max_bytes=size)) as studio:
         assert await studio.sources.opened(["~/fox.png"])
 
     assert "more than" in await refusal(home, "~/fox.png", limits=SourceLimits(max_bytes=size - 1))
@@ -267,7 +267,7 @@ async def test_eight_large_files_are_not_kept_in_memory(home: Path) -> None:
     colours = ["red", "green", "blue", "black", "white", "yellow", "gray", "pink"]
     for colour in colours:
         (home / f"{colour}.png").write_bytes(png(colour, padding=size))
-    async with door(home, limits=SourceLimits()) as studio:
+    async with owner_sources(home, limits=SourceLimits()) as studio:
         await studio.sources.opened(["~/red.png"])  # Pillow is loaded now
         tracemalloc.start()
         try:

@@ -8,7 +8,7 @@ from flux2_mcp.errors import BadSetting, PictureUnavailable, SourceRefused, Unre
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import SourceLimits, checked_roots, lies_outside
 from flux2_mcp.sources.paths import path_in, path_in_url
-from tests.sources.studio_door import data_uri, door, png, refusal
+from tests.sources.owner_sources import data_uri, owner_sources, png, refusal
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tests.sources.studio_door import data_uri, door, png, refusal
 )
 async def test_a_file_can_be_written_in_many_ways(home: Path, way: str) -> None:
     (home / "a fox #1?.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         assert await studio.sources.opened([way.format(home=home)])
 
 
@@ -43,7 +43,7 @@ async def test_a_file_can_be_written_in_many_ways(home: Path, way: str) -> None:
     ],
 )
 async def test_a_data_uri_is_what_its_bytes_are(home: Path, uri: str) -> None:
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         (opened,) = await studio.sources.opened([uri])
         await studio.sources.lent([opened], report=studio.words.append)
 
@@ -158,7 +158,7 @@ async def test_a_runapi_that_cannot_be_asked_for_ours_is_no_fault_of_the_source(
         msg = "RunAPI did not answer in time."
         raise Unreachable(msg)
 
-    async with door(home, ours=unreachable) as studio:
+    async with owner_sources(home, ours=unreachable) as studio:
         with pytest.raises(Unreachable):
             await studio.sources.opened(["flux2://tasks/task-1/images/1"])
 

@@ -12,13 +12,13 @@ from flux2_mcp.errors import RunApiError, SourceRefused
 from flux2_mcp.images import Picture
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.sources import Local, SourceLimits, Uploads
-from tests.sources.studio_door import KEY, Clock, data_uri, door, png
+from tests.sources.owner_sources import KEY, Clock, data_uri, owner_sources, png
 
 
 async def test_an_https_address_is_passed_on_untouched(home: Path) -> None:
     """RunAPI fetches it, so it may even be signed."""
     signed = "https://EXAMPLE.com:8443/a%20b.png?Signature=a%2Bb&x=[1]#top"
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         urls = await studio.urls(signed, "http://127.0.0.1:9/picture.png")
 
         assert urls == [signed, "http://127.0.0.1:9/picture.png"]
@@ -28,7 +28,7 @@ async def test_an_https_address_is_passed_on_untouched(home: Path) -> None:
 
 async def test_a_local_file_becomes_an_address_that_runapi_can_read(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         (url,) = await studio.urls(str(home / "fox.png"))
 
         async with httpx.AsyncClient(transport=httpx.ASGITransport(studio.simulator)) as runapi:
@@ -37,7 +37,7 @@ async def test_a_local_file_becomes_an_address_that_runapi_can_read(home: Path) 
 
 async def test_nothing_is_sent_before_every_source_has_been_checked(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         with pytest.raises(SourceRefused, match="Source 2 of 2"):
             await studio.urls(str(home / "fox.png"), str(home / "missing.png"))
 
@@ -46,7 +46,7 @@ async def test_nothing_is_sent_before_every_source_has_been_checked(home: Path) 
 
 async def test_the_upload_carries_no_key_and_no_name_of_the_users(home: Path) -> None:
     (home / "my passport.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         await studio.urls(str(home / "my passport.png"))
 
         (put,) = studio.puts
@@ -60,7 +60,7 @@ async def test_the_same_content_is_uploaded_once(home: Path) -> None:
     for name in ("fox.png", "copy.png"):
         (home / name).write_bytes(png())
     given = [str(home / "fox.png"), "~/copy.png", (home / "fox.png").as_uri(), data_uri(png())]
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         urls = await studio.urls(*given)
 
         assert len(set(urls)) == 1
@@ -70,7 +70,7 @@ async def test_the_same_content_is_uploaded_once(home: Path) -> None:
 
 async def test_calls_at_the_same_time_share_an_upload(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
-    async with door(home) as studio, anyio.create_task_group() as group:
+    async with owner_sources(home) as studio, anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(studio.urls, "~/fox.png")
 
@@ -80,7 +80,7 @@ async def test_calls_at_the_same_time_share_an_upload(home: Path) -> None:
 async def test_an_upload_is_used_again_while_it_lives(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
     clock = Clock()
-    async with door(home, uploads=Uploads(now=clock)) as studio:
+    async with owner_sources(home, uploads=Uploads(now=clock)) as studio:
         first = await studio.urls("~/fox.png")
         clock.forward(minutes=54)
         second = await studio.urls("~/fox.png")
@@ -93,7 +93,7 @@ async def test_an_upload_that_is_about_to_expire_is_made_again(home: Path) -> No
     """RunAPI fetches sources when it paints, which may be minutes after the order."""
     (home / "fox.png").write_bytes(png())
     clock = Clock()
-    async with door(home, uploads=Uploads(now=clock)) as studio:
+    async with owner_sources(home, uploads=Uploads(now=clock)) as studio:
         first = await studio.urls("~/fox.png")
         clock.forward(minutes=56)
         second = await studio.urls("~/fox.png")
@@ -107,8 +107,8 @@ async def test_an_owner_is_not_given_the_upload_of_another(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
     uploads, simulator = Uploads(), Simulator(Script())
     async with (
-        door(home, owner="me", uploads=uploads, simulator=simulator) as mine,
-        door(home, owner="you", uploads=uploads, simulator=simulator) as yours,
+        owner_sources(home, owner="me", uploads=uploads, simulator=simulator) as mine,
+        owner_sources(home, owner="you", uploads=uploads, simulator=simulator) as yours,
     ):
         assert await mine.urls("~/fox.png") != await yours.urls("~/fox.png")
 
@@ -116,7 +116,7 @@ async def test_an_owner_is_not_given_the_upload_of_another(home: Path) -> None:
 async def test_progress_names_the_sources_that_are_uploaded(home: Path) -> None:
     (home / "fox.png").write_bytes(png("red"))
     (home / "owl.png").write_bytes(png("blue"))
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         urls = await studio.urls("~/fox.png", "https://example.com/a.png", "~/owl.png")
 
         assert studio.words == ["Uploading source 1 of 3", "Uploading source 3 of 3"]
@@ -124,9 +124,9 @@ async def test_progress_names_the_sources_that_are_uploaded(home: Path) -> None:
 
 
 async def test_identity_is_the_content_of_a_file_and_the_address_of_a_link(home: Path) -> None:
-    """A wish is the same when its file was moved meanwhile."""
+    """A request is the same when its file was moved meanwhile."""
     (home / "fox.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         opened = await studio.sources.opened(["~/fox.png", data_uri(png()), "https://example.com/a.png"])
 
         sha256 = f"sha256:{hashlib.sha256(png()).hexdigest()}"
@@ -134,7 +134,7 @@ async def test_identity_is_the_content_of_a_file_and_the_address_of_a_link(home:
 
 
 async def test_a_signed_address_is_in_no_repr(home: Path) -> None:
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         assert "secret" not in repr(await studio.sources.opened(["https://example.com/a.png?signature=secret"]))
 
 
@@ -143,7 +143,7 @@ async def test_a_picture_of_ours_is_lent_by_its_address(home: Path) -> None:
         assert (task_id, number) == ("task-1", 2)
         return Picture(png(), "image/png", 8, 6)
 
-    async with door(home, ours=ours) as studio:
+    async with owner_sources(home, ours=ours) as studio:
         (opened,) = await studio.sources.opened(["flux2://tasks/task-1/images/2"])
         await studio.sources.lent([opened], report=studio.words.append)
 
@@ -154,7 +154,7 @@ async def test_a_picture_of_ours_is_lent_by_its_address(home: Path) -> None:
 async def test_a_file_that_was_changed_after_the_check_is_not_sent(home: Path) -> None:
     """Otherwise anything could be sent that was never checked."""
     (home / "fox.png").write_bytes(png())
-    async with door(home) as studio:
+    async with owner_sources(home) as studio:
         opened = await studio.sources.opened(["~/fox.png"])
         (home / "fox.png").write_bytes(b"secret")
         with pytest.raises(SourceRefused, match="changed while it was being used"):
@@ -189,7 +189,7 @@ async def test_eight_large_files_are_uploaded_four_at_a_time(home: Path) -> None
     colours = ["red", "green", "blue", "black", "white", "yellow", "gray", "pink"]
     for colour in colours:
         (home / f"{colour}.png").write_bytes(png(colour, padding=4_000_000))
-    async with door(home, transport=Watched, limits=SourceLimits()) as studio:
+    async with owner_sources(home, transport=Watched, limits=SourceLimits()) as studio:
         with anyio.fail_after(20):
             urls = await studio.urls(*(f"~/{colour}.png" for colour in colours))
 
@@ -220,7 +220,7 @@ STEPS = ["/files/prepare", "/temp/user-uploads/", "/files/confirm"]
 async def test_an_upload_that_broke_is_made_once_more(home: Path, step: str) -> None:
     """It costs nothing, and the address of the first works only once."""
     (home / "fox.png").write_bytes(png())
-    async with door(home, transport=partial(LosesUploads, step=step, times=1)) as studio:
+    async with owner_sources(home, transport=partial(LosesUploads, step=step, times=1)) as studio:
         (url,) = await studio.urls("~/fox.png")
 
         assert url.startswith("https://runapi.test/temp/")
@@ -230,7 +230,7 @@ async def test_an_upload_that_broke_is_made_once_more(home: Path, step: str) -> 
 async def test_a_failed_upload_leaves_no_doubt_about_money(home: Path, step: str) -> None:
     """A lost answer of another POST would mean that something may have been ordered."""
     (home / "fox.png").write_bytes(png())
-    async with door(home, transport=partial(LosesUploads, step=step, times=2)) as studio:
+    async with owner_sources(home, transport=partial(LosesUploads, step=step, times=2)) as studio:
         with pytest.raises(RunApiError) as caught:
             await studio.urls("~/fox.png")
 
@@ -242,7 +242,7 @@ async def test_a_failed_upload_leaves_no_doubt_about_money(home: Path, step: str
 async def test_a_refused_upload_is_not_repeated(home: Path) -> None:
     (home / "fox.png").write_bytes(png())
     simulator = Simulator(Script(largest_upload_bytes=10))
-    async with door(home, simulator=simulator) as studio:
+    async with owner_sources(home, simulator=simulator) as studio:
         with pytest.raises(RunApiError) as caught:
             await studio.urls("~/fox.png")
 
@@ -255,7 +255,7 @@ async def test_after_a_failure_no_further_upload_is_begun(home: Path) -> None:
     for colour in colours:
         (home / f"{colour}.png").write_bytes(png(colour))
     simulator = Simulator(Script(largest_upload_bytes=10))
-    async with door(home, simulator=simulator, limits=SourceLimits(side_by_side=1)) as studio:
+    async with owner_sources(home, simulator=simulator, limits=SourceLimits(side_by_side=1)) as studio:
         with pytest.raises(RunApiError):
             await studio.urls(*(f"~/{colour}.png" for colour in colours))
 
@@ -269,7 +269,7 @@ async def test_an_upload_without_an_end_is_kept_for_an_hour(home: Path) -> None:
     stated = {"file_name": "a.png", "url": "https://file.runapi.test/a.png"}
     simulator = Simulator(Script())
     simulator.faults.append(Fault(on="confirm", body=stated, status=200))
-    async with door(home, uploads=uploads, simulator=simulator) as studio:
+    async with owner_sources(home, uploads=uploads, simulator=simulator) as studio:
         first = await studio.urls("~/fox.png")
         clock.forward(minutes=54)
         assert await studio.urls("~/fox.png") == first

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.paid_once.clocks import time_passes
+from tests.paid_once.backdating import time_passes
 from tests.platforms import not_on
 from tests.processes import environment, finished, served, started
 from tests.terminal.conftest import Command

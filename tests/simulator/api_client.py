@@ -1,4 +1,4 @@
-"""The door every test here goes through: an HTTP client in front of a simulator whose clock the test moves."""
+"""What every test here uses: an HTTP client in front of a simulator whose clock the test moves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clock:
         self.now += seconds
 
 
-class Door:
+class ApiClient:
     """A client with a key, the simulator behind it, and its clock."""
 
     def __init__(self, http: httpx.AsyncClient, simulator: Simulator, clock: Clock) -> None:
@@ -68,11 +68,11 @@ class Door:
 
 
 @asynccontextmanager
-async def door(script: Script | None = None, *faults: Fault, key: str = KEY) -> AsyncGenerator[Door]:
+async def api_client(script: Script | None = None, *faults: Fault, key: str = KEY) -> AsyncGenerator[ApiClient]:
     clock = Clock()
     simulator = Simulator(script or Script(plain_pictures=True), clock=clock)
     simulator.faults.extend(faults)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     transport = httpx.ASGITransport(app=simulator)
     async with httpx.AsyncClient(transport=transport, base_url="http://runapi.test", headers=headers) as http:
-        yield Door(http, simulator, clock)
+        yield ApiClient(http, simulator, clock)

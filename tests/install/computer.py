@@ -85,7 +85,7 @@ def with_others(host: Host) -> str:
 
 
 @dataclass
-class Bench:
+class Computer:
     """A home folder on a machine of some kind."""
 
     home: Path

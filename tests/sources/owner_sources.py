@@ -55,7 +55,7 @@ async def nothing_of_ours(task_id: str, number: int) -> Picture:
 
 
 @dataclass
-class Door:
+class OwnerSources:
     """Sources of one owner, and what RunAPI saw of them."""
 
     sources: Sources
@@ -78,7 +78,7 @@ class Door:
 
 
 @asynccontextmanager
-async def door(
+async def owner_sources(
     home: Path,
     *,
     roots: Sequence[Path] | None = None,
@@ -87,7 +87,7 @@ async def door(
     transport: Callable[[Simulator], httpx.AsyncBaseTransport] = httpx.ASGITransport,
     uploads: Uploads | None = None,
     **more: object,
-) -> AsyncGenerator[Door, None]:
+) -> AsyncGenerator[OwnerSources, None]:
     simulator = simulator or Simulator(Script())
     connection = Connection(RUNAPI, transport=transport(simulator))
     given: dict[str, object] = {"ours": nothing_of_ours, "limits": SourceLimits(max_bytes=100_000), **more}
@@ -100,14 +100,14 @@ async def door(
         **given,  # pyright: ignore[reportArgumentType] a test names only what matters to it
     )
     try:
-        yield Door(sources, simulator)
+        yield OwnerSources(sources, simulator)
     finally:
         await connection.aclose()
 
 
 async def refusal(home: Path, *given: object, **more: object) -> str:
     """The words with which sources are refused; nothing may have been sent."""
-    async with door(home, **more) as opened:  # pyright: ignore[reportArgumentType] as above
+    async with owner_sources(home, **more) as opened:  # pyright: ignore[reportArgumentType] as above
         with pytest.raises(SourceRefused) as caught:
             await opened.sources.opened([str(each) for each in given])
         assert not opened.simulator.requests

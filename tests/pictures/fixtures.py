@@ -19,7 +19,7 @@ from PIL import Image
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import SeenRequest, Simulator
 from tests.images.examples import encoded, plain
-from tests.wires import Wire, fetches
+from tests.transports import Wire, fetches
 from tests.world import World
 
 ELSEWHERE = "https://93.184.216.34"

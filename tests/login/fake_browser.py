@@ -18,7 +18,7 @@ import uvicorn
 from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Simulator
-from tests.wires import Wire
+from tests.transports import Wire
 from tests.world import BASE_URL
 
 Json = dict[str, object]
@@ -109,9 +109,9 @@ async def browser(simulator: Simulator, waiting: Login) -> AsyncGenerator[Browse
 @asynccontextmanager
 async def served(simulator: Simulator) -> AsyncGenerator[str, None]:
     """The simulator on a port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(simulator, log_level="error", lifespan="off"))
         async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [door])
-            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+            group.start_soon(server.serve, [listener])
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             server.should_exit = True
