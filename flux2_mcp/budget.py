@@ -58,14 +58,16 @@ class Quote:
 class Agreement:
     """What one call may order without asking the person again."""
 
-    pictures: int
+    pictures: int | None
+    """None for any number, as long as they cost no more."""
     cents: int | None
     """US cents for all of them; None when they agreed to a price that nobody states."""
 
     def covers(self, quote: Quote) -> bool:
         """Whether the call still costs no more than this."""
+        are_more = self.pictures is not None and quote.count > self.pictures
         is_dearer = self.cents is not None and (quote.total is None or quote.total > self.cents)
-        return quote.count <= self.pictures and not is_dearer
+        return not are_more and not is_dearer
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Budget:
         if self.must_ask(quote):
             return Agreement(quote.count, quote.total)
         limit = self.limits.confirm_over
-        return None if limit is None else Agreement(quote.count, limit)
+        return None if limit is None else Agreement(None, limit)
 
     def check(self, quote: Quote, *, most_usd: float | None = None, agreed: Agreement | None = None) -> None:
         """Let the call pass, or say which limit stands in its way.

@@ -82,6 +82,24 @@ async def test_progress_goes_on_while_runapi_is_silent(tmp_path: Path) -> None:
     assert all(before < after for before, after in pairwise(heard.values))
 
 
+async def test_progress_goes_on_while_a_source_is_read(tmp_path: Path, era: ConnectMode) -> None:
+    """An earlier picture whose file is gone is fetched once more, before anything is ordered."""
+    here = small_world(tmp_path, era)
+    listener = Listener()
+    async with here.client() as client:
+        await listened(client)
+        [file] = here.output.iterdir()
+        file.unlink()
+        here.simulator.faults.append(Fault(on="picture", hang=10))
+        remix = {"prompt": "a hare", "source_image_urls": [f"flux2://tasks/{here.paid[0].id}/images/0"]}
+        result = await client.call_tool("remix", remix, progress_callback=listener)
+
+    assert not result.is_error
+    assert len([words for words in listener.words if words.startswith("Getting ready")]) >= 3
+    assert all(after - before < 3.5 for before, after in pairwise(listener.times))
+    assert all(before < after for before, after in pairwise(listener.values))
+
+
 async def test_progress_tells_how_many_of_several_are_done(tmp_path: Path, era: ConnectMode) -> None:
     here = small_world(tmp_path, era)
     async with here.client() as client:

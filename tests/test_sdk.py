@@ -24,6 +24,8 @@ from pydantic import BaseModel, ValidationError
 
 from flux2_mcp.server.results import NoPicture
 from flux2_mcp.server.sdk import (
+    Arguments,
+    hand_on_together,
     has_lost_its_id,
     is_wrong_answer,
     low_level_server,
@@ -176,6 +178,33 @@ async def read(line: bytes) -> SessionMessage | Exception:
     stdin, stdout = (anyio.wrap_file(TextIOWrapper(BytesIO(data), encoding="utf-8")) for data in (line + b"\n", b""))
     async with stdio_server(stdin, stdout) as (messages, answers), answers, messages:
         return await messages.receive()
+
+
+class Painting(Arguments):
+    words: str
+    colours: list[str]
+
+
+async def first_colour(ask: Painting) -> str:
+    return ask.colours[0]
+
+
+async def paint(ask: Painting, first: Annotated[str, Resolve(first_colour)]) -> str:
+    return f"{ask.words} in {first}"
+
+
+async def test_a_tool_and_what_is_resolved_for_it_are_handed_the_arguments_together() -> None:
+    """A host sends them side by side, and a list perhaps as text."""
+    tool = Tool.from_function(paint)
+    nested = tool.parameters["properties"]
+    hand_on_together(tool)
+    server = MCPServer("a server", tools=[tool])
+    result = await server.call_tool("paint", {"words": "a fox", "colours": '["red", "blue"]'})
+
+    assert list(nested) == ["ask"], "they need not be nested any more"
+    assert list(tool.parameters["properties"]) == ["words", "colours"]
+    assert tool.parameters["required"] == ["words", "colours"]
+    assert "a fox in red" in str(result)
 
 
 async def test_a_line_that_is_no_json_comes_as_an_error_with_the_line() -> None:

@@ -19,9 +19,9 @@ images images.destinations images.fetching images.formats images.loading images.
 images.public_addresses images.saving invocation login polling presenters presenters.account
 presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins runapi.text
 server server.account_tools server.app server.arguments server.completions server.consent server.hosts
-server.invalid_messages server.login_tool server.picture_tools server.progress server.prompts server.resources
-server.results server.schemas server.sdk server.stdio server.strict settings sources sources.opening sources.paths
-sources.uploads studio studio.deliveries studio.fulfilment studio.jobs text
+server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
+server.resources server.results server.schemas server.sdk server.stdio server.strict settings sources sources.opening
+sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan text
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 

@@ -20,7 +20,7 @@ from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.presenters.results import dollars
 from flux2_mcp.settings import Settings, misspelt
-from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Report, Studio
+from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Plan, Report, Studio
 
 EXIT_HELP = """\
 exit codes:
@@ -135,11 +135,11 @@ class PictureCommand(JobCommand):
             Flux2Error: It cannot be ordered.
         """
         async with self.studio() as studio:
-            quote = await studio.offer(self.request, count=self.options.count, repeat=self.options.repeat)
-            if studio.budget.must_ask(quote):
-                studio.budget.check(quote, most_usd=self.options.max_cost)
-            self.agreed = studio.budget.agreed(quote)
-            return quote
+            new = (await self.plan(studio)).new
+            if studio.budget.must_ask(new):
+                studio.budget.check(new, most_usd=self.options.max_cost)
+            self.agreed = studio.budget.agreed(new)
+            return new
 
     def ask(self, quote: Quote, limit: int) -> None:
         """Ask the person about a price above `limit`, in US cents.
@@ -160,15 +160,21 @@ class PictureCommand(JobCommand):
 
     async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
         """Order the pictures and wait for them."""
-        return await studio.make(
+        plan = await self.plan(studio)
+        return await studio.make(plan, max_cost_usd=self.options.max_cost, agreed=self.agreed, report=report)
+
+    async def plan(self, studio: Studio) -> Plan:
+        """What the command line comes to.
+
+        Raises:
+            Flux2Error: It cannot be ordered.
+        """
+        return await studio.plan(
             self.request,
             count=self.options.count,
             wait=self.options.wait,
             repeat=self.options.repeat,
-            max_cost_usd=self.options.max_cost,
-            agreed=self.agreed,
             save_to=self.save_to,
-            report=report,
         )
 
 

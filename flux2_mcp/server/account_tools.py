@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -10,9 +10,9 @@ from pydantic import Field
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import KeyRejected, NoApiKey, OutOfCredits, OverLimit, RequestRefused
 from flux2_mcp.presenters.account import STATES, Entries, Money, entries, in_dollars, money
-from flux2_mcp.server.arguments import AnyStudio, Ctx, Dollars, Number, Seconds, Text
+from flux2_mcp.server.arguments import AnyStudio, Ctx, Text, ToEstimate, request_of
 from flux2_mcp.server.consent import can_ask, check_can_ask, order_of
-from flux2_mcp.studio import DEFAULT_WAIT, Account, Studio
+from flux2_mcp.studio import Account, Studio
 
 Limit = Annotated[int, Field(ge=1, le=50)]
 StatusFilter = Annotated[Text, Field(description="running, completed or failed.")]
@@ -35,36 +35,14 @@ class Estimate(Money):
     """Whether the person is asked before anything is ordered."""
 
 
-async def estimate_cost(
-    ctx: Ctx,
-    studio: AnyStudio,
-    prompt: Text = "",
-    source_image_urls: Sequence[str] = (),
-    model: Text = "",
-    aspect_ratio: Text = "",
-    output_resolution: Text = "",
-    count: Number = 1,
-    enable_safety_checker: bool | None = None,  # noqa: FBT001
-    callback_url: Text = "",
-    save_to: Text = "",
-    wait_seconds: Seconds = DEFAULT_WAIT,
-    max_cost_usd: Dollars = None,
-    repeat: bool = False,  # noqa: FBT001, FBT002
-) -> Estimate:
+async def estimate_cost(ctx: Ctx, studio: AnyStudio, ask: ToEstimate) -> Estimate:
     """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: no
     price is known.
     """  # noqa: D205 one paragraph, written for a model
-    request = Request(
-        action="remix_image" if source_image_urls else "text_to_image",
-        prompt=prompt or "any picture",
-        model=model,
-        source_image_urls=tuple(source_image_urls),
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
-    return await estimate_of(studio, request, count=count, most_usd=max_cost_usd, can_ask=can_ask(ctx))
+    request = request_of(ask)
+    if not request.prompt:
+        request = replace(request, prompt="any picture")
+    return await estimate_of(studio, request, count=ask.count, most_usd=ask.max_cost_usd, can_ask=can_ask(ctx))
 
 
 async def estimate_of(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.resolve import Resolve
@@ -11,7 +11,9 @@ from pydantic import Field
 
 from flux2_mcp.app_state import AppState
 from flux2_mcp.catalogue import Request
-from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Studio
+from flux2_mcp.runapi.models import Action
+from flux2_mcp.server.sdk import Arguments
+from flux2_mcp.studio import DEFAULT_WAIT, LONGEST_WAIT, MOST_PICTURES, Studio
 
 DEAREST = 10_000
 """US dollars."""
@@ -52,6 +54,83 @@ Number = Annotated[int, Field(ge=1, le=MOST_PICTURES)]
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_WAIT)]
 Dollars = Annotated[float | None, Field(ge=0, le=DEAREST)]
 
+
+class ToGenerate(Arguments):
+    """What generate is asked for."""
+
+    action: ClassVar[Action] = "text_to_image"
+    source_image_urls: ClassVar[Sequence[str]] = ()
+
+    prompt: Prompt
+    model: Model = ""
+    aspect_ratio: Ratio = ""
+    output_resolution: Resolution = ""
+    count: Count = 1
+    enable_safety_checker: Safety = None
+    callback_url: Callback = ""
+    save_to: SaveTo = ""
+    wait_seconds: Wait = DEFAULT_WAIT
+    max_cost_usd: MostCost = None
+    repeat: Repeat = False
+
+
+class ToRemix(Arguments):
+    """What remix is asked for: the same, of sources."""
+
+    action: ClassVar[Action] = "remix_image"
+
+    prompt: Text
+    source_image_urls: Sources
+    model: Text = ""
+    aspect_ratio: RemixRatio = ""
+    output_resolution: Text = ""
+    count: Number = 1
+    enable_safety_checker: bool | None = None
+    callback_url: Text = ""
+    save_to: Text = ""
+    wait_seconds: Seconds = DEFAULT_WAIT
+    max_cost_usd: Dollars = None
+    repeat: bool = False
+
+
+class ToEstimate(Arguments):
+    """What either would cost; it takes whatever they take, so that a model can send the same arguments."""
+
+    prompt: Text = ""
+    source_image_urls: Sequence[str] = ()
+    model: Text = ""
+    aspect_ratio: Text = ""
+    output_resolution: Text = ""
+    count: Number = 1
+    enable_safety_checker: bool | None = None
+    callback_url: Text = ""
+    save_to: Text = ""
+    wait_seconds: Seconds = DEFAULT_WAIT
+    max_cost_usd: Dollars = None
+    repeat: bool = False
+
+    @property
+    def action(self) -> Action:
+        return "remix_image" if self.source_image_urls else "text_to_image"
+
+
+Ask = ToGenerate | ToRemix
+
+
+def request_of(ask: Ask | ToEstimate) -> Request:
+    """What RunAPI is to be asked for."""
+    return Request(
+        action=ask.action,
+        prompt=ask.prompt,
+        model=ask.model,
+        aspect_ratio=ask.aspect_ratio,
+        output_resolution=ask.output_resolution,
+        source_image_urls=tuple(ask.source_image_urls),
+        enable_safety_checker=ask.enable_safety_checker,
+        callback_url=ask.callback_url,
+    )
+
+
 Ctx = Context[AppState]
 
 
@@ -69,43 +148,3 @@ TheStudio = Annotated[Studio, Resolve(current_studio)]
 """With a key: for what costs money or reads the account."""
 AnyStudio = Annotated[Studio, Resolve(studio_without_key)]
 """With a key where there is one."""
-
-
-async def request_to_generate(
-    prompt: str,
-    model: str,
-    aspect_ratio: str,
-    output_resolution: str,
-    enable_safety_checker: bool | None,  # noqa: FBT001 arguments arrive by name
-    callback_url: str,
-) -> Request:
-    """What a call of generate asks RunAPI for."""
-    return Request(
-        action="text_to_image",
-        prompt=prompt,
-        model=model,
-        aspect_ratio=aspect_ratio,
-        output_resolution=output_resolution,
-        enable_safety_checker=enable_safety_checker,
-        callback_url=callback_url,
-    )
-
-
-async def request_to_remix(
-    prompt: str,
-    source_image_urls: list[str],
-    model: str,
-    aspect_ratio: str,
-    output_resolution: str,
-    enable_safety_checker: bool | None,  # noqa: FBT001 arguments arrive by name
-    callback_url: str,
-) -> Request:
-    """What a call of remix asks RunAPI for: the same, of sources."""
-    request = await request_to_generate(
-        prompt, model, aspect_ratio, output_resolution, enable_safety_checker, callback_url
-    )
-    return replace(request, action="remix_image", source_image_urls=tuple(source_image_urls))
-
-
-ToGenerate = Annotated[Request, Resolve(request_to_generate)]
-ToRemix = Annotated[Request, Resolve(request_to_remix)]

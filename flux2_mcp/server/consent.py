@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated
 
-import anyio
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
-from mcp.server.mcpserver.resolve import Elicit, ListRoots, Resolve
-from mcp.shared.exceptions import MCPError
-from mcp.shared.message import ServerMessageMetadata
-from mcp_types import ListRootsRequest, ListRootsResult
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from pydantic import BaseModel, Field, ValidationError
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+from pydantic import BaseModel, Field
 
-from flux2_mcp.budget import Agreement, Quote
+from flux2_mcp.budget import Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.runapi.text import one_line
-from flux2_mcp.server.arguments import Ctx, TheStudio, ToGenerate, ToRemix
-from flux2_mcp.studio import Studio
+from flux2_mcp.server.arguments import Ask, Ctx, TheStudio
+from flux2_mcp.server.plan import ThePlan, is_answered_meanwhile
+from flux2_mcp.studio import Plan, Studio
 
-PATIENCE_FOR_ROOTS = 3.0
-"""Seconds that a host gets to list its folders."""
 LONGEST_EXCERPT = 60
 """Characters of the prompt in a question."""
 WITHOUT_MARKUP = str.maketrans('"', "'", "<>[]`*_|\\")
@@ -40,92 +32,33 @@ class Consent(BaseModel):
     spend: bool = Field(title="Spend it", description="Order at this price?")
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What a call would order now: what was ordered before is taken up, and costs nothing again."""
-
-    order: str
-    """The model, how many pictures, and for how much; empty when the person need not be asked."""
-    prompt: str
-    """Its first words, for the person to recognise."""
-    agreement: Agreement | None
-    """What the call may order once they agree."""
+async def consent(ctx: Ctx, studio: TheStudio, ask: Ask, plan: ThePlan) -> Consent | Elicit[Consent]:
+    """The person's consent; they are asked only about what no earlier order stands for."""
+    if not studio.budget.must_ask(plan.new):
+        return Consent(spend=True)
+    studio.budget.check(plan.new, most_usd=ask.max_cost_usd)  # nobody is asked about what may not be ordered
+    order = order_of(studio, plan.request, plan.new, ask.count)
+    check_can_ask(studio, order, can_ask=can_ask(ctx))
+    return Elicit(f'{order}, from "{_excerpt(plan.request.prompt)}". Order?', Consent)
 
 
-NO_QUESTION = Offer("", "", None)
+TheConsent = Annotated[ElicitationResult[Consent], Resolve(consent)]
 
 
-async def client_roots(ctx: Ctx, studio: TheStudio, source_image_urls: list[str]) -> ListRootsResult | ListRoots:
-    """The folders that the host offers; asked for only when a source lies outside those that are known."""
-    capabilities = ctx.client_capabilities
-    if not (capabilities and capabilities.roots and studio.reads_elsewhere(source_image_urls)):
-        return ListRootsResult(roots=[])
-    if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-        return await _listed(ctx)
-    return ListRoots()
+async def plan_after(ctx: Ctx, studio: Studio, plan: Plan, answer: ElicitationResult[Consent]) -> Plan:
+    """The plan to go on with, if the person agreed to it, or was not asked.
+
+    Who was asked in the middle of the call has thought while prices and orders moved on, and the host's clock stood.
+
+    Raises:
+        OverLimit: They did not agree.
+    """
+    _check(answer)
+    was_asked_meanwhile = is_answered_meanwhile(ctx) and studio.budget.must_ask(plan.new)
+    return await studio.renewed(plan) if was_asked_meanwhile else plan
 
 
-async def _listed(ctx: Ctx) -> ListRootsResult:
-    """Ask as the SDK would, whose way ends the call with a protocol error when the host answers with one."""
-    about = ServerMessageMetadata(related_request_id=ctx.request_id)
-    with suppress(MCPError, ValidationError), anyio.move_on_after(PATIENCE_FOR_ROOTS):
-        return await ctx.session.send_request(ListRootsRequest(), ListRootsResult, metadata=about)
-    # A host that has no folders to offer; the refusal of the source says what helps.
-    return ListRootsResult(roots=[])
-
-
-Roots = Annotated[ListRootsResult, Resolve(client_roots)]
-
-
-async def offer_to_generate(
-    studio: TheStudio,
-    request: ToGenerate,
-    *,
-    count: int,
-    wait_seconds: float,
-    max_cost_usd: float | None,
-    repeat: bool,
-) -> Offer:
-    """What a call of generate would order, where the person may have to be asked about it."""
-    if studio.budget.limits.confirm_over is None:
-        return NO_QUESTION
-    quote = await studio.offer(request, count=count, wait=wait_seconds, repeat=repeat)
-    return _offer(studio, request, quote, count, max_cost_usd)
-
-
-async def offer_to_remix(
-    studio: TheStudio,
-    request: ToRemix,
-    listed: Roots,
-    *,
-    count: int,
-    wait_seconds: float,
-    max_cost_usd: float | None,
-    repeat: bool,
-) -> Offer:
-    """The same for a call of remix."""
-    if studio.budget.limits.confirm_over is None:
-        return NO_QUESTION
-    roots = folders(listed)
-    quote = await studio.offer(request, count=count, wait=wait_seconds, repeat=repeat, client_roots=roots)
-    return _offer(studio, request, quote, count, max_cost_usd)
-
-
-OfferToGenerate = Annotated[Offer, Resolve(offer_to_generate)]
-OfferToRemix = Annotated[Offer, Resolve(offer_to_remix)]
-
-
-async def consent_to_generate(ctx: Ctx, studio: TheStudio, offer: OfferToGenerate) -> Consent | Elicit[Consent]:
-    """The person's consent to a call of generate."""
-    return _consent(ctx, studio, offer)
-
-
-async def consent_to_remix(ctx: Ctx, studio: TheStudio, offer: OfferToRemix) -> Consent | Elicit[Consent]:
-    """The person's consent to a call of remix."""
-    return _consent(ctx, studio, offer)
-
-
-def check_consent(answer: ElicitationResult[Consent]) -> None:
+def _check(answer: ElicitationResult[Consent]) -> None:
     """Go on only if the person agreed, or was not asked.
 
     Raises:
@@ -135,19 +68,6 @@ def check_consent(answer: ElicitationResult[Consent]) -> None:
         return
     msg = "The person was asked about the price and did not agree."
     raise OverLimit(msg, remedy="Do not order it again unless they say so; a cheaper model, 1k or fewer may do.")
-
-
-def folders(listed: ListRootsResult) -> list[str]:
-    """The addresses of the folders that the host offers."""
-    return [str(root.uri) for root in listed.roots]
-
-
-def _offer(studio: Studio, request: Request, quote: Quote, asked: int, most_usd: float | None) -> Offer:
-    agreement = studio.budget.agreed(quote)
-    if not studio.budget.must_ask(quote):
-        return Offer("", "", agreement)
-    studio.budget.check(quote, most_usd=most_usd)  # nobody is asked about what may not be ordered
-    return Offer(order_of(studio, request, quote, asked), _excerpt(request.prompt), agreement)
 
 
 def _excerpt(prompt: str) -> str:
@@ -168,13 +88,6 @@ def _pictures(new: int, asked: int) -> str:
     if new < asked:
         return f"{new} more of {asked} pictures"
     return "one picture" if asked == 1 else f"{asked} pictures"
-
-
-def _consent(ctx: Ctx, studio: Studio, offer: Offer) -> Consent | Elicit[Consent]:
-    if not offer.order:
-        return Consent(spend=True)
-    check_can_ask(studio, offer.order, can_ask=can_ask(ctx))
-    return Elicit(f'{offer.order}, from "{offer.prompt}". Order?', Consent)
 
 
 def can_ask(ctx: Ctx) -> bool:

@@ -1,146 +1,56 @@
 """The tools that make and show pictures: arguments in, a result out; what happens in between is the studio's.
 
-A tool's signature is its schema. What its arguments come to is resolved from them by name: see `arguments`, `consent`.
+Each call goes through `ask`, its checked arguments (see `arguments`); `plan`, what they come to and for how much; and
+`consent`, the person's, where they have to be asked about that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated
 
 from mcp.server.elicitation import ElicitationResult
-from mcp.server.mcpserver.resolve import Resolve
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 from starlette.requests import Request as HttpRequest
 
-from flux2_mcp.budget import Agreement
-from flux2_mcp.catalogue import Catalogue, Request
+from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import account_tools
-from flux2_mcp.server.arguments import (
-    Callback,
-    Count,
-    Ctx,
-    Dollars,
-    Edge,
-    Index,
-    Model,
-    MostCost,
-    Number,
-    Prompt,
-    Ratio,
-    RemixRatio,
-    Repeat,
-    Resolution,
-    Safety,
-    SaveTo,
-    Seconds,
-    Sources,
-    TaskId,
-    Text,
-    TheStudio,
-    ToGenerate,
-    ToRemix,
-    Wait,
-)
-from flux2_mcp.server.consent import (
-    Consent,
-    OfferToGenerate,
-    OfferToRemix,
-    Roots,
-    check_consent,
-    consent_to_generate,
-    consent_to_remix,
-    folders,
-)
+from flux2_mcp.server.arguments import Ask, Ctx, Edge, Index, Seconds, TaskId, TheStudio, ToGenerate, ToRemix
+from flux2_mcp.server.consent import Consent, TheConsent, plan_after
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login_tool import login_tool
-from flux2_mcp.server.progress import progress
+from flux2_mcp.server.plan import TheLine, ThePlan
+from flux2_mcp.server.progress import ProgressLine
 from flux2_mcp.server.results import picture_result, result_of
 from flux2_mcp.server.strict import StrictTool
 from flux2_mcp.settings import USUAL_EDGE
-from flux2_mcp.studio import DEFAULT_WAIT, Job, Studio
+from flux2_mcp.studio import DEFAULT_WAIT, Job, Plan, Studio
 
 
 async def generate(
-    ctx: Ctx,
-    studio: TheStudio,
-    request: ToGenerate,
-    offer: OfferToGenerate,
-    consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_generate)],
-    prompt: Prompt,
-    model: Model = "",
-    aspect_ratio: Ratio = "",
-    output_resolution: Resolution = "",
-    count: Count = 1,
-    enable_safety_checker: Safety = None,
-    callback_url: Callback = "",
-    save_to: SaveTo = "",
-    wait_seconds: Wait = DEFAULT_WAIT,
-    max_cost_usd: MostCost = None,
-    repeat: Repeat = False,  # noqa: FBT002 arguments arrive by name
+    ctx: Ctx, studio: TheStudio, ask: ToGenerate, line: TheLine, plan: ThePlan, consent: TheConsent
 ) -> CallToolResult:
     """Make a picture from words. Costs money (flux2://pricing), takes 5 to 60 s. Returns preview, file, URL, cost; or,
     when time runs out, the task id to go on with.
     """  # noqa: D205 one paragraph, written for a model
-    check_consent(consent)
-    return await _made(
-        ctx,
-        studio,
-        request,
-        count,
-        wait_seconds,
-        repeat=repeat,
-        most_usd=max_cost_usd,
-        agreed=offer.agreement,
-        save_to=save_to,
-    )
+    return await _made(ctx, studio, ask, line, plan, consent)
 
 
 async def remix(
-    ctx: Ctx,
-    studio: TheStudio,
-    request: ToRemix,
-    listed: Roots,
-    offer: OfferToRemix,
-    consent: Annotated[ElicitationResult[Consent], Resolve(consent_to_remix)],
-    prompt: Text,
-    source_image_urls: Sources,
-    model: Text = "",
-    aspect_ratio: RemixRatio = "",
-    output_resolution: Text = "",
-    count: Number = 1,
-    enable_safety_checker: bool | None = None,  # noqa: FBT001
-    callback_url: Text = "",
-    save_to: Text = "",
-    wait_seconds: Seconds = DEFAULT_WAIT,
-    max_cost_usd: Dollars = None,
-    repeat: bool = False,  # noqa: FBT001, FBT002 arguments arrive by name
+    ctx: Ctx, studio: TheStudio, ask: ToRemix, line: TheLine, plan: ThePlan, consent: TheConsent
 ) -> CallToolResult:
     """Make a picture out of others: edit, restyle, combine. Cost, other arguments, result: as in generate."""
-    check_consent(consent)
-    return await _made(
-        ctx,
-        studio,
-        request,
-        count,
-        wait_seconds,
-        repeat=repeat,
-        most_usd=max_cost_usd,
-        save_to=save_to,
-        agreed=offer.agreement,
-        client_roots=folders(listed),
-    )
+    return await _made(ctx, studio, ask, line, plan, consent)
 
 
 async def task_status(
     ctx: Ctx, studio: TheStudio, task_id: TaskId, wait_seconds: Seconds = DEFAULT_WAIT
 ) -> CallToolResult:
     """Wait for a picture ordered before, here or elsewhere with the same key; free. Returns it as generate."""
-    async with progress(ctx, studio) as report:
+    async with ProgressLine(ctx, studio).moving() as report:
         jobs = await studio.status(task_id.strip(), wait=wait_seconds, report=report)
         return await _result(ctx, studio, jobs)
 
@@ -160,30 +70,12 @@ async def view_image(
 
 
 async def _made(
-    ctx: Ctx,
-    studio: Studio,
-    request: Request,
-    count: int,
-    wait: float,
-    *,
-    repeat: bool,
-    most_usd: float | None,
-    agreed: Agreement | None,
-    save_to: str,
-    client_roots: Sequence[str] = (),
+    ctx: Ctx, studio: Studio, ask: Ask, line: ProgressLine, plan: Plan, consent: ElicitationResult[Consent]
 ) -> CallToolResult:
-    async with progress(ctx, studio) as report:
-        jobs = await studio.make(
-            request,
-            count=count,
-            wait=wait,
-            repeat=repeat,
-            max_cost_usd=most_usd,
-            agreed=agreed,
-            save_to=save_to or None,
-            client_roots=client_roots,
-            report=report,
-        )
+    agreed = studio.budget.agreed(plan.new)
+    plan = await plan_after(ctx, studio, plan, consent)
+    async with line.moving() as report:
+        jobs = await studio.make(plan, max_cost_usd=ask.max_cost_usd, agreed=agreed, report=report)
         return await _result(ctx, studio, jobs)
 
 

@@ -17,19 +17,13 @@ AT_LEAST_EVERY = 3.0
 """Seconds."""
 
 
-@asynccontextmanager
-async def progress(ctx: Context[AppState], studio: Studio) -> AsyncGenerator[Report, None]:
-    """Report to the client for as long as the call lasts; yields where to tell what is new.
+class ProgressLine:
+    """The line of one call.
 
     Without a token of the client's, nothing is sent: the SDK sees to that. Notifications go out in a task of their
     own, because a client that stops reading must not stop the looking.
     """
-    line = _Line(ctx, studio)
-    async with meanwhile(line.keep_moving):
-        yield line.report
 
-
-class _Line:
     def __init__(self, ctx: Context[AppState], studio: Studio) -> None:
         self._ctx = ctx
         self._studio = studio
@@ -38,11 +32,17 @@ class _Line:
         self._jobs: Sequence[Job] = ()
         self._news = anyio.Event()
 
-    def report(self, jobs: Sequence[Job]) -> None:
+    @asynccontextmanager
+    async def moving(self) -> AsyncGenerator[Report, None]:
+        """Report to the client for as long as this is open; yields where to tell what is new."""
+        async with meanwhile(self._keep_moving):
+            yield self._report
+
+    def _report(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs
         self._news.set()
 
-    async def keep_moving(self) -> None:
+    async def _keep_moving(self) -> None:
         while True:
             with anyio.move_on_after(AT_LEAST_EVERY):
                 await self._news.wait()

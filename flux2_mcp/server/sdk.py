@@ -5,15 +5,16 @@ tests/test_sdk.py has a test for each function here, against the SDK that is ins
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import JSONRPCMessage, JSONRPCNotification
 from mcp_types.methods import SPEC_CLIENT_METHODS
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 
 def low_level_server(server: MCPServer[Any]) -> Server[Any]:
@@ -39,6 +40,32 @@ def is_wrong_answer(refusal: ToolError) -> bool:
     There is no class for it, and the words differ between the two protocol eras. Seen in mcp 2.3.0.
     """
     return type(refusal.__cause__) is ToolError
+
+
+class Arguments(ArgModelBase):
+    """The arguments of one call, checked, in one object.
+
+    Its fields are the schema of the tool that takes it as `ask`, and whatever is resolved for the call can take it by
+    that name too.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    def model_dump_one_level(self) -> dict[str, Any]:
+        """Hand it on as it is, where the SDK would hand on each field by its name."""
+        return {"ask": self}
+
+
+def hand_on_together(tool: Tool) -> None:
+    """Have a tool that takes `ask` take its fields from the host, and be handed them as that one object.
+
+    `from_function()` makes a model of the function's parameters, so that hosts would have to nest the arguments. The
+    model is in `fn_metadata`, which is public but documented nowhere, and what is resolved for the call is given what
+    the model's `model_dump_one_level()` returns. Seen in mcp 2.3.0.
+    """
+    if ask := tool.fn_metadata.arg_model.model_fields.get("ask"):
+        tool.fn_metadata.arg_model = cast("type[Arguments]", ask.annotation)
+        tool.parameters = tool.fn_metadata.arg_model.model_json_schema()
 
 
 def replace_schemas(tool: Tool, *, parameters: dict[str, Any], output: dict[str, Any] | None) -> None:

@@ -39,7 +39,7 @@ from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
 from flux2_mcp.images import media_type_of
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
-from flux2_mcp.server.sdk import is_wrong_answer, replace_schemas, tool_failure
+from flux2_mcp.server.sdk import hand_on_together, is_wrong_answer, replace_schemas, tool_failure
 from flux2_mcp.text import sendable
 
 NOTHING_HAPPENED = Flux2Error.charge
@@ -68,6 +68,7 @@ class StrictTool(Tool):
     def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> StrictTool:
         """Make the tool; its description is the function's docstring."""
         tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
+        hand_on_together(tool)
         output = tool.fn_metadata.output_schema
         replace_schemas(
             tool,

@@ -5,15 +5,12 @@ Each picture is an order in the history before anything is sent; what becomes of
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import anyio
 
@@ -30,12 +27,13 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import History, Intent, MoreAreNew, Order
+from flux2_mcp.history import History, MoreAreNew, Order
 from flux2_mcp.images import Picture
-from flux2_mcp.sources import Local, OpenedSource, Sources, Uploads, checked_roots, lies_outside
+from flux2_mcp.sources import Sources, Uploads, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
 from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, unheard
+from flux2_mcp.studio.plan import Plan
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -47,6 +45,7 @@ __all__ = [
     "Account",
     "Deliveries",
     "Job",
+    "Plan",
     "Report",
     "ResultImage",
     "Studio",
@@ -111,36 +110,66 @@ class Studio:
             sleep=self.sleep,
         )
 
-    async def make(
+    async def plan(
         self,
         request: Request,
         *,
         count: int = 1,
         wait: float = DEFAULT_WAIT,
         repeat: bool = False,
-        max_cost_usd: float | None = None,
-        agreed: Agreement | None = None,
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
-        report: Report = unheard,
-    ) -> list[Job]:
-        """Have `count` pictures made, side by side, and wait for them for at most `wait` seconds.
+    ) -> Plan:
+        """What it would come to, to have `count` pictures made and to wait for them for at most `wait` seconds.
 
-        Each picture has its own outcome in its own job; a failure of one is not raised. `client_roots` are file: URIs
-        of more folders that sources may come from. Nothing is ordered that costs more than was `agreed`.
+        `client_roots` are file: URIs of more folders that sources may come from. Orders nothing.
 
         Raises:
-            RequestRefused: RunAPI would refuse it, a source cannot be used, or a limit is in the way.
+            RequestRefused: RunAPI would refuse it, or a source or `save_to` cannot be used.
         """
-        deadline = Deadline.after(wait)  # from here on: the host's clock runs while prices and sources are read
+        deadline = Deadline.after(wait)
         request = self.catalogue.check(request)
         await anyio.to_thread.run_sync(self.destinations.destination, save_to)
         sources = await self._sources(client_roots)
         with deadline.once():
             opened = await sources.opened(request.source_image_urls)
         quote = await self.quote(request, count)
-        intents = _intents(_fingerprint(request, opened, count), request, opened, quote, save_to)
-        orders = await self._ordered(intents, quote, repeat=repeat, most_usd=max_cost_usd, agreed=agreed)
+        plan = Plan(
+            request=request,
+            sources=sources,
+            opened=opened,
+            quote=quote,
+            new=quote,
+            repeat=repeat,
+            save_to=save_to,
+            wait=wait,
+            deadline=deadline,
+        )
+        return replace(plan, new=await self._new_of(plan))
+
+    async def renewed(self, plan: Plan) -> Plan:
+        """The same plan at the prices of now, for what is new now, and with its whole wait ahead."""
+        quote = await self.quote(plan.request, plan.quote.count)
+        now = replace(plan, quote=quote, deadline=Deadline.after(plan.wait))
+        return replace(now, new=await self._new_of(now))
+
+    async def make(
+        self,
+        plan: Plan,
+        *,
+        max_cost_usd: float | None = None,
+        agreed: Agreement | None = None,
+        report: Report = unheard,
+    ) -> list[Job]:
+        """Have the pictures of this plan made, side by side, and wait for them.
+
+        Each picture has its own outcome in its own job; a failure of one is not raised. Nothing is ordered that costs
+        more than was `agreed`.
+
+        Raises:
+            OverLimit: One is in the way.
+        """
+        orders = await self._ordered(plan, most_usd=max_cost_usd, agreed=agreed)
         jobs: list[Job] = []
 
         def uploading(words: str) -> None:
@@ -149,81 +178,48 @@ class Studio:
             report(jobs)
 
         async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
-            urls = uploaded or await sources.lent(opened, report=uploading)
-            return replace(request, source_image_urls=tuple(urls)).body
+            urls = uploaded or await plan.sources.lent(plan.opened, report=uploading)
+            return replace(plan.request, source_image_urls=tuple(urls)).body
 
         for order, resumed in orders:
             kept = order
-            if save_to and save_to != order.save_to:
-                kept = await self.history.redirected(order, save_to=save_to)
+            if plan.save_to and plan.save_to != order.save_to:
+                kept = await self.history.redirected(order, save_to=plan.save_to)
             jobs.append(Job(kept, compose, resumed=resumed))
-        await self._fulfilment.bring(jobs, deadline, report)
+        await self._fulfilment.bring(jobs, plan.deadline, report)
         return jobs
 
-    async def offer(
-        self,
-        request: Request,
-        *,
-        count: int = 1,
-        wait: float = DEFAULT_WAIT,
-        repeat: bool = False,
-        client_roots: Sequence[str] = (),
-    ) -> Quote:
-        """What `make` would order now, and for how much: what was ordered before costs nothing again.
-
-        What the person need not be asked about even if all of it is new is not looked into any further.
-
-        Raises:
-            RequestRefused: RunAPI would refuse it, or a source cannot be used.
-        """
-        deadline = Deadline.after(wait)
-        request = self.catalogue.check(request)
-        quote = await self.quote(request, count)
-        if not self.budget.must_ask(quote):
-            return quote
-        sources = await self._sources(client_roots)
-        with deadline.once():
-            opened = await sources.opened(request.source_image_urls)
-        intents = _intents(_fingerprint(request, opened, count), request, opened, quote, save_to=None)
-        return await self._new_of(quote, intents, repeat=repeat)
-
-    async def _new_of(self, quote: Quote, intents: Sequence[Intent], *, repeat: bool) -> Quote:
-        """The quote for those that no earlier order stands for."""
-        if repeat:
-            return quote
-        fingerprint = intents[0].fingerprint
-        await self.deliveries.settle(self.began, owner=self.owner, fingerprint=fingerprint)
-        again = self.deliveries.since(self.began, owner=self.owner, fingerprint=fingerprint)
-        ordered = await self.history.resumable(intents, owner=self.owner, resume_within=RESUME_WITHIN, again=again)
-        return replace(quote, count=quote.count - ordered)
+    async def _new_of(self, plan: Plan) -> Quote:
+        """The quote for those pictures that no earlier order stands for."""
+        if plan.repeat:
+            return plan.quote
+        await self.deliveries.settle(self.began, owner=self.owner, fingerprint=plan.fingerprint)
+        again = self.deliveries.since(self.began, owner=self.owner, fingerprint=plan.fingerprint)
+        ordered = await self.history.resumable(plan.intents, owner=self.owner, resume_within=RESUME_WITHIN, again=again)
+        return replace(plan.quote, count=plan.quote.count - ordered)
 
     async def _ordered(
-        self,
-        intents: Sequence[Intent],
-        quote: Quote,
-        *,
-        repeat: bool,
-        most_usd: float | None,
-        agreed: Agreement | None,
+        self, plan: Plan, *, most_usd: float | None, agreed: Agreement | None
     ) -> list[tuple[Order, bool]]:
-        """The order of each intent, and whether it was taken up; the limits hold for the new ones.
+        """The order of each picture, and whether it was taken up; the limits hold for the new ones.
 
         Raises:
             OverLimit: One is in the way.
         """
+        new = plan.new
         while True:
-            new = await self._new_of(quote, intents, repeat=repeat)
             self.budget.check(new, most_usd=most_usd, agreed=agreed)
             with suppress(MoreAreNew):  # if one was handed over at this moment, the limits are looked at again
                 return await self.history.open_orders(
-                    intents,
+                    plan.intents,
                     owner=self.owner,
-                    resume_within=None if repeat else RESUME_WITHIN,
+                    resume_within=None if plan.repeat else RESUME_WITHIN,
                     most_new=new.count,
                     daily_cap_cents=self.budget.limits.per_day,
                     day_start=midnight(),
-                    again=self.deliveries.since(self.began, owner=self.owner, fingerprint=intents[0].fingerprint),
+                    again=self.deliveries.since(self.began, owner=self.owner, fingerprint=plan.fingerprint),
                 )
+            new = await self._new_of(plan)
 
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.
@@ -362,34 +358,3 @@ class Studio:
             owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
         )
         return Job(order, resumed=True, task=task)
-
-
-def _fingerprint(request: Request, opened: Sequence[OpenedSource], count: int) -> str:
-    """What makes two calls the same; to spell out what RunAPI does anyway makes no difference."""
-    known = replace(request, prompt=request.prompt.strip(), source_image_urls=tuple(each.identity for each in opened))
-    usual = {"aspect_ratio": "auto" if opened else "1:1", "output_resolution": "1k"}
-    fingerprint = json.dumps([request.service, request.action, count, usual | known.body], sort_keys=True)
-    return hashlib.sha256(fingerprint.encode()).hexdigest()
-
-
-def _intents(
-    fingerprint: str, request: Request, opened: Sequence[OpenedSource], quote: Quote, save_to: str | None
-) -> list[Intent]:
-    # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
-    body = None if any(isinstance(source, Local) for source in opened) else request.body
-    return [
-        Intent(
-            fingerprint=fingerprint,
-            position=position,
-            idempotency_key=str(uuid4()),
-            service=request.service,
-            action=request.action,
-            model=request.model,
-            request=body,
-            resolution=request.output_resolution,
-            prompt=request.prompt,
-            estimated_cents=quote.each,
-            save_to=save_to,
-        )
-        for position in range(quote.count)
-    ]

@@ -427,6 +427,19 @@ async def test_a_host_that_cannot_ask_is_told_the_amount_and_the_way_out(tmp_pat
     assert here.creates == []
 
 
+@pytest.mark.parametrize(("confirm_over", "requests"), [("", 1), ("5", 2)])
+async def test_each_request_of_a_host_looks_once_into_what_it_would_cost(
+    tmp_path: Path, era: ConnectMode, confirm_over: str, requests: int
+) -> None:
+    """In the modern era the call comes a second time with the answer; in the other, time has passed meanwhile."""
+    here = small_world(tmp_path, mode=era, FLUX2_ALLOW_UNKNOWN_PRICE="true", FLUX2_CONFIRM_OVER=confirm_over)
+    async with asked(here, Person("accept")) as client:
+        result = await client.call_tool("generate", {**FOX, **UNKNOWN})
+
+    assert not result.is_error
+    assert len([seen for seen in here.simulator.requests if "price_quotes" in seen.path]) == requests
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_the_limits_come_before_the_question(tmp_path: Path, era: ConnectMode, *, allowed: bool) -> None:
     """Nobody is asked about an unknown price that a limit refuses; where they have lifted it, they are."""

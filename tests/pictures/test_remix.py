@@ -247,7 +247,7 @@ async def test_a_host_that_cannot_list_its_folders_gets_the_way_out(home: Path, 
 async def test_a_host_that_never_lists_its_folders_does_not_hold_up_the_call(
     home: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flux2_mcp.server.consent.PATIENCE_FOR_ROOTS", 0.05)
+    monkeypatch.setattr("flux2_mcp.server.plan.PATIENCE_FOR_ROOTS", 0.05)
     here, folders = world(home, QUICK, mode="legacy"), Folders([], silent=True)
     async with offering(here, folders) as client:
         result = await client.call_tool("remix", {"prompt": "a fox", "source_image_urls": [str(outside)]})

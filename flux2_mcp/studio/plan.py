@@ -1,0 +1,69 @@
+"""What a call would order: everything about it that can be known before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from uuid import uuid4
+
+from flux2_mcp.budget import Quote
+from flux2_mcp.catalogue import Request
+from flux2_mcp.history import Intent
+from flux2_mcp.sources import Local, OpenedSource, Sources
+from flux2_mcp.studio.jobs import Deadline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One call, checked and read, but not paid for."""
+
+    request: Request
+    """As `Catalogue.check` gave it."""
+    sources: Sources
+    opened: Sequence[OpenedSource]
+    """Every source, read and recognised."""
+    quote: Quote
+    """For all pictures of the call."""
+    new: Quote
+    """For those that no earlier order stands for."""
+    repeat: bool
+    """Whether earlier orders do not count."""
+    save_to: str | None
+    wait: float
+    """Seconds."""
+    deadline: Deadline
+    """Of the call for which it was made: the host's clock runs while prices and sources are read."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What makes two calls the same; to spell out what RunAPI does anyway makes no difference."""
+        sources = tuple(each.identity for each in self.opened)
+        known = replace(self.request, prompt=self.request.prompt.strip(), source_image_urls=sources)
+        usual = {"aspect_ratio": "auto" if sources else "1:1", "output_resolution": "1k"}
+        facts = [self.request.service, self.request.action, self.quote.count, usual | known.body]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def intents(self) -> Sequence[Intent]:
+        """One for each picture."""
+        # Local sources have no address before they are uploaded, and nothing is uploaded for an order that resumes.
+        body = None if any(isinstance(source, Local) for source in self.opened) else self.request.body
+        return [
+            Intent(
+                fingerprint=self.fingerprint,
+                position=position,
+                idempotency_key=str(uuid4()),
+                service=self.request.service,
+                action=self.request.action,
+                model=self.request.model,
+                request=body,
+                resolution=self.request.output_resolution,
+                prompt=self.request.prompt,
+                estimated_cents=self.quote.each,
+                save_to=self.save_to,
+            )
+            for position in range(self.quote.count)
+        ]
