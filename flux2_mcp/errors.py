@@ -25,6 +25,7 @@ Flux2Error
 ├── TaskFailed              RunAPI gave up on the task
 │   ├── NoImages            the task completed without any image
 │   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
+├── HistoryUnusable         the history cannot be read or written
 ├── NoSuchTask              nobody knows that id
 ├── PictureUnavailable      the picture exists, but its bytes could not be had
 │   └── PictureUnusable     its bytes can be had, but nothing here can show or save them
@@ -326,6 +327,15 @@ class TaskForgotten(TaskFailed):
                 "at https://runapi.ai. Order it again only if its picture is not there."
             ),
         )
+
+
+class HistoryUnusable(Flux2Error):
+    """The history cannot be read or written; without one, a lost answer could be paid for twice."""
+
+    charge = "Nothing was ordered."
+
+    def _next_step(self) -> Words:
+        return same_again(" once that is mended. FLUX2_HISTORY=off goes on without a history.")
 
 
 class NoSuchTask(Flux2Error):

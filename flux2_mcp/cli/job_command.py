@@ -113,7 +113,7 @@ class JobCommand(ABC):
         with anyio.move_on_after(TIME_TO_PLACE):
             await studio.background.all_done()
         for job in self.jobs:
-            job.order = await studio.history.find(studio.owner, job.order.id) or job.order
+            job.order = await studio.history.latest(job.order)
 
     @asynccontextmanager
     async def studio(self) -> AsyncGenerator[Studio]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 
+from flux2_mcp.errors import HistoryUnusable
 from flux2_mcp.history.orders import (
     DailyCap,
     Intent,
@@ -20,6 +22,7 @@ from flux2_mcp.history.orders import (
     Page,
     State,
     accept,
+    catch_up,
     complete,
     doubt,
     fail,
@@ -52,8 +55,11 @@ class History:
     """The order book. The database is opened when first needed, in worker threads; use it from one event loop.
 
     A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds,
-    and is bounded: after `lock_patience` seconds of waiting for another process it goes on in memory. With a `url` the
-    folder is not used.
+    and is bounded: `lock_patience` is how many seconds it waits for another process. With a `url` the folder is not
+    used.
+
+    Where it cannot be read or written, every method raises HistoryUnusable, so that nothing is ordered. Only what
+    became of an order that exists is not lost on the way to the host: what notes it goes on with what is known.
     """
 
     def __init__(
@@ -91,7 +97,7 @@ class History:
 
     @property
     def degraded(self) -> str:
-        """Why orders are not where they should be, as a sentence; empty when all is well."""
+        """What is wrong with the history, as a sentence; empty when all is well."""
         return self._database.degraded if self._database else ""
 
     async def open_orders(
@@ -115,6 +121,7 @@ class History:
         taken their place; of two with one fingerprint and position, the first is resumed.
 
         Raises:
+            HistoryUnusable: it cannot be written.
             MoreAreNew: there would be more than `most_new` new orders.
             OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
                 above `daily_cap_cents`. An unknown estimate counts as nothing.
@@ -140,6 +147,9 @@ class History:
         """Note the exact body to send, unless one was noted before; say whether this is the one that stays.
 
         In private mode only the addresses of its sources are noted.
+
+        Raises:
+            HistoryUnusable: it cannot be written, and so must not be sent.
         """
 
         def noted(queries: Queries) -> tuple[Order, bool]:
@@ -156,24 +166,22 @@ class History:
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:
         """Note that its pictures are wanted somewhere else than was said before."""
-        return await self._write(lambda queries: queries.change(order, partial(replace, save_to=save_to, paths=())))
+        return await self._changed(order, partial(replace, save_to=save_to, paths=()))
 
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""
-        step = partial(accept, task_id=task_id, dialect=dialect, at=self.now())
-        return await self._write(lambda queries: queries.change(order, step))
+        return await self._changed(order, partial(accept, task_id=task_id, dialect=dialect, at=self.now()))
 
     async def unknown(self, order: Order, *, error: str) -> Order:
         """Note that the answer to the create request was lost."""
-        return await self._write(lambda queries: queries.change(order, partial(doubt, error=error)))
+        return await self._changed(order, partial(doubt, error=error))
 
     async def given_up(self, order: Order, *, error: str) -> Order:
         """Note that the order will not be sent any more; if it was, or is about to be, it stays as it is.
 
         Whoever notes afterwards what is to be sent finds it failed.
         """
-        step = partial(give_up, error=error, at=self.now())
-        return await self._write(lambda queries: queries.change(order, step))
+        return await self._changed(order, partial(give_up, error=error, at=self.now()))
 
     async def finished(
         self,
@@ -197,7 +205,7 @@ class History:
             )
         else:
             step = partial(fail, seen=order, settled_cents=settled_cents, error=error, at=at)
-        return await self._write(lambda queries: queries.change(order, step))
+        return await self._changed(order, step)
 
     async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
         """Note where the pictures of the order lie, instead of what `order` says.
@@ -206,15 +214,23 @@ class History:
         at what is returned.
         """
         where = tuple(str(path) for path in paths)
-        return await self._write(lambda queries: queries.change(order, partial(save, seen=order, paths=where)))
+        return await self._changed(order, partial(save, seen=order, paths=where))
 
     async def delivered(self, *order_ids: str, owner: str) -> None:
         """Note that the results were handed to the host: the same words mean new pictures from now on."""
-        await self._write(lambda queries: queries.deliver(owner, order_ids))
+        with suppress(HistoryUnusable):  # at worst they are shown a second time
+            await self._write(lambda queries: queries.deliver(owner, order_ids))
 
     async def find(self, owner: str, id: str) -> Order | None:
         """Find an order of this owner by our id or by RunAPI's."""
         return await self._read(lambda queries: queries.find(owner, id))
+
+    async def latest(self, order: Order) -> Order:
+        """The order as it is now, which may be further on than the caller saw it, or could note."""
+        found = None
+        with suppress(HistoryUnusable):
+            found = await self.find(order.owner, order.id)
+        return catch_up(found, seen=order) if found else order
 
     async def adopt(
         self, *, owner: str, task_id: str, action: str, dialect: str, model: str = "", prompt: str = ""
@@ -237,7 +253,10 @@ class History:
             dialect=dialect,
             created_at=self.now(),
         )
-        return await self._write(lambda queries: queries.adopt(order))
+        try:
+            return await self._write(lambda queries: queries.adopt(order))
+        except HistoryUnusable:
+            return order
 
     async def recent(
         self, owner: str, *, limit: int = 20, states: Sequence[State] = (), text: str = "", before: str | None = None
@@ -267,9 +286,11 @@ class History:
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
     ) -> list[float]:
         """Give the seconds from accepted to finished of recent completed orders like this one, newest first."""
-        found = await self._read(
-            lambda queries: queries.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
-        )
+        found: list[timedelta] = []
+        with suppress(HistoryUnusable):  # it is only for the pace of looking
+            found = await self._read(
+                lambda queries: queries.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
+            )
         return [duration.total_seconds() for duration in found]
 
     async def spent_cents(self, owner: str, *, since: datetime) -> int:
@@ -290,16 +311,20 @@ class History:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._database.close, limiter=self._writers)
 
+    async def _changed(self, order: Order, step: Callable[[Order], Order]) -> Order:
+        """Apply a step to the order; where that cannot be written, to what the caller has seen of it."""
+        try:
+            return await self._write(lambda queries: queries.change(order, step))
+        except HistoryUnusable:
+            return step(order)
+
     async def _write(self, work: Callable[[Queries], T]) -> T:
         with anyio.CancelScope(shield=True):
-            return await anyio.to_thread.run_sync(self._run, work, limiter=self._writers)
+            return await anyio.to_thread.run_sync(lambda: self._opened().run(work), limiter=self._writers)
         raise AssertionError  # a scope can end early, but nobody cancels this one
 
     async def _read(self, work: Callable[[Queries], T]) -> T:
-        return await anyio.to_thread.run_sync(self._run, work, limiter=self._readers)
-
-    def _run(self, work: Callable[[Queries], T]) -> T:
-        return self._opened().run(work)
+        return await anyio.to_thread.run_sync(lambda: self._opened().run(work, writes=False), limiter=self._readers)
 
     def _opened(self) -> Database:
         # SQLAlchemy is imported here, in a worker thread and when the first order comes.

@@ -1,4 +1,4 @@
-"""Which database the orders are in: the file, and when it cannot be used, a new file or memory."""
+"""The database that the orders are in: a file, and when it is damaged, a new one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, exc
 
-from flux2_mcp.errors import BadSetting
+from flux2_mcp.errors import BadSetting, HistoryUnusable
 from flux2_mcp.history import FILE_NAME, schema
 from flux2_mcp.history.queries import Queries
 from flux2_mcp.history.schema import DatabaseLost
@@ -36,7 +36,6 @@ class Database:
     def __init__(
         self, *, folder: Path | None, url: str | None, keeps_words: bool, patience: float, now: Callable[[], datetime]
     ) -> None:
-        self.degraded = ""
         self._path = folder / FILE_NAME if folder else None
         self._url = url
         self._keeps_words = keeps_words
@@ -45,36 +44,61 @@ class Database:
         self._store: Queries | None = None
         self._inode: int | None = None
         self._setting_up = threading.Lock()
+        self._damage = ""
+        """What became of a damaged file, as a sentence."""
+        self._loss = ""
+        """Why nothing could be written when it was last tried, as a sentence."""
 
-    def run(self, work: Callable[[Queries], T]) -> T:
-        # A damaged file is followed by a new one, and anything after that by memory, which stays.
-        for _ in range(2):
-            queries = self._current()
-            try:
-                return work(queries)
-            except DatabaseLost as lost:
-                self._replace(queries, lost)
+    @property
+    def degraded(self) -> str:
+        return self._loss or self._damage
+
+    def run(self, work: Callable[[Queries], T], *, writes: bool = True) -> T:
+        """Do the work; each call tries anew what failed before.
+
+        Raises:
+            HistoryUnusable: The database cannot be read or written.
+        """
+        try:
+            result = self._run(work)
+        except DatabaseLost as lost:
+            problem = f"The history cannot be {'written' if writes else 'read'}: {self._path or 'its database'} {lost}."
+            self._note_loss(problem)
+            raise HistoryUnusable(problem) from lost
+        if writes:
+            self._loss = ""
+        return result
+
+    def _run(self, work: Callable[[Queries], T]) -> T:
+        queries = self._current()
+        try:
+            return work(queries)
+        except DatabaseLost as lost:
+            self._replace(queries, lost)
         return work(self._current())
+
+    def _note_loss(self, problem: str) -> None:
+        loss = f"{problem} Nothing is ordered until that is mended; what was ordered before is fetched, but not noted."
+        if loss != self._loss:
+            self._loss = loss
+            log.warning("%s", loss)
 
     def close(self) -> None:
         with self._setting_up:
-            if self._store:
-                schema.retire(self._store.engine)
-                self._store = None
-            self.degraded = ""
+            self._retire()
+            self._damage = self._loss = ""
+
+    def _retire(self) -> None:
+        if self._store:
+            schema.retire(self._store.engine)
+            self._store = None
 
     def _current(self) -> Queries:
         with self._setting_up:
             if self._store is None:
-                self._store = self._first()
+                with self._alone():
+                    self._store = self._open_or_begin_anew()
             return self._store
-
-    def _first(self) -> Queries:
-        try:
-            with self._alone():
-                return self._open_or_begin_anew()
-        except DatabaseLost as lost:
-            return self._memory(lost)
 
     def _open_or_begin_anew(self) -> Queries:
         try:
@@ -98,25 +122,24 @@ class Database:
         return Queries(engine, keeps_words=self._keeps_words)
 
     def _replace(self, broken: Queries, lost: DatabaseLost) -> None:
-        """Put another database in the place of one that broke in use, with what can still be read from it."""
+        """Put a new file in the place of one that turned out damaged, with what can still be read from it.
+
+        Raises:
+            DatabaseLost: It is not damaged, or for the second time.
+        """
         with self._setting_up:
             if self._store is not broken:
                 return  # another thread was first
+            if lost.kind == "busy" or not self._path:
+                raise lost
 
-            rows = _what_matters(broken, since=self._now() - timedelta(days=1))
-            schema.retire(broken.engine)
-            try:
-                self._store = self._next(lost)
-                self._store.take_in(rows)
-            except DatabaseLost as again:
-                self._store = self._memory(again)
-                self._store.take_in(rows)
-
-    def _next(self, lost: DatabaseLost) -> Queries:
-        if self.degraded:
-            raise lost
-        with self._alone():
-            return self._begin_anew(lost)
+            rows = _what_matters(broken, since=self._now() - timedelta(days=1)) if lost.kind == "damaged" else []
+            self._retire()
+            if self._damage:
+                raise lost
+            with self._alone():
+                self._store = self._begin_anew(lost)
+            self._store.take_in(rows)
 
     def _begin_anew(self, lost: DatabaseLost) -> Queries:
         if lost.kind != "damaged" or not self._path:
@@ -127,18 +150,12 @@ class Database:
         except OSError as error:
             raise lost from error
         queries = self._open()
-        self._warn(
+        self._damage = (
             f"The history file {self._path} was damaged. It is kept beside the new one that was begun, as "
             "history.corrupt-*.sqlite3; earlier orders cannot be found, resumed or counted against a daily limit."
         )
+        log.warning("%s", self._damage)
         return queries
-
-    def _memory(self, lost: DatabaseLost) -> Queries:
-        self._warn(
-            f"The history {self._path or 'database'} {lost.reason}. Orders are kept in memory until the server is "
-            "started again: after that they cannot be found, resumed or counted against a daily limit."
-        )
-        return self._ready(schema.sqlite_memory())
 
     @contextmanager
     def _alone(self) -> Generator[None]:
@@ -174,10 +191,6 @@ class Database:
             part = path.with_name(path.name + suffix)
             if part.exists():
                 part.rename(path.with_name(aside + suffix))
-
-    def _warn(self, sentence: str) -> None:
-        self.degraded = sentence
-        log.warning("%s", sentence)
 
 
 def _server(url: str) -> Engine:

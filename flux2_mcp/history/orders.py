@@ -151,6 +151,17 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
     )
 
 
+def catch_up(order: Order, *, seen: Order) -> Order:
+    """Add what was seen of the order while it could not be written down."""
+    if order.task_id is None and seen.task_id is not None:
+        order = replace(order, task_id=seen.task_id, dialect=seen.dialect, accepted_at=seen.accepted_at)
+        order = order if order.state == "completed" else replace(order, state="accepted", error=None)
+    if seen.state == "completed" and order.state != "completed":
+        ended = {"finished_at": seen.finished_at, "settled_cents": seen.settled_cents, "error": None}
+        order = replace(order, state="completed", urls=seen.urls, urls_expire_at=seen.urls_expire_at, **ended)
+    return order
+
+
 def prepare(order: Order, *, request: Mapping[str, object]) -> Order:
     """The first body stays: an Idempotency-Key stands for exactly one."""
     if order.request is not None or order.state == "failed":

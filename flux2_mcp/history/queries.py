@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flux2_mcp.errors import OverLimit, RequestRefused, Wording
-from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, MoreAreNew, Order, Page, State, intended
+from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, MoreAreNew, Order, Page, State, catch_up, intended
 from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
 
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
@@ -94,7 +94,7 @@ class Queries:
             lock(connection, seen.owner)
             found = connection.execute(select(orders).where(_is(seen))).mappings().one_or_none()
             before = _order(found) if found else seen
-            after = step(before)
+            after = step(catch_up(before, seen=seen))
             if after.task_id != before.task_id:
                 after = replace(after, shared_with=_first_with_task(connection, after))
             row = self._row(after) | {"resume_key": _resume_key_after(connection, before, after, found)}

@@ -19,6 +19,7 @@ from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.budget import Agreement, Budget, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errors import (
+    HistoryUnusable,
     KeyRejected,
     NoSuchTask,
     NotFound,
@@ -229,9 +230,8 @@ class Studio:
             RunApiError: RunAPI could not be asked.
         """
         deadline = Deadline.after(wait)
-        order = await self.history.find(self.owner, task_id)
         with deadline.once():
-            job = Job(order, resumed=True) if order else await self._adopted(task_id)
+            job = await self._job_of(task_id)
         await self._fulfilment.bring([job], deadline, report)
         return [job]
 
@@ -309,9 +309,8 @@ class Studio:
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
-        order = await self.history.find(self.owner, task_id)
         with Deadline.after(0).once():
-            job = Job(order, resumed=True) if order else await self._adopted(task_id)
+            job = await self._job_of(task_id)
         if job.order.was_never_sent:
             return job
         try:
@@ -345,6 +344,18 @@ class Studio:
     def hand_over(self, jobs: Sequence[Job]) -> None:
         """Note that the results of these jobs go to the host now."""
         self.deliveries.note(self.owner, jobs)
+
+    async def _job_of(self, task_id: str) -> Job:
+        """What the history knows of a task, or RunAPI."""
+        try:
+            if order := await self.history.find(self.owner, task_id):
+                return Job(order, resumed=True)
+        except HistoryUnusable as unusable:
+            try:
+                return await self._adopted(task_id)
+            except NoSuchTask:
+                raise unusable from None  # it may be an id of ours
+        return await self._adopted(task_id)
 
     async def _adopted(self, task_id: str) -> Job:
         """A task that was made elsewhere with this key."""

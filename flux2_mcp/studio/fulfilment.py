@@ -161,7 +161,7 @@ class Fulfilment:
         """
         await self.background.settled(_placing(job.order))
         # Another call or process may be further on than this one has seen.
-        order = await self.history.find(self.owner, job.order.id) or job.order
+        order = await self.history.latest(job.order)
         if order.was_never_sent and self._is_too_old(order):
             order = await self.history.given_up(order, error=_never_sent().message)
         job.order = order
@@ -205,7 +205,7 @@ class Fulfilment:
             Flux2Error: There is none.
         """
         # Another call or process may be further on than this one has seen.
-        order = await self.history.find(self.owner, job.order.id) or job.order
+        order = await self.history.latest(job.order)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
@@ -337,7 +337,7 @@ class Fulfilment:
 
     async def _collect(self, order: Order, *, fetches: bool) -> list[ResultImage]:
         # Another process may have saved them since this one has looked.
-        order = await self.history.find(self.owner, order.id) or order
+        order = await self.history.latest(order)
         found = _shots(order, wanted=fetches)
         await self._collect_all(order, found)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
@@ -406,7 +406,7 @@ class Fulfilment:
             image.error = error
             return
         # A repeated call may have said meanwhile that it shall lie elsewhere.
-        await self._save(await self.history.find(self.owner, order.id) or order, image)
+        await self._save(await self.history.latest(order), image)
 
     async def _save(self, order: Order, image: ResultImage) -> None:
         """Write the picture where the order wants it."""

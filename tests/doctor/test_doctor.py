@@ -300,6 +300,18 @@ async def test_what_is_switched_off_is_no_illness(tmp_path: Path, doctor: Doctor
     assert report.ill == []
 
 
+async def test_a_history_that_cannot_be_used(tmp_path: Path, doctor: Doctor) -> None:
+    """Nothing is ordered then."""
+    (tmp_path / "data" / "history.lock").mkdir(parents=True)
+    (tmp_path / "data" / "history.sqlite3").touch()
+
+    report = await doctor.examines(patient(tmp_path))
+
+    assert report.ill == ["History"]
+    assert "The history cannot be read" in report.of("History")
+    assert "FLUX2_HISTORY=off goes on without a history" in report.of("History")
+
+
 async def test_a_damaged_history(tmp_path: Path, doctor: Doctor) -> None:
     file = tmp_path / "data" / "history.sqlite3"
     file.parent.mkdir()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from stat import S_IMODE
 from typing import cast
@@ -14,7 +15,7 @@ import anyio
 import pytest
 from sqlalchemy import inspect
 
-from flux2_mcp.errors import BadSetting
+from flux2_mcp.errors import BadSetting, HistoryUnusable
 from flux2_mcp.history import History, Order, schema
 from flux2_mcp.history.database import Database
 from flux2_mcp.history.queries import Queries
@@ -35,6 +36,13 @@ sys.stdin.readline()
 
 async def open_one(history: History) -> Order:
     return (await order(history, fox()))[0]
+
+
+async def refused(history: History) -> str:
+    """What is said instead of an order."""
+    with pytest.raises(HistoryUnusable) as refusal:
+        await open_one(history)
+    return str(refusal.value)
 
 
 async def paint_one(history: History) -> Order:
@@ -194,22 +202,19 @@ def test_a_file_that_breaks_in_use_is_replaced_and_the_call_goes_on(folder: Path
     assert during(folder, lambda history: history.find("ann", "task-1")) == accepted
 
 
-def test_a_damaged_file_that_cannot_be_moved_does_not_stop_pictures(folder: Path) -> None:
+def test_nothing_is_ordered_while_a_damaged_file_cannot_be_moved(folder: Path) -> None:
     folder.mkdir()
     (folder / "history.sqlite3").write_bytes(b"not a database at all" * 500)
     (folder / f"history.corrupt-{NOON:%Y%m%dT%H%M%S%f}.sqlite3").mkdir()
 
-    async def story() -> tuple[Order, str]:
+    async def story() -> str:
         history = History(folder, now=Clock())
         try:
-            return await painted(history), history.degraded
+            return await refused(history)
         finally:
             await history.aclose()
 
-    done, degraded = anyio.run(story)
-
-    assert done.state == "completed"
-    assert "is damaged. Orders are kept in memory" in degraded
+    assert "history.sqlite3 is damaged. Nothing was ordered." in anyio.run(story)
 
 
 def test_the_new_file_of_another_server_is_not_set_aside_too(folder: Path) -> None:
@@ -227,18 +232,20 @@ def test_the_new_file_of_another_server_is_not_set_aside_too(folder: Path) -> No
     assert len(list(folder.glob("history.corrupt-*.sqlite3"))) == 1
 
 
-def test_what_breaks_a_second_time_is_given_up_for_memory(folder: Path) -> None:
-    async def story(history: History) -> tuple[Order, str]:
+def test_a_paid_picture_is_kept_where_what_breaks_a_second_time_is_not_replaced(folder: Path) -> None:
+    async def story(history: History) -> tuple[Order, str, str]:
         opened = await open_one(history)
         overwrite_orders(folder / "history.sqlite3")
         running = await history.accepted(opened, task_id="task-1", dialect="sdk")
         overwrite_orders(folder / "history.sqlite3")
-        return await history.finished(running, state="completed"), history.degraded
+        done = await history.finished(running, state="completed")
+        return done, history.degraded, await refused(history)
 
-    done, degraded = during(folder, story)
+    done, degraded, words = during(folder, story)
 
     assert (done.state, done.task_id) == ("completed", "task-1")
-    assert "is damaged. Orders are kept in memory" in degraded
+    assert "is damaged. Nothing is ordered until that is mended" in degraded
+    assert "Nothing was ordered" in words
 
 
 def test_calls_that_meet_the_damage_together_all_go_on(folder: Path) -> None:
@@ -274,49 +281,75 @@ def test_a_connection_in_use_when_the_file_breaks_is_closed_after_its_work(folde
             in_use.execute("SELECT 1")
 
 
-def test_a_locked_database_does_not_stop_pictures(locked: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_ordered_while_the_database_is_locked(locked: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is never unlocked here, so a wait for that would have no end."""
 
-    async def story(history: History) -> tuple[Order, str]:
-        return await painted(history), history.degraded
+    async def story(history: History) -> tuple[str, str]:
+        return await refused(history), history.degraded
 
-    done, degraded = during(locked, story, lock_patience=0.3)
+    words, degraded = during(locked, story, lock_patience=0.3)
 
-    assert done.state == "completed"
-    assert "is locked by another program" in degraded
+    assert "The history cannot be written" in words
+    assert "is locked by another program. Nothing was ordered." in words
+    assert "FLUX2_HISTORY=off" in words
     assert caplog.record_tuples == [("flux2_mcp.history", logging.WARNING, degraded)]
 
 
-def test_a_lock_that_comes_later_takes_nothing_from_what_is_known(folder: Path) -> None:
-    """The cap and the running orders of today go along into memory."""
+def test_a_lock_that_comes_later_takes_nothing_from_what_is_paid(folder: Path) -> None:
+    """What became of the order is known to its call, and is written down with the next step that can be."""
 
-    async def story(history: History) -> tuple[bool, int, str]:
+    async def story(history: History) -> tuple[Order, Order | None]:
         opened = await open_one(history)
-        await painted(history, "2")
         with closing(sqlite3.connect(folder / "history.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             running = await history.accepted(opened, task_id="task-1", dialect="sdk")
-            again, resumed = await order(history, fox())
-        assert again == running
-        return resumed, await history.spent_cents("ann", since=MIDNIGHT), history.degraded
+            done = await history.finished(running, state="completed", urls=["https://x.test/1.png"], settled_cents=7)
+            assert await history.latest(done) == done
+            assert "is locked by another program" in await refused(history)
+            assert "is locked by another program" in history.degraded
+        await history.saved(done, ["/pictures/fox.png"])
+        assert history.degraded == ""
+        return done, await history.find("ann", "task-1")
 
-    resumed, spent, degraded = during(folder, story, lock_patience=0.3)
+    done, found = during(folder, story, lock_patience=0.1)
 
-    assert (resumed, spent) == (True, 10)
-    assert "is locked by another program" in degraded
+    assert (done.state, done.task_id) == ("completed", "task-1")
+    assert found == replace(done, paths=("/pictures/fox.png",))
 
 
-def test_a_folder_that_cannot_be_made_does_not_stop_pictures(tmp_path: Path) -> None:
+def test_an_order_whose_answer_could_not_be_noted_is_taken_up_with_its_key(folder: Path) -> None:
+    async def lost(history: History) -> Order:
+        opened = await open_one(history)
+        with closing(sqlite3.connect(folder / "history.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await history.accepted(opened, task_id="task-1", dialect="sdk")
+        return opened
+
+    opened = during(folder, lost, lock_patience=0.1)
+
+    assert during(folder, lambda history: order(history, fox(key="another"))) == (opened, True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
+
+    words = during(tmp_path / "data", refused)
+
+    assert "history.sqlite3 cannot be made" in words
+    assert (tmp_path / "data").read_text(encoding="utf-8") == "a file, not a folder"
+
+
+def test_orders_are_made_again_as_soon_as_the_history_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
 
     async def story(history: History) -> tuple[Order, str]:
+        await refused(history)
+        (tmp_path / "data").unlink()
         return await painted(history), history.degraded
 
     done, degraded = during(tmp_path / "data", story)
 
-    assert done.state == "completed"
-    assert "cannot be made" in degraded
-    assert (tmp_path / "data").read_text(encoding="utf-8") == "a file, not a folder"
+    assert (done.state, degraded) == ("completed", "")
 
 
 def test_a_file_of_a_newer_version_is_left_alone(folder: Path) -> None:
@@ -326,13 +359,7 @@ def test_a_file_of_a_newer_version_is_left_alone(folder: Path) -> None:
         newer.execute("ALTER TABLE orders RENAME TO pictures")
         newer.commit()
 
-    async def story(history: History) -> str:
-        await painted(history)
-        return history.degraded
-
-    degraded = during(folder, story)
-
-    assert "was written by a newer version of flux2-mcp (layout 99" in degraded
+    assert "was written by a newer version of flux2-mcp (layout 99" in during(folder, refused)
     with closing(sqlite3.connect(folder / "history.sqlite3")) as newer:
         assert newer.execute("SELECT count(*) FROM pictures").fetchone() == (1,)
     assert not list(folder.glob("history.corrupt-*"))
@@ -428,7 +455,7 @@ async def test_a_database_url_is_used_instead_of_the_folder(tmp_path: Path, fold
 
 
 @pytest.mark.parametrize("stranger", ["a folder for a lock", "a table of somebody else's"])
-def test_what_cannot_be_a_history_is_left_alone_for_memory(folder: Path, stranger: str) -> None:
+def test_what_cannot_be_a_history_is_left_alone(folder: Path, stranger: str) -> None:
     folder.mkdir(exist_ok=True)
     if stranger == "a folder for a lock":
         (folder / "history.lock").mkdir()
@@ -436,10 +463,4 @@ def test_what_cannot_be_a_history_is_left_alone_for_memory(folder: Path, strange
         with closing(sqlite3.connect(folder / "history.sqlite3")) as other:
             other.execute("CREATE TABLE orders (id INTEGER)")
 
-    async def story(history: History) -> tuple[Order, str]:
-        return await painted(history), history.degraded
-
-    done, degraded = during(folder, story)
-
-    assert done.state == "completed"
-    assert "Orders are kept in memory" in degraded
+    assert "Nothing was ordered" in during(folder, refused)

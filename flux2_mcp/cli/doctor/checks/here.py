@@ -14,7 +14,7 @@ import flux2_mcp
 from flux2_mcp import credentials
 from flux2_mcp.app_state import data_folder
 from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
-from flux2_mcp.errors import BadSetting, NoApiKey, UnusableApiKey
+from flux2_mcp.errors import BadSetting, HistoryUnusable, NoApiKey, UnusableApiKey
 from flux2_mcp.history import FILE_NAME, History
 from flux2_mcp.images import default_folder
 from flux2_mcp.settings import Settings, misspelt
@@ -93,6 +93,8 @@ async def _history(patient: Patient) -> Finding:
     try:
         await history.recent("nobody", limit=1)
         degraded = history.degraded
+    except HistoryUnusable as error:
+        return Finding(name, error.message, f"{mend} FLUX2_HISTORY=off goes on without a history.")
     finally:
         await history.aclose()
     return Finding(name, degraded, mend) if degraded else Finding(name, f"is kept in {folder}")
