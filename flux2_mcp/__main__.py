@@ -8,7 +8,10 @@ import sys
 # The collector would run several times over objects that all stay: a tenth of the start.
 gc.disable()
 
-from flux2_mcp import cli  # noqa: E402 after the collector was told
+try:
+    from flux2_mcp import cli
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def main() -> None:

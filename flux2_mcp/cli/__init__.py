@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from flux2_mcp import __version__
 from flux2_mcp.errors import Flux2Error
@@ -38,23 +39,53 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
     """Run the command line; without a command, serve over stdio. The command's modules are there `once_loaded`."""
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["serve"]
-    chosen = next((word for word in given if not word.startswith("-")), None)
-    # A host starts `serve` anywhere: what is said there has to work in every folder.
-    started_as(sys.argv[0], folder=None if chosen == "serve" else Path.cwd())
-    if chosen is not None and chosen not in COMMANDS:
-        print(f"flux2-mcp: {_no_such(chosen)}", file=sys.stderr)
-        sys.exit(2)
-    parser = _parser(only=chosen)
-    options = parser.parse_args(given)
-    once_loaded()
     try:
+        given = _with_command(list(sys.argv[1:] if arguments is None else arguments))
+        chosen = next((word for word in given if not word.startswith("-")), None)
+        # A host starts `serve` anywhere: what is said there has to work in every folder.
+        started_as(sys.argv[0], folder=None if chosen == "serve" else Path.cwd())
+        if chosen is not None and chosen not in COMMANDS:
+            print(f"flux2-mcp: {_no_such(chosen)}", file=sys.stderr)
+            sys.exit(2)
+        options = _parsed(_parser(only=chosen), given)
+        once_loaded()
         sys.exit(options.run(options))
     except Flux2Error as error:
         print(f"flux2-mcp: {error.typed}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _with_command(given: list[str]) -> list[str]:
+    """What was typed, with its command first: `serve` when there is none, and --help for the word help."""
+    if not given or (given[0].startswith("-") and not {"-h", "--help", "--version"} & {*given}):
+        return ["serve", *given]
+    return [*given[1:2], "--help"] if given[0] == "help" else given
+
+
+def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
+    options, left = parser.parse_known_args(given)
+    words = [each for each in left if not each.startswith("-")]
+    if words != left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if words and "source" in options:
+        # argparse looks for a list of files before the first option only.
+        options.source = [*options.source, *words]
+    elif words and "prompt" in options:
+        whole = command(f'{given[0]} "{" ".join([options.prompt, *words])}"')
+        parser.error(f"put the prompt in quotes, so that it is one argument: {whole}")
+    elif words:
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, which says in one line what is wrong and where more is said, and not all that could have been typed."""
+
+    def error(self, message: str) -> NoReturn:
+        help_of_it = command(" ".join([*self.prog.split()[1:], "--help"]))
+        self.exit(2, f"flux2-mcp: {message}. `{help_of_it}` says more.\n")
 
 
 def _no_such(word: str) -> str:
@@ -64,7 +95,7 @@ def _no_such(word: str) -> str:
 
 
 def _parser(*, only: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="flux2-mcp", description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor."
     )
     parser.add_argument("--version", action="version", version=f"flux2-mcp {__version__}")

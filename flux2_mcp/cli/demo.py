@@ -22,9 +22,9 @@ from mcp_types import CallToolResult, Implementation, TextContent
 from rich.console import Console
 
 from flux2_mcp import __version__
-from flux2_mcp.catalogue import Catalogue, catalogue
+from flux2_mcp.catalogue import Catalogue, Model, catalogue
 from flux2_mcp.cli.hosts import HOSTS
-from flux2_mcp.cli.terminal import absolute, add_picture_arguments, live_bar, source
+from flux2_mcp.cli.terminal import absolute, add_picture_arguments, checked_count, live_bar, source
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.simulator import Script, Simulator
@@ -62,12 +62,12 @@ async def _demo(options: argparse.Namespace) -> int:
     async with _simulated_runapi() as base_url, _host(base_url, options.output) as client:
         console.print(f"{tool}: {arguments['prompt']}", style="cyan", highlight=False, markup=False)
         result = await _called(client, tool, arguments, console)
-    for line in _lines(result):
+    for line in _lines(result, options.model):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 1 if result.is_error else 0
 
 
-def _lines(result: CallToolResult) -> list[str]:
+def _lines(result: CallToolResult, model: str) -> list[str]:
     """What was made, where it is, and what to do next."""
     facts = result.structured_content
     if result.is_error or facts is None:
@@ -76,7 +76,7 @@ def _lines(result: CallToolResult) -> list[str]:
     found = [image for picture in facts["pictures"] for image in picture.get("images", [])]
     others = [name for name in HOSTS if name != HOST]
     return [
-        f"Made, at what would be ${facts.get('cost_usd', 0):.2f} with RunAPI itself:",
+        f"Made{_price(facts.get('cost_usd', 0), catalogue().named(model))}:",
         *(image.get("path") or image["note"] for image in found),
         *lost,
         "",
@@ -85,8 +85,19 @@ def _lines(result: CallToolResult) -> list[str]:
     ]
 
 
+def _price(simulated: float, model: Model | None) -> str:
+    """What RunAPI would ask. Where it publishes no price, the simulator's is made up."""
+    if model and model.price is None:
+        return f"; what {model.name} costs with RunAPI itself is not published"
+    return f", at what would be ${simulated:.2f} with RunAPI itself"
+
+
 def _call(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    arguments: dict[str, Any] = {"prompt": options.prompt, "model": options.model, "count": options.count}
+    arguments: dict[str, Any] = {
+        "prompt": options.prompt,
+        "model": options.model,
+        "count": checked_count(options),
+    }
     arguments |= {"aspect_ratio": options.aspect_ratio} if options.aspect_ratio else {}
     arguments |= {"output_resolution": options.resolution} if options.resolution else {}
     if not options.remix:

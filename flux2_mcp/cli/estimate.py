@@ -11,7 +11,7 @@ import anyio
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue, Request, catalogue
 from flux2_mcp.cli import picture_commands
-from flux2_mcp.cli.terminal import source
+from flux2_mcp.cli.terminal import checked_count, sources
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server.account_tools import Estimate, estimate_of
@@ -20,19 +20,27 @@ from flux2_mcp.settings import Settings
 EPILOG = """\
 examples:
   {estimate} "a red fox" --resolution 2k --count 4
-  {estimate} "as a watercolour" --source photo.jpg
+  {estimate} "as a watercolour" photo.jpg
 
-It orders nothing, and takes what `generate` takes: exchange the word, and it is made. Sources are counted, not read.
+It orders nothing, and takes what `generate` and, with files, `remix` take: exchange the word, and it is made. Files are
+counted, not read.
 exit codes: 0 your limits allow it, 2 they do not, or an argument or a setting cannot be used
 """
 
+SOURCES = {
+    "RunAPI": "from RunAPI's price list",
+    "quote": "RunAPI's answer to this very request",
+    "built in": "built into flux2-mcp, as RunAPI did not answer",
+}
+"""Where a price comes from, in words."""
+
 
 def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = None) -> None:
-    """Declare what `estimate` takes: what `generate` does, and sources."""
+    """Declare what `estimate` takes: what `generate` and `remix` do."""
     models = ModelHelp(known or catalogue())
-    sources = f"the images of a remix, 1 to {models.most_sources}"
+    about = f"the images of a remix, 1 to {models.most_sources}; without, it is about generate"
     parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
-    parser.add_argument("--source", nargs="+", default=[], metavar="FILE", help=sources)
+    parser.add_argument("source", nargs="*", metavar="FILE", help=about)
     picture_commands.add_arguments(parser, models)
     parser.epilog = EPILOG.format(estimate=command("estimate"))
     parser.set_defaults(run=run)
@@ -44,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         Flux2Error: RunAPI would refuse it, or a setting cannot be used.
     """
-    count = picture_commands.checked_count(options)
-    request = picture_commands.request_of(options, [source(each) for each in options.source])
+    count = checked_count(options)
+    request = picture_commands.request_of(options, sources(options.source))
     estimate = anyio.run(_estimate, request, count, options.max_cost)
     if options.json:
         print(estimate.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
@@ -61,7 +69,9 @@ async def _estimate(request: Request, count: int, most_usd: float | None) -> Est
 
 
 def _lines(estimate: Estimate) -> list[str]:
-    lines = [f"cost: {_price(estimate)}", f"price: by {estimate.price_source}, as of {estimate.price_as_of}"]
+    lines = [f"cost: {_price(estimate)}"]
+    if source := SOURCES.get(estimate.price_source):
+        lines.append(f"price: {source}, as of {estimate.price_as_of}")
     if estimate.balance_usd is not None:
         lines.append(f"balance: ${estimate.balance_usd:.2f}")
     if estimate.left_today_usd is not None:

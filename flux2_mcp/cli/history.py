@@ -19,12 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from flux2_mcp.app_state import Environment, address_of, app_state
-from flux2_mcp.cli.terminal import agreed
+from flux2_mcp.cli.terminal import agreed, whole_number
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.account import STATES, Entries, Entry, entries
 from flux2_mcp.settings import Settings
 
+USUALLY = 20
 MORE = "There are more; --limit shows them."
 
 EPILOG = """\
@@ -56,7 +57,7 @@ class Listed(Entries):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `history` takes."""
-    parser.add_argument("--limit", type=int, default=20, help="how many, 1 to 1000 (default: %(default)s)")
+    parser.add_argument("--limit", type=whole_number(1, 1000), help=f"how many, 1 to 1000 (default: {USUALLY})")
     parser.add_argument("--status", choices=[name for name in STATES if name], help="only these")
     parser.add_argument("--text", default="", metavar="WORDS", help="only those whose prompt has all these words")
     parser.add_argument("--all", action="store_true", help="at every address, not only at RUNAPI_BASE_URL")
@@ -76,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
         Flux2Error: A setting or an option cannot be used, or there is nobody to ask.
     """
     if options.forget:
-        if options.status or options.text:
-            msg = "--forget takes no --status and no --text: it would forget the other pictures, too."
+        if options.status or options.text or options.limit:
+            msg = "--forget takes no --status, --text or --limit: it would forget the other pictures, too."
             raise BadSetting(msg, remedy="Leave them out, or say with --before up to which day.")
         return _forget(options)
     if options.before or options.yes:
@@ -94,7 +95,9 @@ def run(options: argparse.Namespace) -> int:
 async def _page(options: argparse.Namespace) -> Listed:
     async with app_state(_environment()) as state:
         studio = await state.studio(without_key=True)
-        look = partial(entries, limit=options.limit, states=STATES[options.status or ""], text=options.text, typed=True)
+        look = partial(
+            entries, limit=options.limit or USUALLY, states=STATES[options.status or ""], text=options.text, typed=True
+        )
         there = await state.owners()
         if not options.all:
             page = await look(studio)
@@ -102,7 +105,7 @@ async def _page(options: argparse.Namespace) -> Listed:
             return Listed(**page.model_dump(), elsewhere=elsewhere or None)
         pages = {address_of(owner): await look(replace(studio, owner=owner)) for owner in there}
     found = [Placed(**entry.model_dump(), address=address) for address, page in pages.items() for entry in page.tasks]
-    newest = sorted(found, key=lambda entry: entry.asked_at, reverse=True)[: max(1, options.limit)]
+    newest = sorted(found, key=lambda entry: entry.asked_at, reverse=True)[: options.limit or USUALLY]
     # A cursor is for one owner; here it only says that there is more.
     is_more = len(newest) < len(found) or any(page.next_cursor for page in pages.values())
     note = next((page.note for page in pages.values() if page.note), None)
@@ -160,11 +163,15 @@ def _about(elsewhere: dict[str, int]) -> str:
 
 def _show(page: Listed) -> None:
     # In a pipe there is no edge to keep within: grep finds whole prompts and whole paths.
-    console = Console() if sys.stdout.isatty() else Console(width=100_000)
+    is_seen = sys.stdout.isatty()
+    console = Console() if is_seen else Console(width=100_000)
     if not page.tasks:
         console.print("No pictures were asked for yet, or none like that.", highlight=False)
+    elif is_seen:
+        for entry in page.tasks:
+            _show_entry(entry, console)
     else:
-        console.print(_table(page, console))
+        console.print(_table(page))
     if page.next_cursor:
         console.print(MORE, style="dim", highlight=False)
     if page.note:
@@ -174,7 +181,18 @@ def _show(page: Listed) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(page: Listed, console: Console) -> Table:
+def _show_entry(entry: Entry, console: Console) -> None:
+    """One line as wide as the screen; ids and places below it, for they must not be broken, to be copied whole."""
+    cost = "" if entry.cost_usd is None else f"${entry.cost_usd:.2f}"
+    prompt = " ".join(entry.prompt.split())
+    line = Text(f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}  {entry.status:9}  {cost:>6}  {prompt}")
+    console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+    address = [f"at {entry.address}"] if isinstance(entry, Placed) else []
+    for below in (entry.task_id, *address, *entry.files, *([entry.error] if entry.error else [])):
+        console.print(Text(f"  {below}"), style="dim" if below == entry.task_id else "", soft_wrap=True)
+
+
+def _table(page: Listed) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("asked", no_wrap=True)
     table.add_column("status", no_wrap=True)
@@ -182,25 +200,20 @@ def _table(page: Listed, console: Console) -> Table:
     addresses = [entry.address for entry in page.tasks if isinstance(entry, Placed)]
     if addresses:
         table.add_column("address", no_wrap=True)
-    table.add_column(
-        "prompt", no_wrap=True, overflow="ellipsis", max_width=console.width // 4 if console.is_terminal else None
-    )
-    table.add_column("file, or task", overflow="fold")
+    table.add_column("id", no_wrap=True)
+    table.add_column("prompt", no_wrap=True)
+    table.add_column("file, or error", no_wrap=True)
     for entry in page.tasks:
         table.add_row(
             f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}",
             entry.status,
             "" if entry.cost_usd is None else f"${entry.cost_usd:.2f}",
             *([entry.address] if isinstance(entry, Placed) else []),
+            entry.task_id,
             Text(" ".join(entry.prompt.split())),
-            Text(_where(entry)),
+            Text("\n".join([*entry.files, *([entry.error] if entry.error else [])])),
         )
     return table
-
-
-def _where(entry: Entry) -> str:
-    place = "\n".join(entry.files) or f"task {entry.task_id}"
-    return f"{place}: {entry.error}" if entry.error else place
 
 
 def _day(text: str) -> datetime:

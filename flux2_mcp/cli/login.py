@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 
+from flux2_mcp.cli.ports import port
 from flux2_mcp.cli.terminal import agreed
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import PATIENCE, Keyring, LoggedIn, OpenBrowser, login, login_with, open_browser, shown
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="only print the address; open it on this computer")
     parser.add_argument(
-        "--port", type=int, default=0, help="where the browser comes back to, for a tunnel say (default: any free one)"
+        "--port", type=port, default=0, help="where the browser comes back to, for a tunnel say (default: any free one)"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before another saved key is replaced")
     parser.set_defaults(run=run)

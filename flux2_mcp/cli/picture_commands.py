@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import anyio
 from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.cli.job_command import JobCommand
-from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed
-from flux2_mcp.errors import OverLimit, RequestRefused
+from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed, checked_count, number
+from flux2_mcp.errors import OverLimit
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.presenters.results import dollars
 from flux2_mcp.settings import Settings, misspelt
-from flux2_mcp.studio import LONGEST_WAIT, MOST_PICTURES, Job, Plan, Report, Studio
+from flux2_mcp.studio import LONGEST_WAIT, Job, Plan, Report, Studio
 
 EXIT_HELP = """\
 exit codes:
@@ -41,12 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example
     parser.add_argument("--safety-checker", action=argparse.BooleanOptionalAction, help=models.safety)
     parser.add_argument("--callback-url", default="", metavar="URL", help="RunAPI notifies it when the picture is done")
     parser.add_argument(
-        "--max-cost", type=number_to(1_000_000), metavar="USD", help="refuse if it would cost more than this"
+        "--max-cost", type=number(0, 1_000_000), metavar="USD", help="refuse if it would cost more than this"
     )
     parser.add_argument("--repeat", action="store_true", help="order anew what is still running or was interrupted")
     parser.add_argument(
         "--wait",
-        type=number_to(LONGEST_WAIT),
+        type=number(0, LONGEST_WAIT),
         default=LONGEST_WAIT,
         metavar="SECONDS",
         help="0 to 600 (the default)",
@@ -69,18 +69,6 @@ def request_of(options: argparse.Namespace, sources: Sequence[str] = ()) -> Requ
         enable_safety_checker=options.safety_checker,
         callback_url=options.callback_url,
     )
-
-
-def checked_count(options: argparse.Namespace) -> int:
-    """How many pictures.
-
-    Raises:
-        RequestRefused: Too many, or none.
-    """
-    if not 1 <= options.count <= MOST_PICTURES:
-        msg = f"--count is 1 to {MOST_PICTURES}."
-        raise RequestRefused(msg)
-    return options.count
 
 
 def make(request: Request, options: argparse.Namespace) -> int:
@@ -176,16 +164,3 @@ class PictureCommand(JobCommand):
             repeat=self.options.repeat,
             save_to=self.save_to,
         )
-
-
-def number_to(most: float) -> Callable[[str], float]:
-    """The type of an option: a number from 0 on."""
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not 0 <= value <= most:
-            msg = f"a number from 0 to {most:.0f} is needed"
-            raise argparse.ArgumentTypeError(msg)
-        return value
-
-    return number

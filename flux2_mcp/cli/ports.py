@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from contextlib import suppress
 
 from flux2_mcp.errors import BadSetting
 
 
 def port(text: str) -> int:
     """The number of a port, for argparse; 0 is any free one."""
-    number = int(text)
-    if not 0 <= number <= 65535:
-        msg = "a port is a number from 0 to 65535"
-        raise argparse.ArgumentTypeError(msg)
-    return number
+    with suppress(ValueError):
+        number = int(text)
+        if 0 <= number <= 65535:
+            return number
+    msg = "a port is a number from 0 to 65535"
+    raise argparse.ArgumentTypeError(msg)
 
 
 def listener(host: str, number: int) -> socket.socket:

@@ -10,6 +10,7 @@ import uvicorn
 
 from flux2_mcp.catalogue import catalogue, listed
 from flux2_mcp.cli.ports import listener, port
+from flux2_mcp.cli.terminal import number, whole_number
 from flux2_mcp.simulator import Script, Simulator
 
 
@@ -17,9 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `simulate` takes."""
     unpriced = listed([model.name for model in catalogue().models if model.price is None] or ["no model"])
     parser.add_argument("--port", type=port, default=8787, help="port on 127.0.0.1 (default: %(default)s)")
-    parser.add_argument("--latency", type=float, default=6.0, metavar="SECONDS", help="how long a picture takes")
-    parser.add_argument("--failure-rate", type=float, default=0.0, metavar="RATE", help="0 to 1: tasks that fail")
-    parser.add_argument("--price-max", type=int, metavar="CENTS", help=f"publish a price for {unpriced}")
+    parser.add_argument(
+        "--latency", type=number(0, 3600), default=6.0, metavar="SECONDS", help="how long a picture takes"
+    )
+    parser.add_argument(
+        "--failure-rate", type=number(0, 1), default=0.0, metavar="RATE", help="0 to 1: tasks that fail"
+    )
+    parser.add_argument(
+        "--price-max", type=whole_number(0, 100_000), metavar="CENTS", help=f"publish a price for {unpriced}"
+    )
     parser.add_argument("--dialect", choices=["both", "sdk", "v1"], default="both", help="which routes exist")
     parser.add_argument("--key", action="append", metavar="KEY", help="accept only this key (repeatable)")
     parser.set_defaults(run=run)

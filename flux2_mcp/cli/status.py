@@ -7,15 +7,15 @@ import os
 from collections.abc import Sequence
 
 from flux2_mcp.cli.job_command import JobCommand
-from flux2_mcp.cli.picture_commands import number_to
+from flux2_mcp.cli.terminal import number
 from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import LONGEST_WAIT, Job, Report, Studio
 
 EPILOG = """\
 examples:
-  {status} 9f1c0a7e
-  {status} 9f1c0a7e --wait
+  {status} abdd3c02-09e4-4a16-acd8-b0564c320494
+  {status} abdd3c02-09e4-4a16-acd8-b0564c320494 --wait
 
 Looking is free and orders nothing. A picture that is there is fetched and saved. What became of an order whose answer
 was lost is found out by the same generate or remix command, sent again within 15 minutes.
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         nargs="?",
-        type=number_to(LONGEST_WAIT),
+        type=number(0, LONGEST_WAIT),
         const=LONGEST_WAIT,
         default=0.0,
         metavar="SECONDS",

@@ -6,8 +6,8 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.prompt import Confirm
 
 from flux2_mcp.catalogue import listed
+from flux2_mcp.errors import RequestRefused
 from flux2_mcp.presenters.models import ModelHelp
 
 Moved = Callable[[str, float | None], None]
@@ -32,7 +33,62 @@ def add_picture_arguments(parser: argparse.ArgumentParser, models: ModelHelp) ->
         help=f"{listed(models.ratios, 'or')}; to remix also auto, the source's",
     )
     parser.add_argument("--resolution", default="", help=models.resolution)
-    parser.add_argument("--count", type=int, default=1, help="how many pictures, 1 to 8; each is paid for")
+    parser.add_argument("--count", type=whole_number(), default=1, help="how many pictures, 1 to 8; each is paid for")
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The type of an option: a number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        with suppress(ValueError):
+            value = float(text)
+            if least <= value <= most:
+                return value
+        msg = f"a number from {least:.0f} to {most:.0f} is needed"
+        raise argparse.ArgumentTypeError(msg)
+
+    return read
+
+
+def whole_number(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option: a whole number, from `least` to `most` where they are given."""
+
+    def read(text: str) -> int:
+        with suppress(ValueError):
+            value = int(text)
+            if (least is None or least <= value) and (most is None or value <= most):
+                return value
+        msg = "a whole number is needed" if most is None else f"a whole number from {least} to {most} is needed"
+        raise argparse.ArgumentTypeError(msg)
+
+    return read
+
+
+def checked_count(options: argparse.Namespace) -> int:
+    """How many pictures.
+
+    Raises:
+        RequestRefused: Too many, or none.
+    """
+    from flux2_mcp.studio import MOST_PICTURES  # the login, which needs none, is there sooner without it
+
+    if not 1 <= options.count <= MOST_PICTURES:
+        msg = f"--count is 1 to {MOST_PICTURES}."
+        raise RequestRefused(msg)
+    return options.count
+
+
+def sources(given: Sequence[str]) -> list[str]:
+    """Source images as our tools take them.
+
+    Raises:
+        RequestRefused: One is a mere word, and no file is called so.
+    """
+    for each in given:
+        if re.fullmatch(r"[^./\\:]*", each) and not Path(each).exists():
+            msg = f"There is no file {each[:40]!r} here."
+            raise RequestRefused(msg, remedy="If it belongs to the prompt, put the whole prompt in quotes.")
+    return [source(each) for each in given]
 
 
 def source(given: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.processes import served
@@ -133,7 +134,7 @@ async def test_a_path_is_not_taken_for_an_argument(command: Command, tmp_path: P
 async def test_an_estimate_orders_nothing(command: Command) -> None:
     async with served() as (base_url, runapi):
         ended = await command("estimate", "a fox", "--resolution", "2k", "--count", "4", base_url=base_url)
-        remix = await command("estimate", "as a woodcut", "--source", "fox.png", "--json", base_url=base_url)
+        remix = await command("estimate", "as a woodcut", "fox.png", "--json", base_url=base_url)
 
     document: dict[str, Any] = json.loads(remix.out)
     assert ended.code == 0, ended.err
@@ -142,6 +143,41 @@ async def test_an_estimate_orders_nothing(command: Command) -> None:
     assert document["model"] == "flux-2-pro-remix-image"
     assert document["allowed"] is True
     assert not runapi.books.tasks()
+
+
+async def test_an_estimate_becomes_the_picture_when_the_word_is_exchanged(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files may come after options, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("red.png", "blue.png"):
+        Image.new("RGB", (64, 64), name.removesuffix(".png")).save(tmp_path / name)
+    arguments = ("as a woodcut", "red.png", "--aspect-ratio", "4:3", "blue.png")
+    async with served() as (base_url, runapi):
+        estimate = await command("estimate", *arguments, "--json", base_url=base_url)
+        none_yet = len(runapi.books.tasks())
+        remix = await command("remix", *arguments, base_url=base_url, FLUX2_INPUT_ROOTS=str(tmp_path))
+
+    assert estimate.code == 0, estimate.err
+    assert json.loads(estimate.out)["model"] == "flux-2-pro-remix-image"
+    assert none_yet == 0
+    assert remix.code == 0, remix.err
+    [task] = runapi.books.paid_tasks()
+    assert len(task.sources) == 2
+
+
+async def test_an_estimate_says_where_its_price_comes_from(command: Command) -> None:
+    runapi = Simulator()
+    async with served(runapi) as (base_url, _):
+        current = await command("estimate", "a fox", base_url=base_url)
+        unknown = await command("estimate", "a fox", "--model", "max", base_url=base_url)
+        runapi.faults.append(Fault(on="prices", status=503, times=99))
+        built_in = await command("estimate", "a fox", base_url=base_url)
+
+    assert "price: from RunAPI's price list, as of " in current.out
+    assert "cost: not published, for flux-2-max" in unknown.out
+    assert "unknown" not in unknown.out
+    assert "price: built into flux2-mcp, as RunAPI did not answer, as of 2026-11-22" in built_in.out
 
 
 @pytest.mark.parametrize(

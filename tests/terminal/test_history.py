@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,37 @@ async def test_history_lists_pictures_with_cost_and_file(command: Command, tmp_p
 
     assert ended.code == 0, ended.err
     _, head, _, newest, oldest, *_ = ended.out.splitlines()
-    assert head.split() == ["asked", "status", "cost", "prompt", "file,", "or", "task"]
+    assert head.split() == ["asked", "status", "cost", "id", "prompt", "file,", "or", "error"]
     assert "completed" in oldest
     assert "$0.05" in oldest
     assert "a red fox" in oldest
     assert long.strip() in newest
     for line, order in zip((newest, oldest), await here.orders(), strict=True):
         assert order.paths[0] in line
+        assert f" {order.handle} " in line
+
+
+class Screen(io.StringIO):
+    """A terminal, as wide as COLUMNS says."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_on_a_screen_ids_and_paths_are_whole_and_prompts_are_cut(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is broken cannot be copied; `status` takes the very id that is shown."""
+    here = await drawn(tmp_path, "a lighthouse in a storm, " * 12)
+    monkeypatch.setattr("sys.stdout", screen := Screen())
+    ended = await command("history", COLUMNS="60", NO_COLOR="1", TERM="xterm")
+
+    first, *below = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    [order] = await here.orders()
+    assert ended.code == 0, ended.err
+    assert len(first) <= 60
+    assert first.endswith("…")
+    assert [line.strip() for line in below] == [order.handle, order.paths[0]]
 
 
 async def test_history_can_be_narrowed_and_read_by_a_script(command: Command, tmp_path: Path) -> None:
@@ -125,7 +151,7 @@ async def test_history_of_all_addresses_says_which(command: Command, tmp_path: P
     assert "--limit" in newest["note"]
 
 
-@pytest.mark.parametrize("options", [["--status", "failed"], ["--text", "wolf"]])
+@pytest.mark.parametrize("options", [["--status", "failed"], ["--text", "wolf"], ["--limit", "1"]])
 async def test_forgetting_takes_no_choice_that_it_would_not_keep_to(
     command: Command, tmp_path: Path, options: list[str]
 ) -> None:
@@ -153,3 +179,15 @@ async def test_forgetting_stops_at_the_address_unless_all_is_meant(command: Comm
     assert after_one == ()
     assert everything.out == "Forgotten: 1.\n"
     assert left == {}
+
+
+async def test_forgetting_at_every_address_stops_at_a_day_too(command: Command, tmp_path: Path) -> None:
+    here = await drawn_at_two_addresses(tmp_path)
+    early = await command("history", "--forget", "--all", "--before", "2020-01-01", "--yes")
+    history = History(tmp_path / "data")
+    left = await history.owners()
+    await history.aclose()
+
+    assert early.out == "Forgotten: 0.\n"
+    assert list(left.values()) == [1, 1]
+    assert len(await here.orders()) == 1

@@ -1,0 +1,90 @@
+"""What is typed a little wrong: one line that helps, and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.platforms import not_on
+from tests.processes import MODULE, finished, served
+from tests.terminal.conftest import Command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["history", "--limit", "0"], "argument --limit: a whole number from 1 to 1000 is needed."),
+        (["history", "--limit", "5000"], "argument --limit: a whole number from 1 to 1000 is needed."),
+        (["simulate", "--failure-rate", "3"], "argument --failure-rate: a number from 0 to 1 is needed."),
+        (["simulate", "--latency", "-5"], "argument --latency: a number from 0 to 3600 is needed."),
+        (["simulate", "--latency", "nan"], "argument --latency: a number from 0 to 3600 is needed."),
+        (["simulate", "--price-max", "-1"], "argument --price-max: a whole number from 0 to 100000 is needed."),
+        (["simulate", "--port", "http"], "argument --port: a port is a number from 0 to 65535."),
+        (["login", "--port", "70000"], "argument --port: a port is a number from 0 to 65535."),
+        (["demo", "--count", "two"], "argument --count: a whole number is needed."),
+        (["demo", "--count", "99"], "--count is 1 to 8."),
+        (["generate", "a fox", "--wait", "soon"], "argument --wait: a number from 0 to 600 is needed."),
+    ],
+    ids=" ".join,
+)
+async def test_a_number_out_of_range_is_refused_in_one_line(command: Command, arguments: list[str], words: str) -> None:
+    ended = await command(*arguments)
+
+    assert ended.code == 2
+    assert ended.err.startswith(f"flux2-mcp: {words}")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["generate", "a", "red", "fox"], ["demo", "a", "red", "--count", "2", "fox"]])
+async def test_a_prompt_without_quotes_is_shown_with_them(command: Command, arguments: list[str]) -> None:
+    """Not joined: a file that was meant for a remix would be paid for as a word of the prompt."""
+    async with served() as (base_url, runapi):
+        ended = await command(*arguments, base_url=base_url)
+
+    assert ended.code == 2
+    assert f'put the prompt in quotes, so that it is one argument: flux2-mcp {arguments[0]} "a red fox"' in ended.err
+    assert not runapi.books.tasks()
+
+
+@pytest.mark.parametrize("name", ["remix", "estimate"])
+async def test_a_word_of_the_prompt_is_not_taken_for_a_file(command: Command, name: str) -> None:
+    async with served() as (base_url, _):
+        ended = await command(name, "a", "red", "fox.png", base_url=base_url)
+
+    assert ended.code == 2
+    assert "There is no file 'red' here." in ended.err
+    assert "put the whole prompt in quotes" in ended.err
+
+
+async def test_help_is_a_word_too(command: Command) -> None:
+    everything = await command("help")
+    one = await command("help", "remix")
+    none = await command("help", "paint")
+
+    assert (everything.code, one.code, none.code) == (0, 0, 2)
+    assert "make a picture from others" in everything.out
+    assert "--aspect-ratio" in one.out
+    assert "There is no command 'paint'" in none.err
+
+
+async def test_options_without_a_command_are_those_of_serve(command: Command) -> None:
+    """Without anything it serves, so --http alone means to serve over HTTP."""
+    ended = await command("--http", "--port", "http")
+
+    assert ended.code == 2
+    assert ended.err == (
+        "flux2-mcp: argument --port: a port is a number from 0 to 65535. `flux2-mcp serve --help` says more.\n"
+    )
+
+
+@not_on("Windows", "a process that Ctrl-C ends has another exit code there")
+@pytest.mark.parametrize("module", ["difflib", "uvicorn"], ids=["before the command is known", "for the command"])
+async def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(tmp_path: Path, module: str) -> None:
+    """The first command on a machine loads for seconds, and that is when people change their mind."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / f"{module}.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    ended = await finished(tmp_path, *MODULE, "simulate", PYTHONPATH=str(tmp_path / "slow"))
+
+    assert ended.returncode == 130
+    assert ended.stderr == b""
