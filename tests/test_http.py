@@ -14,7 +14,7 @@ from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
-from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.tasks import Task
 from tests.processes import AT_ONCE, MODULE, environment, finished, served, started
 from tests.world import text_of
@@ -169,6 +169,42 @@ async def test_a_request_that_is_still_arriving_when_a_signal_comes_is_answered(
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"This server is shutting down." in answer
     assert process.returncode == 143
+
+
+async def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
+    """The first one gives the call in flight its seconds; who presses Ctrl-C again does not want to wait."""
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    async with (
+        served(runapi) as (base_url, _),
+        http_server(tmp_path, base_url) as (url, process),
+        httpx.AsyncClient(headers=HEADERS, timeout=60) as http,
+        anyio.create_task_group() as group,
+    ):
+        runapi.faults.append(Fault(on="create", hang=60))
+        group.start_soon(generated, http, url)
+        while not any(seen.method == "POST" for seen in runapi.requests):  # noqa: ASYNC110 there is no event for it
+            await anyio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        await anyio.sleep(0.3)  # two signals at one moment would be one
+        assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(1.5):
+            await process.wait()
+
+    assert process.returncode == 130
+    assert complaints(tmp_path) == []
+
+
+async def generated(http: httpx.AsyncClient, url: str) -> None:
+    """A call whose server ends meanwhile."""
+    session = (await http.post(url, json=HELLO)).headers["mcp-session-id"]
+    call = {"name": "generate", "arguments": {"prompt": "a fox"}}
+    with suppress(httpx.HTTPError):
+        await http.post(
+            url,
+            json={"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call},
+            headers={"mcp-session-id": session},
+        )
 
 
 async def test_a_signal_ends_the_server_at_once_when_nothing_is_asked(tmp_path: Path, era: ConnectMode) -> None:
