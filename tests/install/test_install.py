@@ -348,6 +348,24 @@ def test_windows_line_ends_and_a_byte_order_mark_survive(computer: Computer) -> 
     assert "\n" not in text.replace("\r\n", "")
 
 
+@pytest.mark.parametrize(
+    ("host", "old"),
+    [("codex", 'model = "o5"\r\n\r\n[profiles.a]\r\nx = 1\r\n'), ("goose", "# mine\r\nGOOSE_MODEL: o5\r\n")],
+)
+def test_windows_line_ends_survive_in_toml_and_yaml(computer: Computer, host: str, old: str) -> None:
+    path = computer.has(host, old)
+
+    computer.install(host)
+    installed = path.read_bytes().decode()
+    computer.uninstall(host)
+    removed = path.read_bytes().decode()
+
+    assert "flux2" in installed
+    assert "\n" not in installed.replace("\r\n", "")
+    assert "\r\r" not in installed
+    assert "\n" not in removed.replace("\r\n", "")
+
+
 def test_a_file_that_cannot_be_read_is_left_alone(computer: Computer) -> None:
     path = computer.path("cursor")
     path.parent.mkdir()

@@ -26,3 +26,9 @@ class Format(Protocol):
     def drop(self, text: str, path: Sequence[str]) -> str:
         """The text without the member at this path, if it had one."""
         ...
+
+
+def with_line_ends_of(old: str, new: str) -> str:
+    """The new text with CRLF at every line's end where the old one has it at every one."""
+    is_crlf = "\r\n" in old and old.count("\r\n") == old.count("\n")
+    return new.replace("\r\n", "\n").replace("\n", "\r\n") if is_crlf else new

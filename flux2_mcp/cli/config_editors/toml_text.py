@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from flux2_mcp.cli.config_editors import Setting
+from flux2_mcp.cli.config_editors import Setting, with_line_ends_of
 from flux2_mcp.errors import UnreadableConfig
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class Toml:
             if key not in table:
                 # In one piece, so that a table which holds nothing but tables gets no header of its own.
                 table[key] = _nested(path[depth + 1 :], value)
-                return tomlkit.dumps(document)
+                return with_line_ends_of(text, tomlkit.dumps(document))
             table = _table(table[key], key)
         if path[-1] in table and _unwrapped(table[path[-1]]) == value:
             return text
         table[path[-1]] = value
-        return tomlkit.dumps(document)
+        return with_line_ends_of(text, tomlkit.dumps(document))
 
     def drop(self, text: str, path: Sequence[str]) -> str:
         """The text without the table or key at this path."""
@@ -56,7 +56,7 @@ class Toml:
         if path[-1] not in table:
             return text
         del table[path[-1]]
-        return tomlkit.dumps(document)
+        return with_line_ends_of(text, tomlkit.dumps(document))
 
 
 def _nested(path: Sequence[str], value: Setting) -> Table:

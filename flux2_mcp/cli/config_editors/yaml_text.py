@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
-from flux2_mcp.cli.config_editors import Setting
+from flux2_mcp.cli.config_editors import Setting, with_line_ends_of
 from flux2_mcp.errors import UnreadableConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Yaml:
         if path[-1] in mapping and mapping[path[-1]] == value:
             return text
         mapping[path[-1]] = value
-        return _dumped(document, yaml)
+        return with_line_ends_of(text, _dumped(document, yaml))
 
     def drop(self, text: str, path: Sequence[str]) -> str:
         """The text without the key at this path."""
@@ -46,7 +46,7 @@ class Yaml:
         if path[-1] not in mapping:
             return text
         del mapping[path[-1]]
-        return _dumped(document, yaml)
+        return with_line_ends_of(text, _dumped(document, yaml))
 
 
 def _yaml(kind: str) -> YAML:
