@@ -45,7 +45,7 @@ def as_typed(
         return NAME  # a test, or a program of somebody's that uses us
     # Not resolved: the python of a virtual environment is a link out of it.
     own = Path(python).parent
-    if environ.get("UV") and any(part.startswith("archive-v") for part in own.parts):
+    if is_uvx(own, environ):
         return _by_uvx(folder)
     script = own / SCRIPT if is_module else path
     if is_module and not script.is_file():
@@ -54,6 +54,11 @@ def as_typed(
     # What uv starts has the folder of its own environment in PATH; the person's shell does not.
     is_found = found is not None and Path(found).with_suffix("") == script.with_suffix("")
     return NAME if is_found and not (environ.get("UV") and script.parent == own) else _quoted(_short(script, folder))
+
+
+def is_uvx(folder: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the programs in this folder lie in uv's cache, from which it may take them away at any time."""
+    return bool(environ.get("UV")) and any(part.startswith("archive-v") for part in folder.parts)
 
 
 def origin() -> str:
@@ -68,16 +73,21 @@ def origin() -> str:
     return f"{noted['vcs_info']['vcs']}+{url}" if "vcs_info" in noted else url
 
 
-def _by_uvx(folder: Path | None) -> str:
+def place_of(url: str) -> Path | None:
+    """The path that a file URL names; None for what is elsewhere."""
     # Here, because it brings an HTTP client of its own.
     from urllib.parse import urlsplit
     from urllib.request import url2pathname
 
+    return Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
+
+
+def _by_uvx(folder: Path | None) -> str:
     place = origin()
     if not place:
         return f"uvx {NAME}"
-    if place.startswith("file:"):
-        place = _short(Path(url2pathname(urlsplit(place).path)), folder)
+    if path := place_of(place):
+        place = _short(path, folder)
     return f"uvx --from {_quoted(place)} {NAME}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flux2_mcp.invocation import SCRIPT, origin
+from flux2_mcp.invocation import SCRIPT, is_uvx, origin, place_of
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,23 @@ def start(
     *,
     to_share: bool = False,
     released: bool | None = None,
+    python: str = sys.executable,
     which: Callable[[str], str | None] = shutil.which,
 ) -> Start:
-    """Let uvx start an installed release where uv is there, or else the very program that is running.
+    """Let uvx start an installed release where uv is there, or what it runs now; or else this very program.
 
     Hosts that are started from a dock or a menu do not have a shell's PATH, and then say `spawn uvx ENOENT`: so uvx is
     named with its whole path, except where others read the same file (`to_share`).
     """
-    if not (not origin() if released is None else released):
+    source = "" if released else origin()
+    if (source or released is False) and not is_uvx(Path(python).parent, environ):
         return this_program()
     uvx = which("uvx") or _beside_uv(environ)
     if uvx is None:
         return this_program()
-    return Start("uvx", ("flux2-mcp",), only_here=False) if to_share else Start(uvx, ("flux2-mcp",))
+    path = place_of(source)
+    args = ("--from", str(path or source), "flux2-mcp") if source else ("flux2-mcp",)
+    return Start("uvx", args, only_here=path is not None) if to_share else Start(uvx, args)
 
 
 def this_program() -> Start:

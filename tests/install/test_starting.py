@@ -48,6 +48,16 @@ def test_a_checkout_starts_itself_even_where_uv_is() -> None:
     assert Path(program.command).parent == Path(sys.executable).parent
 
 
+def test_what_uvx_runs_from_a_checkout_is_started_by_uvx_again(tmp_path: Path) -> None:
+    """Uv empties its cache; a path into it would start nothing one day."""
+    cached = str(tmp_path / "archive-v0" / "x1y2" / "bin" / "python")
+    checkout = str(Path(__file__).parents[2])
+    args = ("--from", checkout, "flux2-mcp")
+
+    assert start({"UV": "/opt/uv/uv"}, python=cached, which=in_bin) == Start("/opt/uv/uvx", args)
+    assert start({"UV": "/opt/uv/uv"}, to_share=True, python=cached, which=in_bin) == Start("uvx", args)
+
+
 def test_this_checkout_knows_where_it_is() -> None:
     assert origin() == Path(__file__).parents[2].as_uri()
 
