@@ -26,7 +26,7 @@ from tests.terminal.conftest import Command
         (["demo", "--count", "99"], "--count is 1 to 8."),
         (["generate", "a fox", "--wait", "soon"], "argument --wait: a number from 0 to 600 is needed."),
     ],
-    ids=" ".join,
+    ids=str,
 )
 async def test_a_number_out_of_range_is_refused_in_one_line(command: Command, arguments: list[str], words: str) -> None:
     ended = await command(*arguments)
