@@ -1,8 +1,8 @@
 """Our command as many short-lived processes: python -m tests.fork_server.
 
 A process of ours spends a second of computing on its imports and on what it computes once. The fork server does both
-and forks for each request, so that a test may start and kill as many as it wants. What is forked does what `python -m flux2_mcp ARGUMENTS`
-does, except that all modules are there already and its streams are sockets, as Node.js makes them for its children.
+and forks for each request, so that a test may start and kill as many as it wants. What is forked does what
+`python -m flux2_mcp ARGUMENTS` does, except that its streams are sockets, as Node.js makes them for its children.
 There is one fork server for each pytest worker: tests/processes.py.
 """
 

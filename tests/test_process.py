@@ -52,7 +52,7 @@ async def test_the_end_of_stdin_ends_a_server_with_a_call_in_flight(tmp_path: Pa
     """The host is gone; what was paid for is in the history."""
     async with served(endless()) as (base_url, runapi), hosted(tmp_path, base_url, era=era) as host:
         call = await host.call("generate", FOX)
-        await looked_at(runapi)
+        await looked_at(runapi, FOX["prompt"], times=1)
         await host.hang_up()
         answer = await host.answer(call)
         code = await host.ending()
@@ -93,7 +93,7 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
     async with served(endless()) as (base_url, runapi), hosted(tmp_path, base_url) as host:
         call = await host.call("generate", FOX) if busy else await host.request("tools/list", {})
         if busy:
-            await looked_at(runapi)
+            await looked_at(runapi, FOX["prompt"], times=1)
             host.process.send_signal(number)
         said = str(await host.answer(call))
         if not busy:

@@ -17,7 +17,7 @@ from mcp_types import CallToolResult
 from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script
-from tests.wires import Gate, creates, looks
+from tests.transports import Gate, creates, looks
 from tests.world import World, text_of, world
 
 FOX = {"prompt": "a fox"}
