@@ -18,7 +18,7 @@ examples:
   {status} abdd3c02-09e4-4a16-acd8-b0564c320494 --wait
 
 Looking is free and orders nothing. A picture that is there is fetched and saved. What became of an order whose answer
-was lost is found out by the same generate or remix command, sent again within 15 minutes.
+was lost is found out by the same generate or remix command, sent again within a day.
 exit codes: 0 the picture is there, 1 failed, 2 nobody knows it or it could not be asked about, 5 still being made
 """
 

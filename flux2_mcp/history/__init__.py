@@ -15,6 +15,7 @@ import anyio
 
 from flux2_mcp.errors import HistoryUnusable
 from flux2_mcp.history.orders import (
+    DOUBT_LASTS,
     DailyCap,
     Intent,
     MoreAreNew,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from flux2_mcp.history.database import Database
     from flux2_mcp.history.queries import Queries
 
-__all__ = ["FILE_NAME", "History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
+__all__ = ["DOUBT_LASTS", "FILE_NAME", "History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
 
 T = TypeVar("T")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 State = Literal["intended", "accepted", "completed", "failed", "unknown"]
 
 UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
+DOUBT_LASTS = timedelta(days=1)
+"""How much longer than any other the same request takes up an order that RunAPI may have accepted: it is asked for with
+the same Idempotency-Key, so that it is paid once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

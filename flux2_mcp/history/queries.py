@@ -26,7 +26,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flux2_mcp.errors import OverLimit, RequestRefused, Wording
-from flux2_mcp.history.orders import UNFINISHED, DailyCap, Intent, MoreAreNew, Order, Page, State, catch_up, intended
+from flux2_mcp.history.orders import (
+    DOUBT_LASTS,
+    UNFINISHED,
+    DailyCap,
+    Intent,
+    MoreAreNew,
+    Order,
+    Page,
+    State,
+    catch_up,
+    intended,
+)
 from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
 
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
@@ -273,7 +284,10 @@ def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | post
 
 def _resumable(since: datetime) -> ColumnElement[bool]:
     # A completed order that has its resume_key still waits for its delivery, or for that of others of the same call.
-    return and_(orders.c.created_at >= since, orders.c.state.in_((*UNFINISHED, "completed")))
+    young = and_(orders.c.created_at >= since, orders.c.state.in_((*UNFINISHED, "completed")))
+    may_have_been_sent = and_(orders.c.state == "intended", orders.c.request.is_not(None))
+    in_doubt = or_(orders.c.state == "unknown", may_have_been_sent)
+    return or_(young, and_(orders.c.created_at >= since - DOUBT_LASTS, in_doubt))
 
 
 def _is(order: Order) -> ColumnElement[bool]:

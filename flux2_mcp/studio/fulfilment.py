@@ -39,7 +39,7 @@ from flux2_mcp.errors import (
     TaskOutOfSight,
     same_again,
 )
-from flux2_mcp.history import History, Intent, Order
+from flux2_mcp.history import DOUBT_LASTS, History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.sources import Uploads
 from flux2_mcp.studio.jobs import RESUME_WITHIN, Compose, Deadline, Job, Report, ResultImage
@@ -110,7 +110,8 @@ class Fulfilment:
 
     def _is_too_old(self, order: Order) -> bool:
         """Whether the same call would not take it up any more."""
-        return self.history.now() - order.created_at > RESUME_WITHIN
+        lasts = RESUME_WITHIN if order.was_never_sent else RESUME_WITHIN + DOUBT_LASTS
+        return self.history.now() - order.created_at > lasts
 
     def _in_doubt(self, order: Order, message: str) -> OutcomeUnknown:
         return OutcomeUnknown(message, order_id=order.id, too_late=self._is_too_old(order))

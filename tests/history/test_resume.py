@@ -124,12 +124,26 @@ async def test_a_failed_order_is_not_resumed(history: History) -> None:
 
 async def test_after_a_quarter_of_an_hour_the_same_words_want_another_picture(history: History, clock: Clock) -> None:
     first, _ = await order(history, fox())
+    await history.accepted(first, task_id="t-1", dialect="sdk")
     clock.forward(minutes=15)
     still, resumed_at_15 = await order(history, fox())
     clock.forward(seconds=1)
     later, resumed_after = await order(history, fox())
 
     assert (still.id, resumed_at_15) == (first.id, True)
+    assert not resumed_after
+    assert later.id != first.id
+
+
+async def test_an_order_that_may_have_been_sent_is_taken_up_for_a_day(history: History, clock: Clock) -> None:
+    first, _ = await order(history, fox())
+    await history.unknown(first, error="no answer")
+    clock.forward(hours=24, minutes=15)
+    still, resumed = await order(history, fox())
+    clock.forward(seconds=1)
+    later, resumed_after = await order(history, fox())
+
+    assert (still.id, resumed) == (first.id, True)
     assert not resumed_after
     assert later.id != first.id
 
@@ -157,7 +171,8 @@ async def test_each_picture_of_a_call_is_an_order_of_its_own(history: History) -
 
 async def test_orders_that_would_be_resumed_are_counted_beforehand(history: History, clock: Clock) -> None:
     pair = [fox(position=0), fox(position=1)]
-    (_, _), (second, _) = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
+    (first, _), (second, _) = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
+    await history.accepted(first, task_id="t-1", dialect="sdk")
     await history.finished(second, state="failed")
     now = await history.resumable(pair, owner="ann", resume_within=QUARTER)
     bobs = await history.resumable(pair, owner="bob", resume_within=QUARTER)

@@ -151,12 +151,13 @@ class Side:
     def owner(self) -> str:
         return f"local {self.base_url}:443"
 
-    def takes_up(self, fingerprint: Fingerprint, *, now: timedelta) -> list[str | None]:
-        """The order that each picture of a call would be, or None where it would be a new one."""
-        found = [
-            self.open.get((fingerprint, position), ("", -RESUMED_WITHIN)) for position in range(fingerprint.pictures)
-        ]
-        return [order if order and now - made <= RESUMED_WITHIN else None for order, made in found]
+    def takes_up(self, fingerprint: Fingerprint, *, now: timedelta, doubts: set[str]) -> list[str | None]:
+        """The order that each picture of a call would be, or None where it would be a new one.
+
+        No story lasts a day, so that what is in doubt is always taken up.
+        """
+        found = [self.open.get((fingerprint, position), ("", now)) for position in range(fingerprint.pictures)]
+        return [order if order and (now - made <= RESUMED_WITHIN or order in doubts) else None for order, made in found]
 
     def end(self, outcomes: Mapping[str, Outcome]) -> None:
         """Draw the conclusions from what the host was told of the orders of one call."""
@@ -317,17 +318,25 @@ class Story(RuleBasedStateMachine):
                 assert (await process.client.call_tool("task_status", {"task_id": task_id})).is_error
 
     async def _resolve_doubts(self, nth_side: int) -> None:
-        """Send again what is in doubt and young enough to be found out about."""
+        """Send again what is in doubt."""
         side = self.sides[nth_side]
-        doubts = {order.id for order in self._orders(side) if order.is_prepared and order.task_id is None}
+        doubts = self._doubts(side)
         for fingerprint in {fingerprint for (fingerprint, _), (order, _) in side.open.items() if order in doubts}:
             await self._order(nth_side, fingerprint, {"repeat": False, "wait_seconds": 45}, "none")
+
+    def _doubts(self, side: Side) -> set[str]:
+        return {
+            order.id for order in self._orders(side) if order.is_prepared and order.state in {"intended", "unknown"}
+        }
+
+    def _takes_up(self, side: Side, fingerprint: Fingerprint) -> list[str | None]:
+        return side.takes_up(fingerprint, now=self.now, doubts=self._doubts(side))
 
     # How it happens.
 
     async def _order(self, nth_side: int, fingerprint: Fingerprint, more: dict[str, Any], trouble: str) -> None:
         side = self.sides[nth_side]
-        expected = [None] * fingerprint.pictures if more["repeat"] else side.takes_up(fingerprint, now=self.now)
+        expected = [None] * fingerprint.pictures if more["repeat"] else self._takes_up(side, fingerprint)
         side.simulator.faults[:] = TROUBLES[trouble]
         result = await self._call(nth_side, fingerprint, more)
         side.simulator.faults.clear()
@@ -336,7 +345,7 @@ class Story(RuleBasedStateMachine):
     async def _order_twice(self, nth_side: int, fingerprint: Fingerprint) -> None:
         """Both calls are one fingerprint."""
         side = self.sides[nth_side]
-        expected = side.takes_up(fingerprint, now=self.now)
+        expected = self._takes_up(side, fingerprint)
         results: list[CallToolResult] = []
 
         async def call() -> None:
@@ -350,7 +359,7 @@ class Story(RuleBasedStateMachine):
 
     async def _interrupt(self, nth_side: int, fingerprint: Fingerprint, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
         side, line = self.sides[nth_side], self.processes[nth_side].line
-        expected = side.takes_up(fingerprint, now=self.now)
+        expected = self._takes_up(side, fingerprint)
         results: list[CallToolResult] = []
         was_in_the_middle = False
         orders: Sequence[str] = ()
