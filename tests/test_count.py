@@ -84,7 +84,7 @@ async def test_one_order_that_is_refused_loses_no_other(tmp_path: Path, era: Con
     assert len(list(here.output.iterdir())) == 7
 
 
-async def test_one_order_whose_answer_is_lost_can_be_asked_for_by_its_own_id(tmp_path: Path) -> None:
+async def test_an_order_whose_answer_is_lost_is_shown_by_its_own_id(tmp_path: Path) -> None:
     here = world(tmp_path, Script(looks_until_done=2, plain_pictures=True))
     here.simulator.faults.append(Fault(on="create", after=True, lose=True, times=3))
     here.simulator.faults.append(Fault(on="create", after=True, status=500, times=3))
@@ -94,7 +94,9 @@ async def test_one_order_whose_answer_is_lost_can_be_asked_for_by_its_own_id(tmp
         results = [await client.call_tool("task_status", {"task_id": order.id}) for order in unknown]
 
     assert unknown
-    assert not any(result.is_error for result in results)
+    for order, result in zip(unknown, results, strict=True):
+        assert f"task_id='{order.id}'" in text_of(result)
+        assert "It is not known whether RunAPI accepted the order" in text_of(result)
     assert len(here.simulator.books.tasks()) == 2
 
 

@@ -40,6 +40,8 @@ def _before_the_task(job: Job) -> str:
         return _last_stage([job])
     if order.task_id is not None:
         return "Asking RunAPI how the picture is doing"
+    if job.compose is None:
+        return "Looking for the order"  # to ask RunAPI for it could order it
     return "Sending the order to RunAPI" if order.was_never_sent else "Asking RunAPI whether it has the order"
 
 

@@ -251,9 +251,8 @@ async def test_an_output_folder_that_is_a_file_keeps_no_picture_back(tmp_path: P
 
 
 async def test_a_home_that_cannot_be_written_to_at_all_keeps_no_picture_back(tmp_path: Path) -> None:
-    """Neither history nor pictures find a place."""
     (tmp_path / "file").write_bytes(b"")
-    environ = {"FLUX2_OUTPUT_DIR": str(tmp_path / "file/pictures"), "FLUX2_DATA_DIR": str(tmp_path / "file/data")}
+    environ = {"FLUX2_OUTPUT_DIR": str(tmp_path / "file/pictures"), "FLUX2_HISTORY": "off"}
     here = world(tmp_path, QUICK, environ=environ)
     result = await made(here)
 
@@ -356,13 +355,15 @@ async def test_a_repeated_call_may_say_where_the_picture_goes(tmp_path: Path) ->
     assert len(here.simulator.books.paid_tasks()) == 1
 
 
-async def test_a_history_that_cannot_be_kept_is_said_in_the_result(tmp_path: Path) -> None:
-    """Picture and cost are there, but the promises that stand on the history are not."""
+async def test_nothing_is_ordered_where_no_history_can_be_kept(tmp_path: Path) -> None:
+    """What stands on the history, such as to pay once, could not be promised."""
     (tmp_path / "file").touch()
     environ = {"FLUX2_DATA_DIR": str(tmp_path / "file" / "data")}
     here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), environ=environ)
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
 
-    assert not result.is_error
+    assert result.is_error
     assert "history" in text_of(result)
+    assert "othing was ordered" in text_of(result)
+    assert here.creates == []

@@ -79,7 +79,7 @@ async def test_what_is_ordered_already_is_not_said_to_be_sent(command: Command, 
 
 
 async def test_an_order_in_doubt_is_asked_about_with_a_command_that_exists(command: Command) -> None:
-    """`status` has no --repeat to leave out."""
+    """`status` only looks; the command that ordered it finds out."""
     async with served() as (base_url, runapi):
         runapi.faults.append(Fault(on="create", status=503, times=99))
         runapi.faults.insert(0, Fault(on="create", after=True, lose=True))
@@ -90,9 +90,9 @@ async def test_an_order_in_doubt_is_asked_about_with_a_command_that_exists(comma
     assert "task_status" not in json.dumps(first)
     assert f"`flux2-mcp status {order}`" in first["pictures"][0]["error"]
     assert ended.code == 5
-    assert "--repeat" not in ended.err
+    assert "Run the same generate or remix command again within a day" in ended.err
     assert "Sending the order" not in ended.err
-    assert "Asking RunAPI whether it has the order" in ended.err
+    assert "Looking for the order" in ended.err
     assert f"Run `flux2-mcp status {order}` again" in ended.err
 
 
