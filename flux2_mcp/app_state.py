@@ -117,7 +117,7 @@ class AppState:
             UnusableApiKey: What is configured cannot be one.
             InsecureBaseUrl: The key would travel without TLS.
         """
-        environment, began = self.environment, self.deliveries.so_far
+        environment = self.environment
         held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
         upstream = self.upstream(held.base_url)
         from flux2_mcp.runapi.client import RunAPI
@@ -132,7 +132,6 @@ class AppState:
             fetcher=upstream.fetcher,
             background=self.background,
             deliveries=self.deliveries,
-            began=began,
             uploads=self.uploads,
             destinations=await anyio.to_thread.run_sync(self._places),
             shows=environment.settings.preview_edge is not None,

@@ -98,7 +98,7 @@ class JobCommand(ABC):
                 await self._look_up(studio)
                 raise
             studio.hand_over(self.jobs)
-            await studio.deliveries.write_down()
+            await studio.deliveries.count()
 
     def _heard(self, moved: Moved, known: Catalogue) -> Report:
         def heard(jobs: Sequence[Job]) -> None:

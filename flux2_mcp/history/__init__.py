@@ -15,10 +15,12 @@ import anyio
 
 from flux2_mcp.errors import HistoryUnusable
 from flux2_mcp.history.orders import (
+    AFTER_ALL,
+    BEFORE_ALL,
     DOUBT_LASTS,
+    Arrival,
     DailyCap,
     Intent,
-    MoreAreNew,
     Order,
     Page,
     State,
@@ -38,7 +40,18 @@ if TYPE_CHECKING:
     from flux2_mcp.history.database import Database
     from flux2_mcp.history.queries import Queries
 
-__all__ = ["DOUBT_LASTS", "FILE_NAME", "History", "Intent", "MoreAreNew", "Order", "Page", "State", "utcnow"]
+__all__ = [
+    "BEFORE_ALL",
+    "DOUBT_LASTS",
+    "FILE_NAME",
+    "Arrival",
+    "History",
+    "Intent",
+    "Order",
+    "Page",
+    "State",
+    "utcnow",
+]
 
 T = TypeVar("T")
 
@@ -107,23 +120,22 @@ class History:
         *,
         owner: str,
         resume_within: timedelta | None,
-        most_new: int | None = None,
+        arrival: Arrival = AFTER_ALL,
+        check: Callable[[int], None] = lambda _: None,
         daily_cap_cents: int | None = None,
         day_start: datetime | None = None,
-        again: Sequence[str] = (),
     ) -> list[tuple[Order, bool]]:
         """Give, for each intent, the order that it resumes and True, or a new order and False. All or none.
 
         An order of the same owner with the same fingerprint and position is resumed while it is not older than
-        `resume_within` and still runs, is in doubt, or has a result that was never delivered. With None nothing is
-        resumed, and later calls resume the new orders. One transaction decides, for all processes.
+        `resume_within` and still runs, is in doubt, or has a result that was not delivered before `arrival`. With None
+        nothing is resumed, and later calls resume the new orders. One transaction decides, for all processes.
 
-        The orders with the ids `again` count as not delivered, whatever is noted of them, unless a newer order has
-        taken their place; of two with one fingerprint and position, the first is resumed.
+        Where some are new, `check` is given how many; what it raises keeps them from being made. It is called in a
+        worker thread, and must not take long.
 
         Raises:
             HistoryUnusable: it cannot be written.
-            MoreAreNew: there would be more than `most_new` new orders.
             OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
                 above `daily_cap_cents`. An unknown estimate counts as nothing.
         """
@@ -133,16 +145,16 @@ class History:
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
         return await self._write(
             lambda queries: queries.open_orders(
-                owner, wanted, at=at, resume_since=resume_since, most_new=most_new, cap=cap, again=again
+                owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
             )
         )
 
     async def resumable(
-        self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta, again: Sequence[str] = ()
+        self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta, arrival: Arrival = AFTER_ALL
     ) -> int:
         """Say how many of these `open_orders` would resume at this moment."""
         wanted, since = list(intents), self.now() - resume_within
-        return await self._read(lambda queries: queries.resumable(owner, wanted, since=since, again=again))
+        return await self._read(lambda queries: queries.resumable(owner, wanted, since=since, arrival=arrival))
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> tuple[Order, bool]:
         """Note the exact body to send, unless one was noted before; say whether this is the one that stays.
@@ -218,9 +230,13 @@ class History:
         return await self._changed(order, partial(save, seen=order, paths=where))
 
     async def delivered(self, *order_ids: str, owner: str) -> None:
-        """Note that the results were handed to the host: the same words mean new pictures from now on."""
+        """Count a delivery: the same words mean new pictures for every call that comes from now on."""
         with suppress(HistoryUnusable):  # at worst they are shown a second time
             await self._write(lambda queries: queries.deliver(owner, order_ids))
+
+    async def deliveries(self, owner: str) -> int:
+        """How many deliveries were counted."""
+        return await self._read(lambda queries: queries.deliveries(owner))
 
     async def find(self, owner: str, id: str) -> Order | None:
         """Find an order of this owner by our id or by RunAPI's."""

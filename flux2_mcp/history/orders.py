@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,8 @@ class Order:
     """Why it failed or is in doubt, until it completes; not kept in private mode."""
     delivered: bool = False
     """Whether the result was handed to the host."""
+    delivery: int | None = None
+    """Which delivery it was of this owner's, counted from 1; 0 for those from before they were counted."""
 
     @property
     def handle(self) -> str:
@@ -113,8 +116,26 @@ class DailyCap:
     day_start: datetime
 
 
-class MoreAreNew(Exception):
-    """More orders would be new than the caller has reckoned with."""
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What had been delivered when a call came.
+
+    After a delivery the same words mean another picture. But a call that came before may be the same one, sent again by
+    a host that lost patience, however long it takes to find out what it asks for, and whatever process it reaches.
+    """
+
+    deliveries: int
+    """How many the history had counted."""
+    handed_over: frozenset[str] = frozenset()
+    """The orders whose results this process had handed over, and not yet confirmed to the history."""
+
+    def is_after(self, order: Order) -> bool:
+        """Whether the call came after the result of this order was delivered."""
+        return order.id in self.handed_over or (order.delivery is not None and order.delivery <= self.deliveries)
+
+
+BEFORE_ALL = Arrival(0)
+AFTER_ALL = Arrival(sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)

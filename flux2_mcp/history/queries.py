@@ -29,9 +29,9 @@ from flux2_mcp.errors import OverLimit, RequestRefused, Wording
 from flux2_mcp.history.orders import (
     DOUBT_LASTS,
     UNFINISHED,
+    Arrival,
     DailyCap,
     Intent,
-    MoreAreNew,
     Order,
     Page,
     State,
@@ -59,45 +59,33 @@ class Queries:
         *,
         at: datetime,
         resume_since: datetime | None,
-        most_new: int | None,
+        arrival: Arrival,
+        check: Callable[[int], None],
         cap: DailyCap | None,
-        again: Sequence[str],
     ) -> list[tuple[Order, bool]]:
         with writing(self.engine) as connection:
             lock(connection, owner)
-            if resume_since is not None:
-                for id in again:
-                    _take_back(connection, owner, id, since=resume_since)
-            opened = [
+            resumed = {} if resume_since is None else _resumed(connection, owner, intents, resume_since, arrival)
+            new = {
                 # A microsecond apart, so that the pictures of one call keep their order in `recent`.
-                self._open(connection, intended(intent, owner=owner, at=at + n * MICROSECOND), resume_since)
+                _resume_key(intent): intended(intent, owner=owner, at=at + n * MICROSECOND)
                 for n, intent in enumerate(intents)
-            ]
-            new = [order for order, resumed in opened if not resumed]
-            if most_new is not None and len(new) > most_new:
-                raise MoreAreNew
+                if _resume_key(intent) not in resumed
+            }
+            if new:
+                check(len(new))
+                replaced = and_(orders.c.owner == owner, orders.c.resume_key.in_(new))
+                connection.execute(update(orders).where(replaced).values(resume_key=None))
+                connection.execute(insert(orders), [self._row(order) for order in new.values()])
             if cap and new:
-                _refuse_over(cap, spent=_spent_cents(connection, owner, since=cap.day_start), new=new)
-            return opened
+                spent = _spent_cents(connection, owner, since=cap.day_start)
+                _refuse_over(cap, spent=spent, new=list(new.values()))
+            keys = [_resume_key(intent) for intent in intents]
+            return [(resumed[key], True) if key in resumed else (_order(self._row(new[key])), False) for key in keys]
 
-    def _open(self, connection: Connection, order: Order, resume_since: datetime | None) -> tuple[Order, bool]:
-        same = and_(orders.c.owner == order.owner, orders.c.resume_key == _resume_key(order))
-        stale = same if resume_since is None else and_(same, ~_resumable(resume_since))
-        connection.execute(update(orders).where(stale).values(resume_key=None))
-
-        unless_claimed = _insert(connection, self._row(order)).on_conflict_do_nothing(
-            index_elements=[orders.c.owner, orders.c.resume_key]
-        )
-        connection.execute(unless_claimed)
-        holder = _order(connection.execute(select(orders).where(same)).mappings().one())
-        return holder, holder.id != order.id
-
-    def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime, again: Sequence[str]) -> int:
-        claimed = orders.c.resume_key.in_([_resume_key(intent) for intent in intents])
-        same = and_(orders.c.owner == owner, or_(claimed, orders.c.id.in_(again)))
+    def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime, arrival: Arrival) -> int:
         with reading(self.engine) as connection:
-            found = connection.scalar(select(func.count(orders.c.position.distinct())).where(same, _resumable(since)))
-            return int(found or 0)
+            return len(_resumed(connection, owner, intents, since, arrival))
 
     def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
         """Apply a step to the order as it is now, which may be further on than the caller saw it."""
@@ -117,22 +105,16 @@ class Queries:
             return _order(row)
 
     def deliver(self, owner: str, ids: Sequence[str]) -> None:
-        """Deliver these; as long as others of the same call are not, a repeated call is to find all of them."""
+        """Count one delivery, of these orders; what is shown again was delivered at the first time."""
         with writing(self.engine) as connection:
-            mine = and_(orders.c.owner == owner, orders.c.id.in_(ids))
-            fingerprints = set(
-                connection.scalars(select(orders.c.fingerprint).where(mine, orders.c.resume_key.is_not(None)))
-            )
-            connection.execute(update(orders).where(mine).values(delivered=True))
-            claimed = and_(
-                orders.c.owner == owner, orders.c.resume_key.is_not(None), orders.c.fingerprint.in_(fingerprints)
-            )
-            awaited = set(
-                connection.scalars(select(orders.c.fingerprint).where(claimed, orders.c.delivered.is_(False)))
-            )
-            connection.execute(
-                update(orders).where(claimed, orders.c.fingerprint.not_in(awaited)).values(resume_key=None)
-            )
+            lock(connection, owner)
+            first = and_(orders.c.owner == owner, orders.c.id.in_(ids), orders.c.delivered.is_(False))
+            number = _deliveries(connection, owner) + 1
+            connection.execute(update(orders).where(first).values(delivered=True, delivery=number))
+
+    def deliveries(self, owner: str) -> int:
+        with reading(self.engine) as connection:
+            return _deliveries(connection, owner)
 
     def find(self, owner: str, id: str) -> Order | None:
         with reading(self.engine) as connection:
@@ -209,7 +191,7 @@ class Queries:
 
     def since(self, moment: datetime) -> list[dict[str, Any]]:
         """Give the rows of all owners that still matter: young ones, and those that are not over."""
-        matters = or_(orders.c.created_at >= moment, orders.c.state.in_(UNFINISHED), orders.c.resume_key.is_not(None))
+        matters = or_(orders.c.created_at >= moment, orders.c.state.in_(UNFINISHED))
         with reading(self.engine) as connection:
             return [dict(row) for row in connection.execute(select(orders).where(matters)).mappings()]
 
@@ -267,14 +249,23 @@ def _first_with_task(connection: Connection, order: Order) -> str | None:
     return found
 
 
-def _take_back(connection: Connection, owner: str, id: str, *, since: datetime) -> None:
-    """Have the same request resume an order that was delivered, unless it resumes a newer one."""
-    this = and_(orders.c.owner == owner, orders.c.id == id)
-    found = connection.execute(select(orders).where(this, orders.c.resume_key.is_(None), _resumable(since)))
-    if row := found.mappings().one_or_none():
-        resume_key = _resume_key(_order(row))
-        if not connection.scalar(select(orders.c.id).where(orders.c.owner == owner, orders.c.resume_key == resume_key)):
-            connection.execute(update(orders).where(this).values(resume_key=resume_key, delivered=False))
+def _resumed(
+    connection: Connection, owner: str, intents: Sequence[Intent], since: datetime, arrival: Arrival
+) -> dict[str, Order]:
+    """The orders that these intents resume, by resume key.
+
+    Until every picture of a call was delivered, the same call is to find all of them.
+    """
+    keys = [_resume_key(intent) for intent in intents]
+    claimed = and_(orders.c.owner == owner, orders.c.resume_key.in_(keys))
+    holders = {row["resume_key"]: _order(row) for row in connection.execute(select(orders).where(claimed)).mappings()}
+    if all(arrival.is_after(order) for order in holders.values()):
+        return {}
+    return {key: order for key, order in holders.items() if _is_resumable(order, since)}
+
+
+def _deliveries(connection: Connection, owner: str) -> int:
+    return connection.scalar(select(func.max(orders.c.delivery)).where(orders.c.owner == owner)) or 0
 
 
 def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
@@ -282,12 +273,11 @@ def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | post
     return dialect.insert(orders).values(row)
 
 
-def _resumable(since: datetime) -> ColumnElement[bool]:
-    # A completed order that has its resume_key still waits for its delivery, or for that of others of the same call.
-    young = and_(orders.c.created_at >= since, orders.c.state.in_((*UNFINISHED, "completed")))
-    may_have_been_sent = and_(orders.c.state == "intended", orders.c.request.is_not(None))
-    in_doubt = or_(orders.c.state == "unknown", may_have_been_sent)
-    return or_(young, and_(orders.c.created_at >= since - DOUBT_LASTS, in_doubt))
+def _is_resumable(order: Order, since: datetime) -> bool:
+    may_have_been_sent = order.state == "intended" and not order.was_never_sent
+    if order.state == "unknown" or may_have_been_sent:
+        return order.created_at >= since - DOUBT_LASTS
+    return order.created_at >= since and order.state != "failed"
 
 
 def _is(order: Order) -> ColumnElement[bool]:

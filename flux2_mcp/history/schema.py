@@ -79,8 +79,8 @@ orders = Table(
     metadata,
     Column("owner", Text, primary_key=True),
     Column("id", Text, primary_key=True),
-    # fingerprint:position while the same request would resume this order, else NULL. Unique per owner: this is what
-    # keeps two processes with one request from paying twice.
+    # fingerprint:position until another order takes its place, or it fails; then NULL. Whether the same request still
+    # resumes it depends on when that came. Unique per owner: this is what keeps two processes from paying twice.
     Column("resume_key", Text),
     Column("fingerprint", Text, nullable=False),
     Column("position", Integer, nullable=False),
@@ -108,6 +108,8 @@ orders = Table(
     Column("paths", Json, nullable=False),
     Column("error", Text),
     Column("delivered", Boolean, nullable=False),
+    # What has the higher number was delivered later, whatever process and clock noted it.
+    Column("delivery", Integer),
     UniqueConstraint("owner", "resume_key"),
 )
 
@@ -160,6 +162,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Until now nothing else was sold; who made a task elsewhere has not said of what it is.
         "ALTER TABLE orders ADD COLUMN service TEXT NOT NULL DEFAULT 'flux_2'",
         "UPDATE orders SET service = '' WHERE fingerprint = ''",
+    ),
+    (
+        "ALTER TABLE orders ADD COLUMN delivery INTEGER",
+        "UPDATE orders SET delivery = 0 WHERE delivered",
+        "CREATE INDEX orders_by_delivery ON orders (owner, delivery)",
     ),
 )
 

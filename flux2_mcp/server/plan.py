@@ -17,12 +17,18 @@ from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from flux2_mcp.history import Arrival
 from flux2_mcp.server.arguments import Ask, Ctx, TheStudio, request_of
 from flux2_mcp.server.progress import ProgressLine
 from flux2_mcp.studio import Plan
 
 PATIENCE_FOR_ROOTS = 3.0
 """Seconds that a host gets to list its folders."""
+
+
+async def arrival_of(studio: TheStudio) -> Arrival:
+    """When this request came, among the deliveries; it is to be resolved before the host is asked for anything."""
+    return await studio.arrival()
 
 
 async def client_roots(ctx: Ctx, studio: TheStudio, ask: Ask) -> ListRootsResult | ListRoots:
@@ -58,7 +64,11 @@ TheLine = Annotated[ProgressLine, Resolve(progress_line)]
 
 
 async def plan_of(
-    studio: TheStudio, ask: Ask, listed: Annotated[ListRootsResult, Resolve(client_roots)], line: TheLine
+    studio: TheStudio,
+    ask: Ask,
+    arrival: Annotated[Arrival, Resolve(arrival_of)],
+    listed: Annotated[ListRootsResult, Resolve(client_roots)],
+    line: TheLine,
 ) -> Plan:
     """What this call would order now."""
     async with line.moving():
@@ -69,6 +79,7 @@ async def plan_of(
             repeat=ask.repeat,
             save_to=ask.save_to or None,
             client_roots=[str(root.uri) for root in listed.roots],
+            arrival=arrival,
         )
 
 

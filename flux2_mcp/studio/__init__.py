@@ -6,7 +6,6 @@ Each picture is an order in the history before anything is sent; what becomes of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -28,7 +27,7 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import History, MoreAreNew, Order
+from flux2_mcp.history import Arrival, History
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Sources, Uploads, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
@@ -88,8 +87,6 @@ class Studio:
     deliveries: Deliveries
     destinations: images.Destinations
     uploads: Uploads
-    began: int
-    """How many results had been handed over when this request came."""
     shows: bool = True
     """Whether results show their pictures."""
     intervals: polling.Intervals = polling.intervals
@@ -120,15 +117,18 @@ class Studio:
         repeat: bool = False,
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
+        arrival: Arrival | None = None,
     ) -> Plan:
         """What it would come to, to have `count` pictures made and to wait for them for at most `wait` seconds.
 
-        `client_roots` are file: URIs of more folders that sources may come from. Orders nothing.
+        `client_roots` are file: URIs of more folders that sources may come from. Without an `arrival` the call comes
+        now. Orders nothing.
 
         Raises:
             RequestRefused: RunAPI would refuse it, or a source or `save_to` cannot be used.
         """
         deadline = Deadline.after(wait)
+        arrival = arrival or await self.arrival()
         request = self.catalogue.check(request)
         await anyio.to_thread.run_sync(self.destinations.destination, save_to)
         sources = await self._sources(client_roots)
@@ -141,18 +141,22 @@ class Studio:
             opened=opened,
             quote=quote,
             new=quote,
+            arrival=arrival,
             repeat=repeat,
             save_to=save_to,
             wait=wait,
             deadline=deadline,
         )
-        return replace(plan, new=await self._new_of(plan))
+        return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
+
+    async def arrival(self) -> Arrival:
+        """What was delivered until now; to be asked when a call comes, before anything takes its time."""
+        return await self.deliveries.arrival(self.owner)
 
     async def renewed(self, plan: Plan) -> Plan:
-        """The same plan at the prices of now, for what is new now, and with its whole wait ahead."""
+        """The same plan at the prices of now, and with its whole wait ahead."""
         quote = await self.quote(plan.request, plan.quote.count)
-        now = replace(plan, quote=quote, deadline=Deadline.after(plan.wait))
-        return replace(now, new=await self._new_of(now))
+        return replace(plan, quote=quote, deadline=Deadline.after(plan.wait))
 
     async def make(
         self,
@@ -170,7 +174,19 @@ class Studio:
         Raises:
             OverLimit: One is in the way.
         """
-        orders = await self._ordered(plan, most_usd=max_cost_usd, agreed=agreed)
+
+        def check(new: int) -> None:
+            self.budget.check(replace(plan.quote, count=new), most_usd=max_cost_usd, agreed=agreed)
+
+        orders = await self.history.open_orders(
+            plan.intents,
+            owner=self.owner,
+            resume_within=None if plan.repeat else RESUME_WITHIN,
+            arrival=plan.arrival,
+            check=check,
+            daily_cap_cents=self.budget.limits.per_day,
+            day_start=midnight(),
+        )
         jobs: list[Job] = []
 
         def uploading(words: str) -> None:
@@ -194,33 +210,10 @@ class Studio:
         """The quote for those pictures that no earlier order stands for."""
         if plan.repeat:
             return plan.quote
-        await self.deliveries.settle(self.began, owner=self.owner, fingerprint=plan.fingerprint)
-        again = self.deliveries.since(self.began, owner=self.owner, fingerprint=plan.fingerprint)
-        ordered = await self.history.resumable(plan.intents, owner=self.owner, resume_within=RESUME_WITHIN, again=again)
+        ordered = await self.history.resumable(
+            plan.intents, owner=self.owner, resume_within=RESUME_WITHIN, arrival=plan.arrival
+        )
         return replace(plan.quote, count=plan.quote.count - ordered)
-
-    async def _ordered(
-        self, plan: Plan, *, most_usd: float | None, agreed: Agreement | None
-    ) -> list[tuple[Order, bool]]:
-        """The order of each picture, and whether it was taken up; the limits hold for the new ones.
-
-        Raises:
-            OverLimit: One is in the way.
-        """
-        new = plan.new
-        while True:
-            self.budget.check(new, most_usd=most_usd, agreed=agreed)
-            with suppress(MoreAreNew):  # if one was handed over at this moment, the limits are looked at again
-                return await self.history.open_orders(
-                    plan.intents,
-                    owner=self.owner,
-                    resume_within=None if plan.repeat else RESUME_WITHIN,
-                    most_new=new.count,
-                    daily_cap_cents=self.budget.limits.per_day,
-                    day_start=midnight(),
-                    again=self.deliveries.since(self.began, owner=self.owner, fingerprint=plan.fingerprint),
-                )
-            new = await self._new_of(plan)
 
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.

@@ -39,7 +39,7 @@ from flux2_mcp.errors import (
     TaskOutOfSight,
     same_again,
 )
-from flux2_mcp.history import DOUBT_LASTS, History, Intent, Order
+from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, History, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.sources import Uploads
 from flux2_mcp.studio.jobs import RESUME_WITHIN, Compose, Deadline, Job, Report, ResultImage
@@ -194,7 +194,11 @@ class Fulfilment:
             save_to=order.save_to,
         )
         [opened] = await self.history.open_orders(
-            [intent], owner=self.owner, resume_within=RESUME_WITHIN, daily_cap_cents=self.daily_cap_cents
+            [intent],
+            owner=self.owner,
+            resume_within=RESUME_WITHIN,
+            arrival=BEFORE_ALL,  # whatever has taken its place was made while this call waited
+            daily_cap_cents=self.daily_cap_cents,
         )
         return opened
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from flux2_mcp.budget import Quote
 from flux2_mcp.catalogue import Request
-from flux2_mcp.history import Intent
+from flux2_mcp.history import Arrival, Intent
 from flux2_mcp.sources import Local, OpenedSource, Sources
 from flux2_mcp.studio.jobs import Deadline
 
@@ -28,7 +28,9 @@ class Plan:
     quote: Quote
     """For all pictures of the call."""
     new: Quote
-    """For those that no earlier order stands for."""
+    """For those that no earlier order stands for; or for all, where the person need not be asked even about all."""
+    arrival: Arrival
+    """When the call came, among the deliveries."""
     repeat: bool
     """Whether earlier orders do not count."""
     save_to: str | None

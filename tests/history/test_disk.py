@@ -16,10 +16,10 @@ import pytest
 from sqlalchemy import inspect
 
 from flux2_mcp.errors import BadSetting, HistoryUnusable
-from flux2_mcp.history import History, Order, schema
+from flux2_mcp.history import Arrival, History, Order, schema
 from flux2_mcp.history.database import Database
 from flux2_mcp.history.queries import Queries
-from tests.history.orders import FOX, MIDNIGHT, NOON, Clock, during, fox, order, painted
+from tests.history.orders import FOX, MIDNIGHT, NOON, QUARTER, Clock, during, fox, order, painted
 from tests.platforms import not_on
 
 SECRET = "zebra-crossing-at-dawn"
@@ -377,6 +377,7 @@ def test_migrations_are_applied_once(folder: Path) -> None:
 def test_orders_from_before_the_first_release_are_kept(folder: Path) -> None:
     opened = during(folder, open_one)
     with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
+        _drop_deliveries(older)
         older.execute("ALTER TABLE orders DROP COLUMN shared_with")
         older.execute("ALTER TABLE orders DROP COLUMN service")
         for now, then in {"fingerprint": "wish", "position": "nth", "resume_key": "claim"}.items():
@@ -395,6 +396,7 @@ def test_orders_from_before_there_were_services_are_of_flux_2(folder: Path) -> N
         lambda history: history.adopt(owner="ann", task_id="task-2", action="text_to_image", dialect="sdk"),
     )
     with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
+        _drop_deliveries(older)
         older.execute("ALTER TABLE orders DROP COLUMN service")
         older.execute("DELETE FROM schema_version WHERE version > 3")
         older.commit()
@@ -402,6 +404,31 @@ def test_orders_from_before_there_were_services_are_of_flux_2(folder: Path) -> N
     assert opened.service == "flux_2"
     assert during(folder, lambda history: history.find("ann", opened.id)) == opened
     assert during(folder, lambda history: history.find("ann", adopted.id)) == adopted
+
+
+def test_deliveries_from_before_they_were_counted_are_before_every_call(folder: Path) -> None:
+    async def story(history: History) -> Order:
+        done = await painted(history)
+        await history.delivered(done.id, owner="ann")
+        return done
+
+    during(folder, story)
+    with closing(sqlite3.connect(folder / "history.sqlite3")) as older:
+        _drop_deliveries(older)
+        older.execute("DELETE FROM schema_version WHERE version > 4")
+        older.commit()
+
+    async def again(history: History) -> tuple[int, bool]:
+        arrival = Arrival(await history.deliveries("ann"))
+        [(_, resumed)] = await history.open_orders([fox()], owner="ann", resume_within=QUARTER, arrival=arrival)
+        return arrival.deliveries, resumed
+
+    assert during(folder, again) == (0, False)
+
+
+def _drop_deliveries(older: sqlite3.Connection) -> None:
+    older.execute("DROP INDEX orders_by_delivery")
+    older.execute("ALTER TABLE orders DROP COLUMN delivery")
 
 
 def test_a_later_migration_keeps_the_orders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ import json
 import anyio
 import pytest
 
-from flux2_mcp.history import History, MoreAreNew
+from flux2_mcp.errors import OverLimit
+from flux2_mcp.history import Arrival, History
 from tests.history.orders import NOON, QUARTER, Clock, fox, order, painted
 
 
@@ -59,43 +60,66 @@ async def test_a_delivered_result_means_that_the_same_words_want_another_picture
     assert delivered.delivered
 
 
-async def test_a_delivered_result_is_resumed_by_a_call_that_may_have_it_again(history: History) -> None:
-    """It is delivered anew then."""
+async def test_a_delivered_result_is_resumed_by_a_call_that_came_before(history: History) -> None:
+    """However late it asks; a call that came after the delivery wants another picture also then."""
     pair = [fox(position=0), fox(position=1)]
     first = [order for order, _ in await history.open_orders(pair, owner="ann", resume_within=QUARTER)]
     for one in first:
         await history.finished(one, state="completed")
     ids = [one.id for one in first]
+    before = await arrival(history)
     await history.delivered(*ids, owner="ann")
+    after = await arrival(history)
 
-    counted = await history.resumable(pair, owner="ann", resume_within=QUARTER, again=ids)
-    again = await history.open_orders(pair, owner="ann", resume_within=QUARTER, most_new=0, again=ids)
+    counted = await history.resumable(pair, owner="ann", resume_within=QUARTER, arrival=before)
+    again = await history.open_orders(pair, owner="ann", resume_within=QUARTER, arrival=before)
     await history.delivered(*ids, owner="ann")
 
     assert counted == 2
-    assert [(order.id, order.delivered, resumed) for order, resumed in again] == [(id, False, True) for id in ids]
+    assert [(order.id, resumed) for order, resumed in again] == [(id, True) for id in ids]
+    assert await history.resumable(pair, owner="ann", resume_within=QUARTER, arrival=after) == 0
+
+
+async def test_a_result_that_was_handed_over_counts_before_the_history_hears_of_it(history: History) -> None:
+    first = await painted(history)
+
+    assert await history.resumable([fox()], owner="ann", resume_within=QUARTER, arrival=await arrival(history)) == 1
+    later = await arrival(history, first.id)
+    assert await history.resumable([fox()], owner="ann", resume_within=QUARTER, arrival=later) == 0
+
+
+async def test_until_every_picture_of_a_call_was_delivered_all_are_resumed(history: History) -> None:
+    pair = [fox(position=0), fox(position=1)]
+    (first, _), (second, _) = await history.open_orders(pair, owner="ann", resume_within=QUARTER)
+    await history.finished(first, state="completed")
+    await history.delivered(first.id, owner="ann")
+    half = await history.resumable(pair, owner="ann", resume_within=QUARTER)
+    between = await arrival(history)
+    await history.finished(second, state="completed")
+    await history.delivered(second.id, owner="ann")
+
+    assert half == 2
     assert await history.resumable(pair, owner="ann", resume_within=QUARTER) == 0
+    assert await history.resumable(pair, owner="ann", resume_within=QUARTER, arrival=between) == 2
 
 
 async def test_a_newer_order_stands_before_a_delivered_result(history: History) -> None:
     first = await painted(history)
+    before = await arrival(history)
     await history.delivered(first.id, owner="ann")
     newer, _ = await order(history, fox())
 
-    counted = await history.resumable([fox()], owner="ann", resume_within=QUARTER, again=[first.id])
-    [(again, _)] = await history.open_orders([fox()], owner="ann", resume_within=QUARTER, again=[first.id])
+    counted = await history.resumable([fox()], owner="ann", resume_within=QUARTER, arrival=before)
+    [(again, _)] = await history.open_orders([fox()], owner="ann", resume_within=QUARTER, arrival=before)
 
     assert counted == 1
     assert again.id == newer.id
-    assert (old := await history.find("ann", first.id))
-    assert old.delivered
 
 
 @pytest.mark.parametrize("why", ["too old", "repeat", "of another"])
-async def test_a_delivered_result_stays_delivered_where_nothing_is_resumed(
-    history: History, clock: Clock, why: str
-) -> None:
+async def test_a_delivered_result_is_not_resumed_where_nothing_is(history: History, clock: Clock, why: str) -> None:
     first = await painted(history)
+    before = await arrival(history)
     await history.delivered(first.id, owner="ann")
     clock.forward(minutes=16 if why == "too old" else 0)
 
@@ -103,13 +127,25 @@ async def test_a_delivered_result_stays_delivered_where_nothing_is_resumed(
         [fox()],
         owner="bob" if why == "of another" else "ann",
         resume_within=None if why == "repeat" else QUARTER,
-        again=[first.id],
+        arrival=before,
     )
 
     assert not resumed
     assert again.id != first.id
-    assert (old := await history.find("ann", first.id))
-    assert old.delivered
+
+
+async def test_deliveries_are_counted_for_each_owner(history: History) -> None:
+    for fingerprint, owner in (("1", "ann"), ("2", "ann"), ("3", "bob")):
+        done = await painted(history, fingerprint, owner=owner)
+        await history.delivered(done.id, owner=owner)
+    await history.delivered(done.id, owner="bob")
+
+    assert [await history.deliveries(owner) for owner in ("ann", "bob", "cid")] == [2, 1, 0]
+
+
+async def arrival(history: History, *handed_over: str) -> Arrival:
+    """A call comes now, to a process that has handed these orders over a moment ago."""
+    return Arrival(await history.deliveries("ann"), frozenset(handed_over))
 
 
 async def test_a_failed_order_is_not_resumed(history: History) -> None:
@@ -182,19 +218,24 @@ async def test_orders_that_would_be_resumed_are_counted_beforehand(history: Hist
     assert await history.resumable(pair, owner="ann", resume_within=QUARTER) == 0
 
 
-async def test_no_more_orders_are_new_than_the_caller_reckoned_with(history: History) -> None:
+async def test_a_check_of_how_many_are_new_is_part_of_the_transaction(history: History) -> None:
     """Another process may have delivered one since they were counted."""
     first, _ = await order(history, fox(position=0))
-    with pytest.raises(MoreAreNew):
-        await history.open_orders([fox(position=0), fox(position=1)], owner="ann", resume_within=QUARTER, most_new=0)
+    counted: list[int] = []
+
+    def none(new: int) -> None:
+        counted.append(new)
+        msg = "enough"
+        raise OverLimit(msg)
+
+    pair = [fox(position=0), fox(position=1)]
+    with pytest.raises(OverLimit, match="enough"):
+        await history.open_orders(pair, owner="ann", resume_within=QUARTER, check=none)
     after = await history.recent("ann")
+    await history.open_orders(pair[:1], owner="ann", resume_within=QUARTER, check=none)
 
-    again = await history.open_orders(
-        [fox(position=0), fox(position=1)], owner="ann", resume_within=QUARTER, most_new=1
-    )
-
+    assert counted == [1]
     assert after.orders == (first,)
-    assert [resumed for _, resumed in again] == [True, False]
 
 
 async def test_two_people_with_one_request_have_an_order_each(history: History) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import httpx
+import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult
 
@@ -51,11 +52,11 @@ class SlowDelivery(History):
 
 @asynccontextmanager
 async def answered_while_sent_again(
-    here: World, results: list[CallToolResult]
+    here: World, results: list[CallToolResult], *, elsewhere: bool
 ) -> AsyncGenerator[tuple[Client, dict[str, object]], None]:
     """A remix was answered; the same call had come a second time before, and reads its source until this ends.
 
-    The second one may spend nothing.
+    `elsewhere`: to another process. The second one may spend nothing.
     """
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a source"})
@@ -64,16 +65,16 @@ async def answered_while_sent_again(
     copy.write_bytes(source.read_bytes())
     remix = {**FOX, "source_image_urls": [f"flux2://tasks/{here.paid[0].id}/images/0"]}
     wire = here.transport = SlowSource(here.simulator)
-    async with here.client() as client:
+    async with here.client() as client, here.client() as other:
 
-        async def call(**more: object) -> None:
-            results.append(await client.call_tool("remix", {**remix, **more}))
+        async def call(to: Client, **more: object) -> None:
+            results.append(await to.call_tool("remix", {**remix, **more}))
 
         async with anyio.create_task_group() as group:
-            group.start_soon(call)
+            group.start_soon(call, client)
             await wire.looks.holds_one()
             source.unlink()
-            group.start_soon(partial(call, max_cost_usd=0))
+            group.start_soon(partial(call, other if elsewhere else client, max_cost_usd=0))
             await wire.sources.holds_one()
             wire.looks.open()
             while not (results and (await here.orders())[0].delivered):  # noqa: ASYNC110 there is no event for it
@@ -87,22 +88,28 @@ def are_repeats(*results: CallToolResult) -> list[bool]:
     return ["not ordered anew" in text_of(result) for result in results]
 
 
-async def test_a_call_that_came_before_the_answer_has_its_picture_however_late_it_asks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same process", "other process"])
+async def test_a_call_that_came_before_the_answer_has_its_picture_however_late_it_asks(
+    tmp_path: Path, *, elsewhere: bool
+) -> None:
     """Its source was still being read when the first result was noted as read, and another call came by."""
     here = world(tmp_path, CHEERFUL)
     results: list[CallToolResult] = []
-    async with answered_while_sent_again(here, results) as (client, _):
+    async with answered_while_sent_again(here, results, elsewhere=elsewhere) as (client, _):
         await client.call_tool("generate", {"prompt": "something else"})
 
     assert are_repeats(*results) == [False, True]
     assert len(here.paid) == 3
 
 
-async def test_a_call_that_came_after_the_answer_is_new_while_another_may_still_have_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same process", "other process"])
+async def test_a_call_that_came_after_the_answer_is_new_while_another_may_still_have_it(
+    tmp_path: Path, *, elsewhere: bool
+) -> None:
     """Who came before takes up the new one then: two pictures for two fingerprints."""
     here = world(tmp_path, CHEERFUL)
     results: list[CallToolResult] = []
-    async with answered_while_sent_again(here, results) as (client, remix):
+    async with answered_while_sent_again(here, results, elsewhere=elsewhere) as (client, remix):
         third = await client.call_tool("remix", remix)
 
     assert are_repeats(*results, third) == [False, True, False]
