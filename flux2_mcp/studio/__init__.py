@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import anyio
 
-from flux2_mcp import images, polling
-from flux2_mcp.background import BackgroundTasks
-from flux2_mcp.budget import Agreement, Budget, Quote, midnight
+from flux2_mcp.budget import Agreement, Quote, midnight
 from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errors import (
     HistoryUnusable,
@@ -27,16 +24,14 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import Arrival, History
+from flux2_mcp.history import Arrival
 from flux2_mcp.images import Picture
-from flux2_mcp.sources import Sources, Uploads, checked_roots, lies_outside
+from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
 from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, unheard
 from flux2_mcp.studio.plan import Plan
-
-if TYPE_CHECKING:
-    from flux2_mcp.runapi.client import RunAPI
+from flux2_mcp.studio.services import Services
 
 __all__ = [
     "DEFAULT_WAIT",
@@ -74,39 +69,15 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Studio:
-    """RunAPI, a history and a folder, in the hands of one owner."""
+class Studio(Services):
+    """What one owner can do with them."""
 
-    owner: str
-    runapi: RunAPI
     catalogue: Catalogue
-    budget: Budget
-    history: History
-    fetcher: images.Fetcher
-    background: BackgroundTasks
     deliveries: Deliveries
-    destinations: images.Destinations
-    uploads: Uploads
-    shows: bool = True
-    """Whether results show their pictures."""
-    intervals: polling.Intervals = polling.intervals
-    sleep: polling.Sleep = anyio.sleep
 
     @cached_property
     def _fulfilment(self) -> Fulfilment:
-        return Fulfilment(
-            owner=self.owner,
-            runapi=self.runapi,
-            history=self.history,
-            fetcher=self.fetcher,
-            background=self.background,
-            destinations=self.destinations,
-            uploads=self.uploads,
-            daily_cap_cents=self.budget.limits.per_day,
-            shows=self.shows,
-            intervals=self.intervals,
-            sleep=self.sleep,
-        )
+        return Fulfilment(self)
 
     async def plan(
         self,
@@ -292,7 +263,7 @@ class Studio:
         if self.destinations.saves:
             left_open += await self.history.unseen(self.owner)
         jobs = [Job(order, resumed=True) for order in left_open if before is None or order.created_at < before]
-        await replace(self._fulfilment, shows=False).bring(jobs, Deadline.after(0), unheard)
+        await Fulfilment(replace(self, shows=False)).bring(jobs, Deadline.after(0), unheard)
         return jobs
 
     async def peek(self, task_id: str) -> Job:

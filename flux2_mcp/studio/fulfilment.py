@@ -14,13 +14,12 @@ from datetime import timedelta
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 from uuid import uuid4
 
 import anyio
 
 from flux2_mcp import images, polling
-from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.errors import (
     Flux2Error,
     KeyReused,
@@ -39,13 +38,10 @@ from flux2_mcp.errors import (
     TaskOutOfSight,
     same_again,
 )
-from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, History, Intent, Order
+from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
-from flux2_mcp.sources import Uploads
 from flux2_mcp.studio.jobs import RESUME_WITHIN, Compose, Deadline, Job, Report, ResultImage
-
-if TYPE_CHECKING:
-    from flux2_mcp.runapi.client import RunAPI
+from flux2_mcp.studio.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -56,22 +52,11 @@ LONG_ENOUGH = timedelta(hours=1)
 NEVER_SENT = "This order was never sent: it was given up before its source images were uploaded."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Fulfilment:
     """Takes orders as far as they get in time."""
 
-    owner: str
-    runapi: RunAPI
-    history: History
-    fetcher: images.Fetcher
-    background: BackgroundTasks
-    destinations: images.Destinations
-    uploads: Uploads
-    daily_cap_cents: int | None
-    shows: bool
-    """Whether somebody is shown the pictures, so that they are fetched also where they are not saved."""
-    intervals: polling.Intervals = polling.intervals
-    sleep: polling.Sleep = anyio.sleep
+    services: Services
 
     async def bring(self, jobs: Sequence[Job], deadline: Deadline, report: Report) -> None:
         """Take every job as far as it gets in time; one that fails stops no other."""
@@ -111,7 +96,7 @@ class Fulfilment:
     def _is_too_old(self, order: Order) -> bool:
         """Whether the same call would not take it up any more."""
         lasts = RESUME_WITHIN if order.was_never_sent else RESUME_WITHIN + DOUBT_LASTS
-        return self.history.now() - order.created_at > lasts
+        return self.services.history.now() - order.created_at > lasts
 
     def _in_doubt(self, order: Order, message: str) -> OutcomeUnknown:
         return OutcomeUnknown(message, order_id=order.id, too_late=self._is_too_old(order))
@@ -120,7 +105,7 @@ class Fulfilment:
         """Take one job as far as it gets in time."""
         await self.finish(job, deadline, changed)
         if job.is_made:
-            with self.background.patience(deadline.of(job)):
+            with self.services.background.patience(deadline.of(job)):
                 job.images = await self.collected(job.order, anyway=False)
 
     async def finish(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
@@ -132,7 +117,7 @@ class Fulfilment:
         if job.order.state == "failed":
             raise _failure_of(job.order)
         if job.order.state != "completed":
-            with self.background.patience(deadline.at_least):
+            with self.services.background.patience(deadline.at_least):
                 job.task = job.task or await self._placed(job)
             changed()
             await self._poll(job, deadline, changed)
@@ -147,7 +132,7 @@ class Fulfilment:
         while (task_id := job.order.task_id) is None:
             with suppress(_Withdrawn):
                 work = partial(self._place, job, job.compose)
-                job.order, task = await self.background.run(_placing(job.order), work)
+                job.order, task = await self.services.background.run(_placing(job.order), work)
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
             job.order, job.resumed = await self._ordered_again(job.order)
@@ -160,11 +145,11 @@ class Fulfilment:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        await self.background.settled(_placing(job.order))
+        await self.services.background.settled(_placing(job.order))
         # Another call or process may be further on than this one has seen.
-        order = await self.history.latest(job.order)
+        order = await self.services.history.latest(job.order)
         if order.was_never_sent and self._is_too_old(order):
-            order = await self.history.given_up(order, error=_never_sent().message)
+            order = await self.services.history.given_up(order, error=_never_sent().message)
         job.order = order
         if order.task_id is not None:
             return _task_of(order, order.task_id)
@@ -193,12 +178,12 @@ class Fulfilment:
             estimated_cents=order.estimated_cents,
             save_to=order.save_to,
         )
-        [opened] = await self.history.open_orders(
+        [opened] = await self.services.history.open_orders(
             [intent],
-            owner=self.owner,
+            owner=self.services.owner,
             resume_within=RESUME_WITHIN,
             arrival=BEFORE_ALL,  # whatever has taken its place was made while this call waited
-            daily_cap_cents=self.daily_cap_cents,
+            daily_cap_cents=self.services.budget.limits.per_day,
         )
         return opened
 
@@ -210,19 +195,21 @@ class Fulfilment:
             Flux2Error: There is none.
         """
         # Another call or process may be further on than this one has seen.
-        order = await self.history.latest(job.order)
+        order = await self.services.history.latest(job.order)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
         try:
             order, body, was_tried = await self._prepared(order, job, compose)
         except (RunApiError, SourceRefused, _Withdrawn) as error:
-            order = await self.history.given_up(order, error=error.message)
+            order = await self.services.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Withdrawn) or not is_new:
                 raise
             return await self._place(job, compose)  # another process has uploaded what this one could not
         try:
-            task = await self.runapi.create(cast("Action", order.action), body, idempotency_key=order.idempotency_key)
+            task = await self.services.runapi.create(
+                cast("Action", order.action), body, idempotency_key=order.idempotency_key
+            )
         except RunApiError as error:
             order = await self._refused(order, error, body, was_tried=was_tried)
             if order.task_id is not None:
@@ -230,18 +217,18 @@ class Fulfilment:
             if order.state == "unknown":
                 raise self._in_doubt(order, error.message) from error
             raise
-        return await self.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
+        return await self.services.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
     async def _refused(self, order: Order, error: RunApiError, body: Mapping[str, object], *, was_tried: bool) -> Order:
         """Note what this answer to the create request means for the order."""
         is_rejected = isinstance(error, RequestRejected)
         if is_rejected:
-            self.uploads.forget(_sources_in(body))
+            self.services.uploads.forget(_sources_in(body))
         # What keeps a second try from its answer says nothing about the first, unless the request itself is wrong.
         says_nothing = was_tried and (order.state == "unknown" or not is_rejected)
         if error.in_doubt or isinstance(error, KeyReused) or says_nothing:
-            return await self.history.unknown(order, error=error.message)
-        return await self.history.finished(order, state="failed", error=error.message)
+            return await self.services.history.unknown(order, error=error.message)
+        return await self.services.history.finished(order, state="failed", error=error.message)
 
     async def _prepared(self, order: Order, job: Job, compose: Compose) -> _Prepared:
         """The order with the exact body that its Idempotency-Key stands for.
@@ -257,7 +244,7 @@ class Fulfilment:
         if job.is_withdrawn:
             msg = "The call was cancelled before it was sent."
             raise _Withdrawn(msg)
-        order, is_first = await self.history.prepared(order, request=body)
+        order, is_first = await self.services.history.prepared(order, request=body)
         if order.state == "failed":
             # Another process gave it up in the meantime, and its money may be spent elsewhere.
             raise _refusal_of(order)
@@ -270,15 +257,17 @@ class Fulfilment:
         if job.task is None:
             return
         order = job.order
-        durations = await self.history.durations(
-            self.owner, action=order.action, model=order.model, resolution=order.resolution
+        durations = await self.services.history.durations(
+            self.services.owner, action=order.action, model=order.model, resolution=order.resolution
         )
         job.expected_seconds = polling.expected(durations)
-        waits = self.intervals(durations, self._age(order))
+        waits = self.services.intervals(durations, self._age(order))
         if job.resumed:
             waits = chain([0.0], waits)
-        with self.background.patience(deadline.of(job)):
-            async with aclosing(polling.poll(self.runapi, job.task, waits=waits, sleep=self.sleep)) as snapshots:
+        with self.services.background.patience(deadline.of(job)):
+            async with aclosing(
+                polling.poll(self.services.runapi, job.task, waits=waits, sleep=self.services.sleep)
+            ) as snapshots:
                 async for snapshot in snapshots:
                     job.task, job.poll_error = snapshot.task, snapshot.error
                     changed()
@@ -287,18 +276,18 @@ class Fulfilment:
         if job.task.is_over:
             await self._conclude(job, job.task)
         elif self._is_forgotten(job):
-            if self.history.now() - job.order.created_at > URLS_LAST:
+            if self.services.history.now() - job.order.created_at > URLS_LAST:
                 # With another key it could still be found, but not its pictures.
-                job.order = await self.history.finished(job.order, state="failed", error=TaskForgotten.what)
+                job.order = await self.services.history.finished(job.order, state="failed", error=TaskForgotten.what)
             raise _forgotten(job.order)
 
     def _is_forgotten(self, job: Job) -> bool:
         """Whether RunAPI does not know the task, and not only because it was made a moment ago."""
-        return isinstance(job.poll_error, NotFound) and self.history.now() - job.order.created_at > LONG_ENOUGH
+        return isinstance(job.poll_error, NotFound) and self.services.history.now() - job.order.created_at > LONG_ENOUGH
 
     def _age(self, order: Order) -> float:
         """Seconds since RunAPI accepted it."""
-        return (self.history.now() - order.accepted_at).total_seconds() if order.accepted_at else 0.0
+        return (self.services.history.now() - order.accepted_at).total_seconds() if order.accepted_at else 0.0
 
     async def _conclude(self, job: Job, task: Task) -> None:
         """Write down how the task ended.
@@ -313,16 +302,16 @@ class Fulfilment:
         if task.status == "failed":
             reason = task.error.rstrip(".") or "no reason given"
             words = f"RunAPI could not make the picture: {reason}."
-            job.order = await self.history.finished(
+            job.order = await self.services.history.finished(
                 job.order, state="failed", settled_cents=task.cost_cents, error=words
             )
             raise _failure_of(job.order, words)
-        job.order = await self.history.finished(
+        job.order = await self.services.history.finished(
             job.order,
             state="completed",
             urls=task.images,
             # Nobody says when a task of others was finished.
-            urls_expire_at=None if job.order.made_elsewhere else self.history.now() + URLS_LAST,
+            urls_expire_at=None if job.order.made_elsewhere else self.services.history.now() + URLS_LAST,
             settled_cents=task.cost_cents,
         )
 
@@ -334,15 +323,15 @@ class Fulfilment:
         fetches = anyway or self._wants(order)
         # Two background tasks: whoever wants the bytes must not be given the result of one that leaves them.
         name = f"collect {order.id}" if fetches else f"look up {order.id}"
-        return await self.background.run(name, partial(self._collect, order, fetches=fetches))
+        return await self.services.background.run(name, partial(self._collect, order, fetches=fetches))
 
     def _wants(self, order: Order) -> bool:
         """Whether anybody is shown its pictures, or they are to be saved."""
-        return self.shows or self.destinations.saves or bool(order.save_to)
+        return self.services.shows or self.services.destinations.saves or bool(order.save_to)
 
     async def _collect(self, order: Order, *, fetches: bool) -> list[ResultImage]:
         # Another process may have saved them since this one has looked.
-        order = await self.history.latest(order)
+        order = await self.services.history.latest(order)
         found = _shots(order, wanted=fetches)
         await self._collect_all(order, found)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
@@ -364,13 +353,13 @@ class Fulfilment:
         if order.task_id is None:
             return ()
         try:
-            task = await self.runapi.look(_task_of(order, order.task_id))
+            task = await self.services.runapi.look(_task_of(order, order.task_id))
         except RunApiError:
             return ()
         if task.status != "completed" or task.images == order.urls or len(task.images) != len(order.urls):
             return ()
-        expire_at = None if order.made_elsewhere else self.history.now() + URLS_LAST
-        await self.history.finished(
+        expire_at = None if order.made_elsewhere else self.services.history.now() + URLS_LAST
+        await self.services.history.finished(
             order, state="completed", urls=task.images, urls_expire_at=expire_at, settled_cents=task.cost_cents
         )
         return task.images
@@ -378,26 +367,21 @@ class Fulfilment:
     async def _note_places(self, seen: Order, found: Sequence[ResultImage]) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
 
-        Where a call has said meanwhile that they shall lie elsewhere, they are moved there. That one cannot be used is
-        noted too, as an empty path: it would be the same at each start.
+        That happens when a second host starts its server, which recovers what a call of the first still waits for. That
+        a picture cannot be used is noted too, as an empty path: it would be the same at each start.
         """
-        before = {Path(path) for path in seen.paths if path}
-        while any(image.path or isinstance(image.error, PictureUnusable) for image in found):
-            paths = tuple(str(image.path or "") for image in found)
-            if paths == seen.paths:
-                return
-            noted = await self.history.saved(seen, paths)
-            if noted.paths == paths:
-                return
-            theirs = [path for _, path in _places(noted)]
-            for image, path in zip(found, theirs, strict=False):
-                ours = image.path
-                if not await _use_instead(image, path) and noted.save_to != seen.save_to:
-                    await self._save(noted, image)
-                if ours and ours != image.path and ours not in before:
-                    with suppress(OSError):
-                        await anyio.Path(ours).unlink()
-            seen = noted
+        paths = tuple(str(image.path or "") for image in found)
+        is_settled = any(image.path or isinstance(image.error, PictureUnusable) for image in found)
+        if not is_settled or paths == seen.paths:
+            return
+        noted = await self.services.history.saved(seen, paths)
+        if noted.paths == paths:
+            return
+        for image, (_, theirs) in zip(found, _places(noted), strict=False):
+            ours = image.path
+            if await _use_instead(image, theirs) and ours and ours != theirs and str(ours) not in seen.paths:
+                with suppress(OSError):
+                    await anyio.Path(ours).unlink()
 
     async def _collect_one(self, order: Order, image: ResultImage) -> None:
         saved, image.path = image.path, None
@@ -406,19 +390,19 @@ class Fulfilment:
                 image.picture, image.path = picture, saved
             if not image.is_missing:
                 return
-            image.picture = await self.fetcher.fetch(image.url)
+            image.picture = await self.services.fetcher.fetch(image.url)
         except PictureUnavailable as error:
             image.error = error
             return
         # A repeated call may have said meanwhile that it shall lie elsewhere.
-        await self._save(await self.history.latest(order), image)
+        await self._save(await self.services.history.latest(order), image)
 
     async def _save(self, order: Order, image: ResultImage) -> None:
         """Write the picture where the order wants it."""
         if image.picture is None:
             return
         try:
-            if there := await anyio.to_thread.run_sync(self.destinations.destination, order.save_to):
+            if there := await anyio.to_thread.run_sync(self.services.destinations.destination, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
                 image.path = await images.save(image.picture, folder=there.folder, name=name)
         except (PictureNotSaved, RequestRefused) as error:

@@ -98,8 +98,8 @@ async def test_a_file_that_was_noted_first_is_not_replaced_by_one_that_is_wanted
     await check_one_file(here, results)
 
 
-async def test_a_file_is_moved_to_where_it_is_wanted_by_now(tmp_path: Path) -> None:
-    """The process that was told so still fetches the picture."""
+async def test_each_call_has_its_file_where_it_asked_for_it(tmp_path: Path) -> None:
+    """The second, in another process, still fetches the picture when the first has saved it, and is noted."""
     here = cheerful_world(tmp_path)
     results: list[CallToolResult] = []
 
@@ -118,7 +118,11 @@ async def test_a_file_is_moved_to_where_it_is_wanted_by_now(tmp_path: Path) -> N
                 await anyio.sleep(0.01)
             gate.open()
 
-    await check_one_file(here, results)
+    [order] = await here.orders()
+    [elsewhere] = files_in(here.output / "elsewhere")
+    [usual] = files_in(here.output) - {elsewhere}
+    assert order.paths == (elsewhere,)
+    assert all(f"File: {file}" in text_of(result) for file, result in zip((usual, elsewhere), results, strict=True))
 
 
 async def test_only_what_was_saved_a_moment_ago_makes_way_for_the_files_of_another(tmp_path: Path) -> None:
