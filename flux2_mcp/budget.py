@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import anyio
@@ -181,12 +180,7 @@ class Budget:
 
     async def spent_today(self) -> int:
         """US cents spent and reserved since midnight UTC."""
-        return await self.history.spent_cents(self.owner, since=midnight())
-
-
-def midnight() -> datetime:
-    """When the day of a daily budget begins: in UTC, so that it is the same for every process and host."""
-    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return await self.history.spent_cents(self.owner, since=self.history.midnight())
 
 
 def _priced(request: Request) -> dict[str, object]:

@@ -141,8 +141,7 @@ class History:
         """
         wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
-        midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or midnight)
+        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or self.midnight())
         return await self._write(
             lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
@@ -309,6 +308,10 @@ class History:
                 lambda queries: queries.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
             )
         return [duration.total_seconds() for duration in found]
+
+    def midnight(self) -> datetime:
+        """When the day of a daily budget begins: in UTC, so that it is the same for every process and host."""
+        return self.now().replace(hour=0, minute=0, second=0, microsecond=0)
 
     async def spent_cents(self, owner: str, *, since: datetime) -> int:
         """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import anyio
 
-from flux2_mcp.budget import Agreement, Quote, midnight
+from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Catalogue, Request
 from flux2_mcp.errors import (
     HistoryUnusable,
@@ -156,7 +156,6 @@ class Studio(Services):
             arrival=plan.arrival,
             check=check,
             daily_cap_cents=self.budget.limits.per_day,
-            day_start=midnight(),
         )
         jobs: list[Job] = []
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
+from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
@@ -297,6 +300,23 @@ async def test_the_day_counts_what_was_charged_not_what_was_expected(tmp_path: P
     assert f"cost: $0.0{charged}" in text_of(result)
     assert ours == ledger_of_runapi(here.simulator)
     assert ours.spent == charged
+
+
+async def test_the_day_of_the_budget_ends_by_the_clock_of_the_history(tmp_path: Path) -> None:
+    """What is spent is noted by that clock; by another one it could count for no day, or for two."""
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    day = timedelta(days=2)
+    history = History(tmp_path / "data", now=lambda: datetime.now(UTC) + day)
+    async with Client(build_server(replace(here.environment(), history=history))) as client:
+        first = await client.call_tool("generate", FOX)
+        same_day = await client.call_tool("generate", {"prompt": "a second fox"})
+        day += timedelta(days=1)
+        next_day = await client.call_tool("generate", {"prompt": "a third fox"})
+        ours = await ledger_of(client)
+
+    assert [each.is_error for each in (first, same_day, next_day)] == [False, True, False]
+    assert "$0.05 of today's limit" in text_of(same_day)
+    assert ours.spent == 5
 
 
 # Asking the person.
