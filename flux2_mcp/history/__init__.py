@@ -123,7 +123,6 @@ class History:
         arrival: Arrival = AFTER_ALL,
         check: Callable[[int], None] = lambda _: None,
         daily_cap_cents: int | None = None,
-        day_start: datetime | None = None,
     ) -> list[tuple[Order, bool]]:
         """Give, for each intent, the order that it resumes and True, or a new order and False. All or none.
 
@@ -136,12 +135,12 @@ class History:
 
         Raises:
             HistoryUnusable: it cannot be written.
-            OverLimit: the new orders would bring what is spent or reserved since `day_start` (default: midnight UTC)
+            OverLimit: the new orders would bring what is spent or reserved since midnight UTC
                 above `daily_cap_cents`. An unknown estimate counts as nothing.
         """
         wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
-        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, day_start or self.midnight())
+        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, self.midnight())
         return await self._write(
             lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
