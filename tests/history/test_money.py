@@ -105,17 +105,6 @@ async def test_a_refused_call_leaves_the_older_order_resumable(history: History)
     assert (again.id, resumed) == (first.id, True)
 
 
-async def test_the_day_begins_when_the_caller_says(history: History, clock: Clock) -> None:
-    await painted(history, "1")
-    clock.forward(minutes=1)
-
-    [(_, resumed)] = await history.open_orders(
-        [fox("2")], owner="ann", resume_within=QUARTER, daily_cap_cents=5, day_start=clock()
-    )
-
-    assert not resumed
-
-
 async def test_another_owner_has_a_cap_of_their_own(history: History) -> None:
     await painted(history, owner="bob")
 
