@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Index,
     Integer,
     MetaData,
     QueuePool,
@@ -111,10 +112,13 @@ orders = Table(
     # What has the higher number was delivered later, whatever process and clock noted it.
     Column("delivery", Integer),
     UniqueConstraint("owner", "resume_key"),
+    Index("orders_by_time", "owner", "created_at", "id"),
+    Index("orders_by_task", "owner", "task_id"),
+    Index("orders_by_delivery", "owner", "delivery"),
 )
 
-# Each entry leads from one version to the next. They are text, and never changed once released: the tables above
-# move on, a file on somebody's disk does not.
+# A new database gets the tables above. An older one is led there, from one version to the next: this is text, and never
+# changed once released, because the tables above move on, and a file on somebody's disk does not.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """
@@ -237,10 +241,21 @@ def _migrate(engine: Engine) -> None:
             reason = "holds a table of orders that is not flux2-mcp's"
             raise DatabaseLost(reason, kind="unusable")
 
-        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            connection.execute(insert(schema_version).values(version=number))
+        if version == len(MIGRATIONS):
+            return
+        if version:
+            upgrade(connection, MIGRATIONS[version:])
+        else:
+            orders.create(connection, checkfirst=False)
+        reached = range(version + 1, len(MIGRATIONS) + 1)
+        connection.execute(insert(schema_version), [{"version": number} for number in reached])
+
+
+def upgrade(connection: Connection, migrations: Iterable[Sequence[str]]) -> None:
+    """Lead the tables through these versions."""
+    for statements in migrations:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 @contextmanager

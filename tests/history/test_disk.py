@@ -13,7 +13,7 @@ from typing import cast
 
 import anyio
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import Engine, inspect
 
 from flux2_mcp.errors import BadSetting, HistoryUnusable
 from flux2_mcp.history import Arrival, History, Order, schema
@@ -449,17 +449,25 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(folder: Path, monkeypa
     assert during(folder, lambda history: history.find("ann", opened.id)) == opened
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses() -> None:
-    engine = schema.sqlite_memory()
-    schema.migrate(engine, patience=1)
+def test_an_old_database_becomes_what_a_new_one_is() -> None:
+    new, old = schema.sqlite_memory(), schema.sqlite_memory()
+    schema.migrate(new, patience=1)
+    with schema.writing(old) as connection:
+        schema.upgrade(connection, schema.MIGRATIONS)
 
-    made = {
-        column["name"]: (str(column["type"]), column["nullable"]) for column in inspect(engine).get_columns("orders")
-    }
-    engine.dispose()
+    assert layout(old) == layout(new)
+    new.dispose()
+    old.dispose()
 
-    assert made == {
-        column.name: (str(column.type.compile(engine.dialect)), column.nullable) for column in schema.orders.columns
+
+def layout(engine: Engine) -> dict[str, object]:
+    """What the orders are in: columns, indexes, and what is unique."""
+    tables = inspect(engine)
+    return {
+        "columns": {each["name"]: (str(each["type"]), each["nullable"]) for each in tables.get_columns("orders")},
+        "key": tables.get_pk_constraint("orders")["constrained_columns"],
+        "indexes": {each["name"]: each["column_names"] for each in tables.get_indexes("orders")},
+        "unique": [each["column_names"] for each in tables.get_unique_constraints("orders")],
     }
 
 
