@@ -118,6 +118,7 @@ class AppState:
             InsecureBaseUrl: The key would travel without TLS.
         """
         environment = self.environment
+        uncounted = self.deliveries.uncounted  # as the call comes: reading the key takes time
         held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
         upstream = self.upstream(held.base_url)
         from flux2_mcp.runapi.client import RunAPI
@@ -132,6 +133,7 @@ class AppState:
             fetcher=upstream.fetcher,
             background=self.background,
             deliveries=self.deliveries,
+            handed_over=uncounted.get(owner, frozenset()),
             uploads=self.uploads,
             destinations=await anyio.to_thread.run_sync(self._places),
             shows=environment.settings.preview_edge is not None,

@@ -74,6 +74,8 @@ class Studio(Services):
 
     catalogue: Catalogue
     deliveries: Deliveries
+    handed_over: frozenset[str] = frozenset()
+    """The orders whose results this process had handed over when the call came, and the history had not counted."""
 
     @cached_property
     def _fulfilment(self) -> Fulfilment:
@@ -121,8 +123,8 @@ class Studio(Services):
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
 
     async def arrival(self) -> Arrival:
-        """What was delivered until now; to be asked when a call comes, before anything takes its time."""
-        return await self.deliveries.arrival(self.owner)
+        """What had been delivered when this call came; to be asked before anything takes its time."""
+        return Arrival(await self.history.deliveries(self.owner), self.handed_over)
 
     async def renewed(self, plan: Plan) -> Plan:
         """The same plan at the prices of now, and with its whole wait ahead."""

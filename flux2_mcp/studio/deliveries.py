@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 
 from flux2_mcp import polling
 from flux2_mcp.background import BackgroundTasks
-from flux2_mcp.history import Arrival, History
+from flux2_mcp.history import History
 from flux2_mcp.studio.jobs import Job
 
 TIME_TO_READ = 1.0
@@ -30,10 +30,10 @@ class Deliveries:
         self._uncounted: defaultdict[str, set[str]] = defaultdict(set)
         """The orders, by owner."""
 
-    async def arrival(self, owner: str) -> Arrival:
-        """What was delivered until now."""
-        handed_over = frozenset(self._uncounted[owner])
-        return Arrival(await self._history.deliveries(owner), handed_over)
+    @property
+    def uncounted(self) -> Mapping[str, frozenset[str]]:
+        """The orders whose results were handed over and are not counted yet, by owner."""
+        return {owner: frozenset(orders) for owner, orders in self._uncounted.items() if orders}
 
     def note(self, owner: str, jobs: Sequence[Job]) -> None:
         """The results of one call go to the host now; as long as a picture of it is to come, they are none yet."""

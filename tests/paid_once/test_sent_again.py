@@ -14,11 +14,14 @@ import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult
 
+from flux2_mcp.app_state import app_state
 from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.studio import Job, ResultImage, Studio
+from tests.history.orders import fox
 from tests.transports import Gate, Wire, fetches, looks
-from tests.world import World, text_of, world
+from tests.world import OWNER, World, text_of, world
 
 FOX = {"prompt": "a fox"}
 CHEERFUL = Script(looks_until_done=1, plain_pictures=True)
@@ -129,3 +132,26 @@ async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) 
 
     assert are_repeats(first, again) == [False, False]
     assert len(here.paid) == 2
+
+
+async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_before_it(tmp_path: Path) -> None:
+    """However long it takes to read the key: the call may be the same one, sent again."""
+    here = world(tmp_path)
+    async with app_state(here.environment()) as state:
+        [(order, _)] = await state.history.open_orders([fox()], owner=OWNER, resume_within=None)
+        studios: list[Studio] = []
+
+        async def get_ready() -> None:
+            studios.append(await state.studio())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(get_ready)
+            await anyio.lowlevel.checkpoint()
+            image = ResultImage("https://runapi.test/fox.png", wanted=False)
+            state.deliveries.note(OWNER, [Job(order, images=[image])])
+            assert not studios, "it reads the key in a thread"
+            await get_ready()
+
+        early, late = sorted(studios, key=lambda studio: len(studio.handed_over))
+        assert early.handed_over == frozenset()
+        assert late.handed_over == {order.id}

@@ -343,7 +343,7 @@ class Story(RuleBasedStateMachine):
         self._learn(side, fingerprint, expected, result)
 
     async def _order_twice(self, nth_side: int, fingerprint: Fingerprint) -> None:
-        """Both calls are one fingerprint."""
+        """Both calls are one fingerprint; but what has failed before the second one orders is ordered anew."""
         side = self.sides[nth_side]
         expected = self._takes_up(side, fingerprint)
         results: list[CallToolResult] = []
@@ -354,8 +354,12 @@ class Story(RuleBasedStateMachine):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             group.start_soon(call)
-        if orders := self._learn(side, fingerprint, expected, results[0]):
-            side.end(dict(zip(orders, _outcomes(results[1], fingerprint.pictures), strict=True)))
+        unknown = [order for order in self._orders(side) if order.id not in side.seen]
+        replaced = [each for each in unknown if each.id not in self._new(side).values()]
+        assert all(order.state == "failed" for order in replaced)
+        side.seen |= {order.id for order in replaced}
+        for result in results[1:] if replaced else results:
+            expected = self._learn(side, fingerprint, expected, result) or expected
 
     async def _interrupt(self, nth_side: int, fingerprint: Fingerprint, at: str, after: bool, crash: bool) -> None:  # noqa: FBT001
         side, line = self.sides[nth_side], self.processes[nth_side].line
