@@ -44,7 +44,7 @@ def draw(order: Order) -> bytes:
     sources = [_opened(source) for source in order.sources]
     size = _size(order, sources)
     if order.plain:
-        return _png(Image.new("RGB", size, palette.main))
+        return _plain(size, palette.main)
     # Drawn at double size for 1k and reduced: that is what makes the edges smooth.
     zoom = 2 if order.resolution == "1k" else 1
     canvas = Image.new("RGB", (size[0] * zoom, size[1] * zoom))
@@ -177,9 +177,16 @@ def _shortened(words: str, font: Font, width: int) -> str:
     return words.rstrip() + "…"
 
 
-def _png(image: Image.Image) -> bytes:
+def _plain(size: tuple[int, int], color: Colour) -> bytes:
+    # One bit a pixel: tests make thousands of these, and every byte would be packed and unpacked.
+    image = Image.new("P", size)
+    image.putpalette(color)
+    return _png(image, bits=1)
+
+
+def _png(image: Image.Image, **options: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=2)
+    image.save(buffer, "PNG", compress_level=2, **options)
     return buffer.getvalue()
 
 
