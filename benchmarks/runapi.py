@@ -1,6 +1,6 @@
 """A RunAPI that costs next to nothing to run: tasks that take as long as they are told, and one picture for all.
 
-The simulator settles its books at every look, which is right for a simulator and slow with a thousand open tasks.
+The simulator settles its ledger at every look, which is right for a simulator and slow with a thousand open tasks.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ async def test_an_order_whose_answer_is_lost_is_shown_by_its_own_id(tmp_path: Pa
     for order, result in zip(unknown, results, strict=True):
         assert f"task_id='{order.id}'" in text_of(result)
         assert "It is not known whether RunAPI accepted the order" in text_of(result)
-    assert len(here.simulator.books.tasks()) == 2
+    assert len(here.simulator.ledger.tasks()) == 2
 
 
 async def test_a_batch_is_resumed_as_a_whole(tmp_path: Path) -> None:
@@ -106,5 +106,5 @@ async def test_a_batch_is_resumed_as_a_whole(tmp_path: Path) -> None:
         await client.call_tool("generate", {"prompt": "a fox", "count": 3, "wait_seconds": 0})
         result = await client.call_tool("generate", {"prompt": "a fox", "count": 3})
 
-    assert len(here.simulator.books.tasks()) == 3
+    assert len(here.simulator.ledger.tasks()) == 3
     assert all(task.id in text_of(result) for task in here.paid)

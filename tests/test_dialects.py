@@ -38,7 +38,7 @@ async def test_a_task_is_found_wherever_the_guides_routes_show_it(tmp_path: Path
         result = await client.call_tool("generate", {"prompt": "a fox"})
 
     assert not result.is_error, text_of(result)
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
 
 
 @pytest.mark.parametrize("dialects", [("sdk",), ("v1",), ("sdk", "v1")])

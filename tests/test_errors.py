@@ -55,7 +55,7 @@ async def test_the_id_survives_every_failure_to_look(tmp_path: Path, fault: Faul
         here.simulator.faults.clear()
         later = await client.call_tool("task_status", {"task_id": here.paid[0].id})
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(result)
     told = text_of(result).lower().replace("do not generate again", "")
     assert not any(advice in told for advice in ORDERS_AGAIN)
@@ -115,7 +115,7 @@ async def test_completed_without_a_picture_is_a_failure_that_keeps_its_id(tmp_pa
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert result.is_error
     assert task.id in text_of(result)
     assert "no image" in text_of(result)
@@ -127,7 +127,7 @@ async def test_a_failed_task_is_not_charged_and_keeps_its_id(tmp_path: Path, era
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert result.is_error
     assert task.id in text_of(result)
     assert "Content policy violation" in text_of(result)
@@ -170,7 +170,7 @@ async def test_a_task_that_failed_says_the_same_the_next_time(tmp_path: Path) ->
     here = quick_world(tmp_path)
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
-        [task] = here.simulator.books.tasks()
+        [task] = here.simulator.ledger.tasks()
         result = await client.call_tool("task_status", {"task_id": task.id})
 
     assert result.is_error
@@ -224,7 +224,7 @@ async def test_a_refused_order_says_that_nothing_was_charged_and_what_to_do(
     assert result.is_error
     assert "Nothing was charged" in text_of(result)
     assert remedy in text_of(result)
-    assert not here.simulator.books.tasks()
+    assert not here.simulator.ledger.tasks()
 
 
 async def test_no_network_costs_nothing_and_says_so(tmp_path: Path, era: ConnectMode) -> None:

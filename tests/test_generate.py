@@ -36,7 +36,7 @@ async def test_a_slow_task_keeps_its_id(tmp_path: Path) -> None:
         result = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
 
     assert not result.is_error
-    [task] = here.simulator.books.paid_tasks()
+    [task] = here.simulator.ledger.paid_tasks()
     assert f"task_status with task_id='{task.id}'" in text_of(result)
     assert result.structured_content is not None
     assert result.structured_content["completed"] is False

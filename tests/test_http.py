@@ -83,7 +83,7 @@ async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_pa
     assert spoken == ["2025-11-25", "2026-07-28"]
     assert welcome == 200
     assert all(400 <= status < 500 for status in refused)
-    assert len(runapi.books.tasks()) == 2
+    assert len(runapi.ledger.tasks()) == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
@@ -106,7 +106,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
         # Otherwise this client would list them when it has the answer, to compare it with its schema.
         await client.list_tools()
         group.start_soon(call, client)
-        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+        while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
         process.send_signal(number)
         with anyio.fail_after(AT_ONCE):
@@ -114,7 +114,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
 
     assert process.returncode == code
     [result] = results
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert not result.is_error
     assert "not ready yet" in text_of(result)
     assert f"Call task_status with task_id='{task.id}'" in text_of(result)
@@ -136,12 +136,12 @@ async def test_a_call_that_is_nearly_done_when_a_signal_comes_is_finished(tmp_pa
     ):
         await client.list_tools()  # the client checks a result by what it finds there, and would ask for it too late
         group.start_soon(call, client)
-        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+        while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         while await answers(httpx.URL(url).port or 0):  # noqa: ASYNC110 another process has no event to wait for
             await anyio.sleep(0.01)
-        runapi.books.tasks()[0].looks = 10**9
+        runapi.ledger.tasks()[0].looks = 10**9
         with anyio.fail_after(AT_ONCE):
             await process.wait()
 
@@ -233,10 +233,10 @@ async def test_a_client_that_hangs_up_stops_the_looking_in_the_modern_era(tmp_pa
     async with served(runapi) as (base_url, _), http_server(tmp_path, base_url, often=True) as (url, _):
         async with Client(url) as client, anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "generate", {"prompt": "a fox"})
-            while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+            while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
             group.cancel_scope.cancel()
-        [fox] = runapi.books.tasks()
+        [fox] = runapi.ledger.tasks()
         seen = -1
         # The server looks at another task meanwhile, as often as it would look at this one.
         async with Client(url) as client, anyio.create_task_group() as group:
@@ -248,11 +248,11 @@ async def test_a_client_that_hangs_up_stops_the_looking_in_the_modern_era(tmp_pa
             group.cancel_scope.cancel()
 
     assert fox.looks == seen
-    assert len(runapi.books.paid_tasks()) == 2
+    assert len(runapi.ledger.paid_tasks()) == 2
 
 
 async def another(runapi: Simulator, task: Task) -> Task:
-    while not (others := [each for each in runapi.books.tasks() if each is not task]):  # noqa: ASYNC110 the simulator has no event for it
+    while not (others := [each for each in runapi.ledger.tasks() if each is not task]):  # noqa: ASYNC110 the simulator has no event for it
         await anyio.sleep(0.01)
     return others[0]
 

@@ -58,7 +58,7 @@ async def test_a_line_that_is_no_message_is_answered_with_an_error(tmp_path: Pat
     assert all("Nothing was done or charged" in each["error"]["message"] for each in errors)
     assert SECRET not in str(errors)
     assert listed["result"]["tools"]
-    assert not runapi.books.tasks()
+    assert not runapi.ledger.tasks()
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
 
 
@@ -100,5 +100,5 @@ async def test_half_an_emoji_orders_a_picture_over_stdio_as_well(tmp_path: Path,
         answer = await host.answer(await host.call("generate", {"prompt": "a fox \ud83e and more"}))
 
     assert not answer["result"]["isError"]
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert task.id in json.dumps(answer["result"])

@@ -57,7 +57,7 @@ async def test_an_order_that_stumbles_makes_one_task(tmp_path: Path, faults: Seq
         result = await client.call_tool("generate", FOX)
 
     assert not result.is_error
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(result)
     assert len(here.creates) == len(faults) + 1
     assert len(keys_used(here)) == 1
@@ -69,7 +69,7 @@ async def test_an_answer_that_comes_too_late_makes_no_second_task(tmp_path: Path
     async with here.client() as client:
         result = await client.call_tool("generate", FOX)
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(result)
     assert len(keys_used(here)) == 1
 
@@ -89,7 +89,7 @@ async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, 
     assert f"task_status with task_id='{order.id}'" in text_of(lost)
     assert "Nothing was charged" not in text_of(lost)
     assert not found.is_error
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(found)
     assert len(keys_used(here)) == 1
 
@@ -102,7 +102,7 @@ async def test_an_unknown_outcome_is_found_after_a_restart(tmp_path: Path) -> No
     async with here.client() as client:
         found = await client.call_tool("generate", FOX)
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(found)
     assert len(keys_used(here)) == 1
 
@@ -138,7 +138,7 @@ async def test_the_same_call_hours_later_finds_what_is_in_doubt(tmp_path: Path) 
         here.simulator.faults.clear()
         found = await client.call_tool("generate", FOX)
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(found)
     assert len(keys_used(here)) == 1
 
@@ -161,7 +161,7 @@ async def test_an_order_that_stays_unknown_can_be_asked_for_again_and_again(tmp_
         [order] = await here.orders()
 
     assert all(f"task_id='{order.id}'" in text_of(each) for each in lost)
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
     assert len(keys_used(here)) == 1
 
 
@@ -175,7 +175,7 @@ async def test_an_order_that_was_refused_is_a_new_order_the_next_time(tmp_path: 
     assert refused.is_error
     assert "Nothing was charged" in text_of(refused)
     assert not made.is_error
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
     assert len(keys_used(here)) == 2
 
 
@@ -195,7 +195,7 @@ async def test_two_identical_calls_at_once_share_one_task(tmp_path: Path) -> Non
         await anyio.wait_all_tasks_blocked()
         gate.open()
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert [task.id in text_of(result) for result in results] == [True, True]
     assert len(list(here.output.iterdir())) == 1
 
@@ -210,7 +210,7 @@ async def test_two_identical_calls_before_any_answer_share_one_order(tmp_path: P
         await anyio.wait_all_tasks_blocked()
         gate.open()
 
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
     assert len(here.creates) == 1
 
 
@@ -225,7 +225,7 @@ async def test_two_servers_with_one_history_share_one_task(tmp_path: Path) -> No
         await anyio.wait_all_tasks_blocked()
         gate.open()
 
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
 
 
 async def test_a_call_that_ran_out_of_time_is_resumed_by_its_words(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ async def test_a_call_that_ran_out_of_time_is_resumed_by_its_words(tmp_path: Pat
         await client.call_tool("generate", {**FOX, "wait_seconds": 0})
         result = await client.call_tool("generate", FOX)
 
-    [task] = here.simulator.books.tasks()
+    [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(result)
     assert "not ordered anew" in text_of(result)
 
@@ -251,7 +251,7 @@ async def test_what_is_usual_anyway_makes_no_other_call(tmp_path: Path, spelt_ou
         result = await client.call_tool("generate", {"prompt": "a fox", **spelt_out})
 
     assert "not ordered anew" in text_of(result)
-    assert len(here.simulator.books.tasks()) == 1
+    assert len(here.simulator.ledger.tasks()) == 1
 
 
 async def test_words_whose_picture_was_handed_over_mean_a_new_picture(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ async def test_words_whose_picture_was_handed_over_mean_a_new_picture(tmp_path: 
         await client.call_tool("generate", FOX)
         await client.call_tool("generate", FOX)
 
-    assert len(here.simulator.books.tasks()) == 2
+    assert len(here.simulator.ledger.tasks()) == 2
 
 
 @pytest.mark.parametrize(
@@ -275,4 +275,4 @@ async def test_another_request_is_another_order(tmp_path: Path, other: dict[str,
         result = await client.call_tool("generate", other)
 
     assert not result.is_error
-    assert len(here.simulator.books.tasks()) == 1 + (2 if "count" in other else 1)
+    assert len(here.simulator.ledger.tasks()) == 1 + (2 if "count" in other else 1)

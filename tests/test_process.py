@@ -29,7 +29,7 @@ def endless() -> Simulator:
 async def ordered(simulator: Simulator) -> None:
     """Wait until a call is under way: its task was made."""
     with anyio.fail_after(30):
-        while not simulator.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+        while not simulator.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
 
 
@@ -37,7 +37,7 @@ async def looked_at(simulator: Simulator, prompt: str, *, times: int) -> Task:
     """Wait until the task of this prompt was looked at so many times."""
     with anyio.fail_after(30):
         while True:
-            for task in simulator.books.tasks():
+            for task in simulator.ledger.tasks():
                 if task.prompt == prompt and task.looks >= times:
                     return task
             await anyio.sleep(0.01)
@@ -57,7 +57,7 @@ async def test_the_end_of_stdin_ends_a_server_with_a_call_in_flight(tmp_path: Pa
         answer = await host.answer(call)
         code = await host.ending()
 
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert f"Call task_status with task_id='{task.id}'" in answer["result"]["content"][0]["text"]
     assert code == 0
     assert is_protocol_only(host)
@@ -101,7 +101,7 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
         ended = await host.ending()
 
     assert ended == code
-    assert all(f"Call task_status with task_id='{task.id}'" in said for task in runapi.books.tasks())
+    assert all(f"Call task_status with task_id='{task.id}'" in said for task in runapi.ledger.tasks())
     assert is_protocol_only(host)
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
 
@@ -141,7 +141,7 @@ async def test_a_call_in_flight_at_the_end_is_resumed_by_the_next_server(tmp_pat
         async with hosted(tmp_path, base_url) as host:
             answer = await host.answer(await host.call("generate", {**FOX, "wait_seconds": 0}))
 
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert task.id in json.dumps(answer["result"])
 
 

@@ -69,7 +69,7 @@ class World:
     @property
     def paid(self) -> list[Task]:
         """The tasks that RunAPI has money for."""
-        return self.simulator.books.paid_tasks()
+        return self.simulator.ledger.paid_tasks()
 
     @property
     def creates(self) -> list[SeenRequest]:

@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from .accounts import Books
 from .clock import Calendar, Clock
 from .control import ControlDesk
 from .faults import AnswerLost, Endpoint, Fault, On, faulty
 from .files import Storage
+from .ledger import Ledger
 from .login import LoginDesk
 from .painter import Painter
 from .painting import PaintingDesk
@@ -63,8 +63,8 @@ class Simulator:
         self.script = script or Script()
         self.faults: list[Fault] = []
         self.requests: list[SeenRequest] = []
-        self.books = Books(self.script, clock)
-        self._courier = Courier(self.script, self.books, webhook_transport)
+        self.ledger = Ledger(self.script, clock)
+        self._courier = Courier(self.script, self.ledger, webhook_transport)
         self._router = Router(self._routes(clock), redirect_slashes=False)
 
     def task(self, task_id: str) -> Task:
@@ -73,8 +73,8 @@ class Simulator:
         Raises:
             KeyError: there is no such task.
         """
-        self.books.close_ended()
-        task = self.books.find(task_id)
+        self.ledger.close_ended()
+        task = self.ledger.find(task_id)
         if task is None:
             raise KeyError(task_id)
         return task
@@ -127,15 +127,15 @@ class Simulator:
     def _routes(self, clock: Clock) -> list[BaseRoute]:
         calendar = Calendar(clock)
         painter, prices, storage = Painter(self.script), Prices(self.script), Storage(self.script, calendar)
-        sources = Sources(self.script, clock, books=self.books, storage=storage, painter=painter)
-        painting = PaintingDesk(self.script, clock, books=self.books, prices=prices, sources=sources, painter=painter)
-        files = FileDesk(books=self.books, storage=storage, sources=sources, painter=painter)
+        sources = Sources(self.script, clock, ledger=self.ledger, storage=storage, painter=painter)
+        painting = PaintingDesk(self.script, clock, ledger=self.ledger, prices=prices, sources=sources, painter=painter)
+        files = FileDesk(ledger=self.ledger, storage=storage, sources=sources, painter=painter)
         return [
             *self._painting_routes(painting),
             *self._file_routes(files),
-            *self._account_routes(PriceDesk(self.script, prices, calendar), ProfileDesk(self.script, self.books)),
-            *self._login_routes(LoginDesk(self.script, clock, self.books)),
-            *self._control_routes(ControlDesk(self.faults, self.books)),
+            *self._account_routes(PriceDesk(self.script, prices, calendar), ProfileDesk(self.script, self.ledger)),
+            *self._login_routes(LoginDesk(self.script, clock, self.ledger)),
+            *self._control_routes(ControlDesk(self.faults, self.ledger)),
         ]
 
     def _painting_routes(self, desk: PaintingDesk) -> list[BaseRoute]:
@@ -185,7 +185,7 @@ class Simulator:
             self._route("GET", "/", desk.welcome),
             self._route("POST", "/simulator/faults", desk.add_faults),
             self._route("DELETE", "/simulator/faults", desk.clear_faults),
-            self._route("GET", "/simulator/books", desk.books),
+            self._route("GET", "/simulator/ledger", desk.ledger),
         ]
 
     def _route(self, method: str, path: str, endpoint: Endpoint, on: On | None = None) -> Route:

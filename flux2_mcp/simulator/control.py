@@ -1,4 +1,4 @@
-"""The simulator's own routes: faults and books for tests in any language."""
+"""The simulator's own routes: faults, and the ledger, for tests in any language."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .accounts import Account, Books
 from .faults import Fault, fault_from_json
+from .ledger import Account, Ledger
 from .reading import JsonObject, as_list, as_object
 from .refusals import not_json
 from .tasks import Task
@@ -17,16 +17,16 @@ from .tasks import Task
 class ControlDesk:
     """What RunAPI does not have: a way to make it fail, and to see what it thinks."""
 
-    def __init__(self, faults: list[Fault], books: Books) -> None:
+    def __init__(self, faults: list[Fault], ledger: Ledger) -> None:
         self._faults = faults
-        self._books = books
+        self._ledger = ledger
 
     async def welcome(self, _: Request) -> Response:
         """`GET /`."""
         return JSONResponse(
             {
                 "simulator": "RunAPI, as far as Flux 2 needs it. Nothing here costs money.",
-                "books": "/simulator/books",
+                "ledger": "/simulator/ledger",
                 "faults": "/simulator/faults",
             }
         )
@@ -47,10 +47,10 @@ class ControlDesk:
         self._faults.clear()
         return Response(status_code=204)
 
-    async def books(self, _: Request) -> Response:
-        """`GET /simulator/books`: accounts and tasks; of a key, only its last four characters."""
-        accounts = [_account_line(account) for account in self._books.accounts()]
-        return JSONResponse({"accounts": accounts, "tasks": [_task_line(task) for task in self._books.tasks()]})
+    async def ledger(self, _: Request) -> Response:
+        """`GET /simulator/ledger`: accounts and tasks; of a key, only its last four characters."""
+        accounts = [_account_line(account) for account in self._ledger.accounts()]
+        return JSONResponse({"accounts": accounts, "tasks": [_task_line(task) for task in self._ledger.tasks()]})
 
 
 def _account_line(account: Account) -> JsonObject:

@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from .accounts import Books
 from .clock import Clock
+from .ledger import Ledger
 from .reading import json_object, text
 from .refusals import bad_request
 from .script import Script
@@ -39,10 +39,10 @@ class Login:
 class LoginDesk:
     """Asks a person in their browser whether a program on their machine may have a key."""
 
-    def __init__(self, script: Script, clock: Clock, books: Books) -> None:
+    def __init__(self, script: Script, clock: Clock, ledger: Ledger) -> None:
         self._script = script
         self._clock = clock
-        self._books = books
+        self._ledger = ledger
         self._logins: dict[str, Login] = {}
         self._by_code: dict[str, Login] = {}
 
@@ -88,7 +88,7 @@ class LoginDesk:
         if body.get("redirect_port") != login.port:
             msg = "Redirect port does not match"
             raise bad_request(msg)
-        account = self._books.open_account(f"runapi_{secrets.token_hex(16)}")
+        account = self._ledger.open_account(f"runapi_{secrets.token_hex(16)}")
         hostname = request.headers.get("x-cli-hostname") or login.hostname
         issued = {"key": account.key, "name": f"RunAPI token on {hostname}", "token_type": "standard"}
         email = f"person{account.number}@simulator.invalid"

@@ -8,10 +8,10 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .accounts import Books
 from .clock import Clock
 from .contract import check
 from .faults import Endpoint
+from .ledger import Ledger
 from .models import Action
 from .painter import Painter
 from .pricing import Prices
@@ -28,11 +28,11 @@ class PaintingDesk:
     """Takes orders and hands out pictures."""
 
     def __init__(
-        self, script: Script, clock: Clock, *, books: Books, prices: Prices, sources: Sources, painter: Painter
+        self, script: Script, clock: Clock, *, ledger: Ledger, prices: Prices, sources: Sources, painter: Painter
     ) -> None:
         self._script = script
         self._clock = clock
-        self._books = books
+        self._ledger = ledger
         self._prices = prices
         self._sources = sources
         self._painter = painter
@@ -68,20 +68,20 @@ class PaintingDesk:
         return Response(await self._painter.png(task), media_type="image/png")
 
     async def _create(self, request: Request, action: Action, dialect: Dialect) -> Response:
-        key = self._books.visitor(bearer(request)).key
+        key = self._ledger.visitor(bearer(request)).key
         idempotency_key = _idempotency_key(request)
         params = await json_object(request)
         check(self._script.models, action, params)
         sources, unreadable = await self._sources.read(_source_urls(action, params))
         # From here to the answer nothing waits, so that two requests with one key cannot both create a task.
         fingerprint = json.dumps([action, params], sort_keys=True)
-        known = self._books.earlier(key, idempotency_key) if idempotency_key is not None else None
+        known = self._ledger.earlier(key, idempotency_key) if idempotency_key is not None else None
         if known is not None:
             return self._replayed(known, fingerprint, dialect)
         task = self._new_task(request, key=key, action=action, dialect=dialect, params=params)
         fate = self._fates.of(task.prompt, unreadable=unreadable)
         task = replace(task, fate=fate, sources=sources, idempotency_key=idempotency_key)
-        self._books.open_task(task, fingerprint)
+        self._ledger.open_task(task, fingerprint)
         return self._accepted(task, dialect)
 
     def _new_task(self, request: Request, *, key: str, action: Action, dialect: Dialect, params: JsonObject) -> Task:
@@ -117,12 +117,12 @@ class PaintingDesk:
         return JSONResponse(body, 202 if by_location else 200, headers)
 
     def _looked_at(self, request: Request, action: Action | None) -> Task:
-        account = self._books.visitor(bearer(request))
-        task = self._books.find(request.path_params["id"])
+        account = self._ledger.visitor(bearer(request))
+        task = self._ledger.find(request.path_params["id"])
         if task is None or task.key != account.key or action not in {None, task.action}:
             raise not_found()
         task.looks += 1
-        self._books.close_ended()
+        self._ledger.close_ended()
         return task
 
     def _shown(self, task: Task, body: JsonObject) -> Response:

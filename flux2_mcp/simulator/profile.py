@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .accounts import Books
+from .ledger import Ledger
 from .models import slugs
 from .pricing import ACTIONS
 from .reading import bearer
@@ -15,20 +15,20 @@ from .script import Script
 class ProfileDesk:
     """Says who is asking, what they have, and what there is."""
 
-    def __init__(self, script: Script, books: Books) -> None:
+    def __init__(self, script: Script, ledger: Ledger) -> None:
         self._models = script.models
-        self._books = books
+        self._ledger = ledger
 
     async def me(self, request: Request) -> Response:
         """`GET /api/v1/me`."""
-        number = self._books.visitor(bearer(request)).number
+        number = self._ledger.visitor(bearer(request)).number
         account = {"id": number, "name": f"Simulated account {number}"}
         person = {"id": number, "name": f"Simulated person {number}", "email": f"person{number}@simulator.invalid"}
         return JSONResponse({**person, "account": account})
 
     async def balance(self, request: Request) -> Response:
         """`GET /api/v1/me/balance`; all money is paid money, and every day is today."""
-        account = self._books.visitor(bearer(request))
+        account = self._ledger.visitor(bearer(request))
         balance = {"balance_cents": account.balance_cents, "paid_balance_cents": account.balance_cents}
         spent = {"spent_cents_today": account.spent_cents, "spent_cents_total": account.spent_cents}
         return JSONResponse({**balance, "bonus_balance_cents": 0, **spent})

@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
 
-from .accounts import Books
 from .clock import Clock
 from .files import Storage
+from .ledger import Ledger
 from .painter import Painter
 from .reading import own_origin
 from .script import Script
@@ -19,10 +19,10 @@ from .tasks import Source, Task
 class Sources:
     """Reads source images from the simulator's own addresses, and never from anybody else's."""
 
-    def __init__(self, script: Script, clock: Clock, *, books: Books, storage: Storage, painter: Painter) -> None:
+    def __init__(self, script: Script, clock: Clock, *, ledger: Ledger, storage: Storage, painter: Painter) -> None:
         self._script = script
         self._clock = clock
-        self._books = books
+        self._ledger = ledger
         self._storage = storage
         self._painter = painter
         self._origins: set[str] = set()
@@ -35,7 +35,7 @@ class Sources:
 
     def painted(self, name: str) -> Task | None:
         """The finished task whose picture has this name, while the picture lives."""
-        task = next((task for task in self._books.tasks() if task.picture_name == name), None)
+        task = next((task for task in self._ledger.tasks() if task.picture_name == name), None)
         if task is None or task.status != "completed" or not task.fate.images:
             return None
         return task if self._clock() < task.created_at + self._script.picture_seconds else None

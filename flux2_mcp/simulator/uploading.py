@@ -6,8 +6,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .accounts import Books
 from .files import Storage, StoredFile, decoded, name_in
+from .ledger import Ledger
 from .painter import Painter
 from .reading import as_object, bearer, json_object, text
 from .refusals import bad_request, invalid, not_found
@@ -17,22 +17,22 @@ from .sources import Sources
 class FileDesk:
     """Takes files in and gives them out again."""
 
-    def __init__(self, *, books: Books, storage: Storage, sources: Sources, painter: Painter) -> None:
-        self._books = books
+    def __init__(self, *, ledger: Ledger, storage: Storage, sources: Sources, painter: Painter) -> None:
+        self._ledger = ledger
         self._storage = storage
         self._sources = sources
         self._painter = painter
 
     async def create(self, request: Request) -> Response:
         """`POST /api/v1/files`: JSON with an address or base64, or the older multipart form."""
-        self._books.visitor(bearer(request))
+        self._ledger.visitor(bearer(request))
         is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
         name, data = await (_from_form(request) if is_form else self._from_json(request))
         return self._described(request, self._storage.store(name, data))
 
     async def prepare(self, request: Request) -> Response:
         """`POST /api/v1/files/prepare`: ask for a place to put a file."""
-        key = self._books.visitor(bearer(request)).key
+        key = self._ledger.visitor(bearer(request)).key
         body = await json_object(request)
         name, byte_size, checksum = body.get("filename"), body.get("byte_size"), text(body.get("checksum"))
         if not isinstance(name, str) or not name.strip():
@@ -52,7 +52,7 @@ class FileDesk:
 
     async def confirm(self, request: Request) -> Response:
         """`POST /api/v1/files/confirm`: the upload becomes a file with an address."""
-        key = self._books.visitor(bearer(request)).key
+        key = self._ledger.visitor(bearer(request)).key
         signed_id = text((await json_object(request)).get("signed_id"))
         if not signed_id:
             raise invalid({"signed_id": ["is required"]})

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from .accounts import Books
+from .ledger import Ledger
 from .script import Script
 from .tasks import Task, flat_body
 
@@ -23,9 +23,9 @@ SECONDS_BETWEEN_ROUNDS = 0.2
 class Courier:
     """Delivers webhooks: to this machine only, unless the test that asks brings its own network."""
 
-    def __init__(self, script: Script, books: Books, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, script: Script, ledger: Ledger, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._script = script
-        self._books = books
+        self._ledger = ledger
         self._transport = transport
         self._told: set[str] = set()
 
@@ -46,7 +46,7 @@ class Courier:
     def _due(self) -> Iterable[Task]:
         due = [
             task
-            for task in self._books.tasks()
+            for task in self._ledger.tasks()
             if task.callback_url and task.is_over and task.id not in self._told and self._may_go_to(task.callback_url)
         ]
         self._told.update(task.id for task in due)

@@ -108,7 +108,7 @@ async def test_a_look_leaves_nothing_behind_and_costs_nothing(tmp_path: Path, do
     await doctor.examines(patient(tmp_path, simulator))
 
     assert [*tmp_path.rglob("*")] == []  # noqa: ASYNC240 a test may
-    assert simulator.books.tasks() == []
+    assert simulator.ledger.tasks() == []
     [create] = [seen for seen in simulator.requests if seen.method == "POST"]
     assert "authorization" not in create.headers
 

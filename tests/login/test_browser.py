@@ -96,7 +96,7 @@ async def test_from_runapis_page_to_a_saved_key(tmp_path: Path) -> None:
     [done] = here.outcome
     assert isinstance(done, LoggedIn)
     key = str(here.computer.saved["api_key"])
-    assert here.computer.simulator.books.balance_cents(key) == done.balance_cents == 1000
+    assert here.computer.simulator.ledger.balance_cents(key) == done.balance_cents == 1000
     assert here.computer.saved["base_url"] == here.base_url
 
 

@@ -38,7 +38,7 @@ async def test_whoever_allows_it_has_a_key_that_works(tmp_path: Path) -> None:
     done = await here.logs_in(allows)
 
     key = str(here.saved["api_key"])
-    assert done.balance_cents == here.simulator.books.balance_cents(key) == 1000
+    assert done.balance_cents == here.simulator.ledger.balance_cents(key) == 1000
     assert pages[0].status_code == 200
     assert "You are logged in" in pages[0].text
     assert key not in str(done) + repr(done) + pages[0].text

@@ -23,10 +23,10 @@ class Ledger:
 
 
 def ledger_of_runapi(simulator: Simulator, key: str = KEY) -> Ledger:
-    """What RunAPI has in its books."""
-    books = simulator.books
-    costs = {task.id: task.cost_cents for task in books.paid_tasks(key)}
-    return Ledger(books.balance_cents(key), books.spent_cents(key), costs)
+    """What RunAPI has in its ledger."""
+    ledger = simulator.ledger
+    costs = {task.id: task.cost_cents for task in ledger.paid_tasks(key)}
+    return Ledger(ledger.balance_cents(key), ledger.spent_cents(key), costs)
 
 
 def ledger_of_server(estimate: Mapping[str, Any], recent: Mapping[str, Any]) -> Ledger:

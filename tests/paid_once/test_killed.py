@@ -120,8 +120,8 @@ async def recent(host: Host) -> list[Json]:
     return (await called(host, "recent_tasks", {"limit": 50}))["structuredContent"]["tasks"]
 
 
-async def check_books(host: Host, runapi: Simulator) -> None:
-    """Balance, budget and history agree to the cent with RunAPI's books."""
+async def check_ledger(host: Host, runapi: Simulator) -> None:
+    """Balance, budget and history agree to the cent with RunAPI's ledger."""
     estimate = await called(host, "estimate_cost", {})
     listed = await called(host, "recent_tasks", {"limit": 50})
 
@@ -169,9 +169,9 @@ async def test_the_same_call_after_a_kill_finds_what_was_paid(servers: Servers, 
         await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "generate", fox)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -185,15 +185,15 @@ async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
         await killed_at(servers, tmp_path, gate, base_url, "generate", fox)
         async with servers.server(tmp_path, base_url) as host:
             [left] = await recent(host)
-            before = len(gate.books.tasks())
+            before = len(gate.ledger.tasks())
             result = await called(host, "task_status", {"task_id": left["task_id"]})
-            assert len(gate.books.tasks()) == before
+            assert len(gate.ledger.tasks()) == before
             if left["task_id"].startswith("order-"):
                 assert "Send the same call again" in result["content"][0]["text"]
                 result = await called(host, "generate", fox)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -208,12 +208,12 @@ async def test_a_result_that_was_never_read_is_handed_over_after_a_kill(
             await host.call("generate", fox)
             await saved(tmp_path)
             host.process.kill()
-        [task] = gate.books.tasks()
+        [task] = gate.ledger.tasks()
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, again, fox if again == "generate" else {"task_id": task.id})
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    assert len(gate.books.tasks()) == 1
+    assert len(gate.ledger.tasks()) == 1
     check_pictures(result, tasks=[task.id])
 
 
@@ -228,9 +228,9 @@ async def test_a_result_that_was_written_at_the_moment_of_the_kill_is_given_agai
             host.process.kill()
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "generate", fox)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -244,9 +244,9 @@ async def test_a_result_that_was_written_when_the_host_hung_up_is_given_again(se
             await host.process.wait()
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "generate", fox)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -257,9 +257,9 @@ async def test_the_same_remix_after_a_kill_finds_what_was_paid(servers: Servers,
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "remix", remix)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -273,9 +273,9 @@ async def test_a_remix_that_was_sent_is_not_uploaded_again_after_a_kill(
         await killed_at(servers, tmp_path, gate, base_url, "remix", remix)
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "remix", remix)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
     assert len([seen for seen in gate.requests if seen.method == "PUT"]) == 1
 
@@ -290,15 +290,15 @@ async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Servers,
             [left] = await recent(host)
             status = await called(host, "task_status", {"task_id": left["task_id"]})
             said = status["content"][0]["text"]
-            assert gate.books.tasks() == []
+            assert gate.ledger.tasks() == []
             result = await called(host, "remix", remix)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
     assert status["isError"]
     assert "was not sent" in said
     assert "Nothing was charged" in said
     assert "Send the same call" in said
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -319,14 +319,14 @@ async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
             said = recovered or await given_up(host, left["task_id"], by=by)
             again = await called(host, "task_status", {"task_id": left["task_id"]})
             result = await called(host, "remix", remix)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
     assert said.count(left["task_id"]) <= 1
     if kept == "on" or by != "the next start":
         assert "was never sent" in said
     assert "was never sent" in again["content"][0]["text"]
     assert "Nothing was charged" in again["content"][0]["text"]
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
 
 
@@ -341,11 +341,11 @@ async def test_a_remix_whose_sources_are_refused_after_a_kill_costs_nothing(
         gate.faults.append(Fault(on="prepare", status=403, times=9))
         async with servers.server(tmp_path, base_url) as host:
             refused = await called(host, "remix", remix)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
     assert refused["isError"]
     assert "Nothing was charged" in refused["content"][0]["text"]
-    assert gate.books.tasks() == []
+    assert gate.ledger.tasks() == []
 
 
 @pytest.mark.parametrize("status", [401, 402, 422, 429])
@@ -360,7 +360,7 @@ async def test_a_remix_that_is_refused_when_it_is_sent_for_the_first_time_costs_
         async with servers.server(tmp_path, base_url) as host:
             refused = await called(host, "remix", remix)
             [left] = await recent(host)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
     assert refused["isError"]
     assert "Nothing was charged" in refused["content"][0]["text"]
@@ -417,9 +417,9 @@ async def test_three_pictures_after_a_kill_are_three_tasks(
         await killed_at(servers, tmp_path, gate, base_url, "generate", foxes)
         async with servers.server(tmp_path, base_url) as host:
             result = await called(host, "generate", foxes)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    tasks = gate.books.tasks()
+    tasks = gate.ledger.tasks()
     assert len(tasks) == 3
     check_pictures(result, tasks=[task.id for task in tasks])
 
@@ -435,7 +435,7 @@ async def test_a_server_that_the_system_started_loses_nothing_either(tmp_path: P
         gate.open()
         async with hosted(tmp_path, base_url, alone=True) as host:
             result = await called(host, "generate", fox)
-            await check_books(host, gate)
+            await check_ledger(host, gate)
 
-    [task] = gate.books.tasks()
+    [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])

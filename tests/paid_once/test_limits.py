@@ -259,7 +259,7 @@ async def test_processes_at_once_do_not_pass_the_daily_budget_together(servers: 
         answers = [await host.answer(number) for host, number in calls]
 
     assert sorted(answer["result"]["isError"] for answer in answers) == [False, True]
-    assert runapi.books.spent_cents(KEY) == 3 * PRO
+    assert runapi.ledger.spent_cents(KEY) == 3 * PRO
 
 
 async def test_what_a_call_would_pass_the_budget_with_is_refused_whole(tmp_path: Path) -> None:

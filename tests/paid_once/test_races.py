@@ -276,7 +276,7 @@ async def test_a_host_that_closes_stdin_in_the_middle_finds_its_picture_again(
         async with servers.server(tmp_path, base_url) as host:
             result = (await host.answer(await host.call("generate", FOX)))["result"]
 
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert not result["isError"]
     assert task.id in result["content"][0]["text"]
 
@@ -289,11 +289,11 @@ async def test_a_call_that_is_sent_again_while_it_runs_is_paid_once(servers: Ser
     runapi = Simulator(Script(looks_until_done=4, plain_pictures=True))
     async with served(runapi) as (base_url, _), servers.server(tmp_path, base_url) as host:
         await host.call("generate", FOX)
-        while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+        while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
         result = (await host.answer(await host.call("generate", FOX)))["result"]
 
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert task.id in result["content"][0]["text"]
 
 
@@ -382,9 +382,9 @@ async def test_two_processes_with_one_request_at_one_instant_make_one_task(
         numbers = await one.call(tool, arguments), await other.call(tool, arguments)
         answers = await one.answer(numbers[0]), await other.answer(numbers[1])
 
-    tasks = runapi.books.tasks()
+    tasks = runapi.ledger.tasks()
     assert len(tasks) == 2
-    assert runapi.books.spent_cents(KEY) == 10
+    assert runapi.ledger.spent_cents(KEY) == 10
     for answer in answers:
         assert all(task.id in answer["result"]["content"][0]["text"] for task in tasks)
 
@@ -549,14 +549,14 @@ async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(serv
 
     [order] = re.findall("order-[0-9a-f]+", lost["result"]["content"][0]["text"])[:1]
     [picture] = (tmp_path / "pictures").iterdir()
-    task = runapi.books.tasks()[0]
+    task = runapi.ledger.tasks()[0]
     made, unknown = ended.stdout.decode().splitlines()
     assert made == f"{task.id}: made; {picture}"
     assert unknown.startswith(f"{order}: ")
     assert "It is not known whether RunAPI accepted the order" in unknown
     assert "Run the same generate or remix command again within a day, without --repeat" in unknown
     assert ended.returncode == 5
-    assert len(runapi.books.tasks()) == 2
+    assert len(runapi.ledger.tasks()) == 2
 
 
 async def saved(here: World) -> None:

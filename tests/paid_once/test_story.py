@@ -266,12 +266,12 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def spending_never_passes_the_cap(self) -> None:
         for side in self.sides:
-            assert sum(task.cost_cents for task in side.simulator.books.paid_tasks()) <= DAILY_CAP
+            assert sum(task.cost_cents for task in side.simulator.ledger.paid_tasks()) <= DAILY_CAP
 
     @invariant()
     def nothing_is_paid_that_nobody_ordered(self) -> None:
         for side in self.sides:
-            assert len(side.simulator.books.paid_tasks()) <= len(side.live)
+            assert len(side.simulator.ledger.paid_tasks()) <= len(side.live)
 
     def teardown(self) -> None:
         with self.closing:
@@ -298,9 +298,9 @@ class Story(RuleBasedStateMachine):
                     assert "It is not known whether RunAPI accepted the order" in text_of(result)
                     doubts.add(order.id)
                 side.end({order.id: outcome})
-            lost = [task for task in side.simulator.books.paid_tasks() if task.id not in self._known_tasks(side)]
+            lost = [task for task in side.simulator.ledger.paid_tasks() if task.id not in self._known_tasks(side)]
             assert len(lost) <= len(doubts)
-            assert len(side.simulator.books.paid_tasks()) == len(side.live) - len(doubts) + len(lost)
+            assert len(side.simulator.ledger.paid_tasks()) == len(side.live) - len(doubts) + len(lost)
             ours, runapis = await ledger_of(process.client), ledger_of_runapi(side.simulator)
             for task in lost:
                 del runapis.costs[task.id]
@@ -309,7 +309,7 @@ class Story(RuleBasedStateMachine):
             spent = runapis.spent - sum(task.cost_cents for task in lost if task.money == "settled") + reserved
             assert ours == replace(runapis, spent=spent)
         known = {task_id for side in self.sides for task_id in self._known_tasks(side)}
-        one, other = [{task.id for task in side.simulator.books.paid_tasks()} for side in self.sides]
+        one, other = [{task.id for task in side.simulator.ledger.paid_tasks()} for side in self.sides]
         for process, theirs, foreign in ((self.processes[0], one, other), (self.processes[1], other, one)):
             listed = {entry["task_id"] for entry in await _recent(process)}
             assert theirs & known <= listed
@@ -408,9 +408,9 @@ class Story(RuleBasedStateMachine):
             return
         order, task_id = orders[position % len(orders)][:2]
         side.simulator.faults[:] = TROUBLES[trouble]
-        ordered = len(side.simulator.books.tasks())
+        ordered = len(side.simulator.ledger.tasks())
         result = await process.client.call_tool("task_status", {"task_id": task_id or order})
-        assert len(side.simulator.books.tasks()) == ordered, "to look orders nothing"
+        assert len(side.simulator.ledger.tasks()) == ordered, "to look orders nothing"
         side.simulator.faults.clear()
         [outcome] = _outcomes(result, 1)
         side.end({order: outcome})

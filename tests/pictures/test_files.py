@@ -352,7 +352,7 @@ async def test_a_repeated_call_may_say_where_the_picture_goes(tmp_path: Path) ->
 
     [saved] = (tmp_path / "album").iterdir()
     assert str(saved) in text_of(result)
-    assert len(here.simulator.books.paid_tasks()) == 1
+    assert len(here.simulator.ledger.paid_tasks()) == 1
 
 
 async def test_nothing_is_ordered_where_no_history_can_be_kept(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ async def test_a_quote_says_what_one_request_costs_and_makes_no_task() -> None:
     quote = await api.price_quote("text_to_image", {**FOX, "output_resolution": "2k"})
 
     assert (quote.reservation_amount_cents, quote.pricing_status) == (7, "available")
-    assert simulator.books.tasks() == []
+    assert simulator.ledger.tasks() == []
 
 
 async def test_a_quote_can_be_had_without_a_model() -> None:

@@ -249,7 +249,7 @@ async def test_no_second_task_is_ever_paid(fault: Fault) -> None:
     except UnreadableAnswer:
         task = await create(api)
 
-    assert [task.id] == [paid.id for paid in simulator.books.paid_tasks()]
+    assert [task.id] == [paid.id for paid in simulator.ledger.paid_tasks()]
 
 
 @pytest.mark.parametrize(

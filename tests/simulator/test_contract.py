@@ -106,7 +106,7 @@ async def test_refused(request_: tuple[str, dict[str, object]], field: str, comp
 
         assert response.status_code == 422
         assert response.json() == {"error": "Validation failed", "errors": {field: [complaint]}}
-        assert here.simulator.books.tasks() == []
+        assert here.simulator.ledger.tasks() == []
 
 
 async def test_all_that_is_wrong_is_said_at_once() -> None:

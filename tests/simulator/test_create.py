@@ -71,7 +71,7 @@ async def test_what_is_not_a_json_object_is_a_bad_request(body: bytes) -> None:
         response = await here.http.post(TEXT, content=body)
 
         assert response.status_code == 400
-        assert here.simulator.books.tasks() == []
+        assert here.simulator.ledger.tasks() == []
 
 
 @pytest.mark.parametrize("key", ["", "  ", "sk-wrong", "an-INVALID-key"])

@@ -16,7 +16,7 @@ async def test_a_refused_create_has_no_effect(status: int) -> None:
         response = await here.create()
 
         assert response.status_code == status
-        assert here.simulator.books.tasks() == []
+        assert here.simulator.ledger.tasks() == []
         assert (await here.create()).status_code == 200
 
 
@@ -37,7 +37,7 @@ async def test_after_means_that_the_money_is_reserved() -> None:
 
         assert response.status_code == 500
         assert again.json()["task_replayed"] is True
-        assert len(here.simulator.books.paid_tasks()) == 1
+        assert len(here.simulator.ledger.paid_tasks()) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -46,7 +46,7 @@ async def test_a_lost_answer_is_no_answer(*, after: bool) -> None:
         with pytest.raises(AnswerLost):
             await here.create()
 
-        assert len(here.simulator.books.tasks()) == after
+        assert len(here.simulator.ledger.tasks()) == after
         assert here.simulator.requests[0].status is None
 
 
@@ -86,7 +86,7 @@ async def test_a_hanging_answer_can_be_abandoned() -> None:
             await here.create()
 
         assert patience.cancelled_caught
-        assert len(here.simulator.books.tasks()) == 1
+        assert len(here.simulator.ledger.tasks()) == 1
 
 
 async def test_a_short_hang_ends_in_the_usual_answer() -> None:
@@ -98,7 +98,7 @@ async def test_faults_are_used_up_in_order_by_their_own_kind() -> None:
     faults = Fault(on="look", status=503, times=2), Fault(on="look", status=500), Fault(on="create", status=402)
     async with api_client(None, *faults) as here:
         created = [(await here.create()).status_code for _ in range(2)]
-        path = f"{TEXT}/{here.simulator.books.tasks()[0].id}"
+        path = f"{TEXT}/{here.simulator.ledger.tasks()[0].id}"
         looks = [(await here.http.get(path)).status_code for _ in range(4)]
 
         assert (created, looks) == ([402, 200], [503, 503, 500, 200])
@@ -175,7 +175,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(body: bytes, status: int, 
 async def test_the_books_can_be_read_over_http_without_the_keys_in_them() -> None:
     async with api_client(key="sk-a-rather-long-key") as here:
         task_id = await here.created()
-        response = await here.http.get("/simulator/books")
+        response = await here.http.get("/simulator/ledger")
         welcome = await here.http.get("/")
 
     (account,), (task,) = response.json()["accounts"], response.json()["tasks"]

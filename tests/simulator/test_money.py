@@ -16,7 +16,7 @@ SCHEDULES, QUOTES = "/api/v1/price_schedules", "/api/v1/price_quotes"
 async def test_creation_reserves_and_completion_settles() -> None:
     async with api_client() as here:
         await here.created()
-        reserved, spent = await here.balance(), here.simulator.books.spent_cents(KEY)
+        reserved, spent = await here.balance(), here.simulator.ledger.spent_cents(KEY)
         here.clock.wait(60)
         balance = (await here.http.get("/api/v1/me/balance")).json()
 
@@ -37,8 +37,8 @@ async def test_failure_gives_the_money_back() -> None:
         here.clock.wait(60)
 
         assert (reserved, await here.balance()) == (995, 1000)
-        assert here.simulator.books.paid_tasks() == []
-        assert len(here.simulator.books.tasks(KEY)) == 1
+        assert here.simulator.ledger.paid_tasks() == []
+        assert len(here.simulator.ledger.tasks(KEY)) == 1
 
 
 async def test_what_is_reserved_cannot_be_spent_again() -> None:
@@ -49,15 +49,15 @@ async def test_what_is_reserved_cannot_be_spent_again() -> None:
 
         assert [first.status_code, second.status_code, third.status_code] == [200, 402, 402]
         assert second.json() == {"error": "Insufficient credits"}
-        assert len(here.simulator.books.tasks()) == 1
+        assert len(here.simulator.ledger.tasks()) == 1
 
 
 async def test_accounts_do_not_share() -> None:
     async with api_client() as here:
         await here.created()
 
-        assert here.simulator.books.balance_cents("other") == 1000
-        assert here.simulator.books.paid_tasks("other") == []
+        assert here.simulator.ledger.balance_cents("other") == 1000
+        assert here.simulator.ledger.paid_tasks("other") == []
 
 
 async def test_not_a_cent_is_lost_whatever_happens() -> None:
@@ -68,15 +68,15 @@ async def test_not_a_cent_is_lost_whatever_happens() -> None:
             model = f"flux-2-{chance.choice(('pro', 'flex'))}-text-to-image"
             await here.create({**FOX, "model": model, "output_resolution": chance.choice(("1k", "2k"))})
             here.clock.wait(chance.uniform(0, 3))
-            (line,) = (await here.http.get("/simulator/books")).json()["accounts"]
+            (line,) = (await here.http.get("/simulator/ledger")).json()["accounts"]
             assert line["balance_cents"] + line["reserved_cents"] + line["spent_cents"] == 400
             assert line["balance_cents"] >= 0
         here.clock.wait(100)
-        ids = [task.id for task in here.simulator.books.paid_tasks()]
+        ids = [task.id for task in here.simulator.ledger.paid_tasks()]
         costs = [await here.cost(task_id) for task_id in ids]
 
-        assert round(sum(costs) * 100) == here.simulator.books.spent_cents(KEY)
-        assert here.simulator.books.balance_cents(KEY) == 400 - here.simulator.books.spent_cents(KEY)
+        assert round(sum(costs) * 100) == here.simulator.ledger.spent_cents(KEY)
+        assert here.simulator.ledger.balance_cents(KEY) == 400 - here.simulator.ledger.spent_cents(KEY)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_a_quote_takes_what_any_client_leaves_out(extra: dict[str, object]
 
         assert response.status_code == 200
         assert response.json()["price_quote"]["reservation_amount_cents"] == 5
-        assert here.simulator.books.tasks() == []
+        assert here.simulator.ledger.tasks() == []
 
 
 async def test_a_quote_for_something_else_is_refused() -> None:

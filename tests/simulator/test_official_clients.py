@@ -128,7 +128,7 @@ def test_an_accepted_task_is_followed_by_its_location(client: Flux2Client, simul
     assert result.usage.cost == 0.05
     with pytest.raises(ValidationError, match="Content policy violation"):
         client.text_to_image.subscribe(f"/api/v1/tasks/{bad.id}")
-    assert bad.id not in [task.id for task in simulator.books.paid_tasks()]
+    assert bad.id not in [task.id for task in simulator.ledger.paid_tasks()]
 
 
 def test_refusals_become_the_sdks_own_errors(client: Flux2Client, simulator: Simulator) -> None:
@@ -169,7 +169,7 @@ def test_a_lost_answer_closes_the_connection(origin: str, simulator: Simulator, 
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.post(f"{origin}/v1/text_to_image", json=FOX, headers={"Authorization": f"Bearer {key}"})
 
-    assert len(simulator.books.tasks(key)) == after
+    assert len(simulator.ledger.tasks(key)) == after
     assert httpx.get(origin).status_code == 200
 
 

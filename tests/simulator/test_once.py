@@ -14,7 +14,7 @@ async def test_the_same_request_again_is_the_same_task() -> None:
         second = await here.create({name: FOX[name] for name in sorted(FOX, reverse=True)}, Idempotency_Key="k-1")
 
         assert second.json() == {"id": first.json()["id"], "status": "pending", "task_replayed": True}
-        assert len(here.simulator.books.paid_tasks()) == 1
+        assert len(here.simulator.ledger.paid_tasks()) == 1
         assert await here.balance() == 995
 
 
@@ -35,7 +35,7 @@ async def test_other_input_is_a_conflict() -> None:
 
         assert response.status_code == 409
         assert response.json()["error"]["code"] == "request_conflict"
-        assert len(here.simulator.books.tasks()) == 1
+        assert len(here.simulator.ledger.tasks()) == 1
 
 
 async def test_the_other_dialect_finds_the_same_task() -> None:
@@ -69,7 +69,7 @@ async def test_many_at_once_are_one_task(red_png: bytes) -> None:
             for _ in range(8):
                 group.start_soon(lambda: here.create(body, "/api/v1/flux_2/remix_image", Idempotency_Key="k-1"))
 
-        assert len(here.simulator.books.tasks()) == 1
+        assert len(here.simulator.ledger.tasks()) == 1
 
 
 @pytest.mark.parametrize("key", ["", "   ", "x" * 513])
@@ -79,7 +79,7 @@ async def test_a_key_that_is_blank_or_too_long_is_refused(key: str) -> None:
 
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "invalid_idempotency_key"
-        assert here.simulator.books.tasks() == []
+        assert here.simulator.ledger.tasks() == []
 
 
 async def test_a_refused_request_does_not_use_up_its_key() -> None:

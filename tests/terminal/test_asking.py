@@ -18,7 +18,7 @@ async def test_status_looks_once_and_fetches_what_is_there(command: Command, tmp
     runapi = Simulator(Script(looks_until_done=3, plain_pictures=True))
     async with served(runapi) as (base_url, _):
         await command("generate", "a fox", "--wait", "0", base_url=base_url)
-        [task] = runapi.books.paid_tasks()
+        [task] = runapi.ledger.paid_tasks()
         early = await command("status", task.id, base_url=base_url)
         task.looks = 3
         late = await command("status", task.id, base_url=base_url)
@@ -28,14 +28,14 @@ async def test_status_looks_once_and_fetches_what_is_there(command: Command, tmp
     assert late.code == 0, late.err
     [picture] = (tmp_path / "pictures").iterdir()
     assert late.out.splitlines()[0] == str(picture)
-    assert len(runapi.books.tasks()) == 1
+    assert len(runapi.ledger.tasks()) == 1
 
 
 async def test_status_waits_when_it_is_told_to(command: Command) -> None:
     runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
     async with served(runapi) as (base_url, _):
         await command("generate", "a fox", "--wait", "0", base_url=base_url)
-        [task] = runapi.books.paid_tasks()
+        [task] = runapi.ledger.paid_tasks()
         ended = await command("status", task.id, "--wait", "--json", base_url=base_url)
 
     document: dict[str, Any] = json.loads(ended.out)
@@ -56,7 +56,7 @@ async def test_a_task_without_an_image_is_looked_at_again_with_a_command(command
     """In a terminal there is no tool to call."""
     async with served() as (base_url, runapi):
         ended = await command("generate", "a fox [simulate: empty]", base_url=base_url)
-        [task] = runapi.books.tasks()
+        [task] = runapi.ledger.tasks()
 
     assert ended.code == 1
     assert f"`flux2-mcp status {task.id}`" in ended.err
@@ -68,7 +68,7 @@ async def test_what_is_ordered_already_is_not_said_to_be_sent(command: Command, 
     runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
     async with served(runapi) as (base_url, _):
         await command("generate", "a fox", "--wait", "0", base_url=base_url)
-        [task] = runapi.books.paid_tasks()
+        [task] = runapi.ledger.paid_tasks()
         task.looks = 2
         ended = await command(*command_line, *([task.id] if len(command_line) == 1 else []), base_url=base_url)
 
@@ -142,7 +142,7 @@ async def test_an_estimate_orders_nothing(command: Command) -> None:
     assert "balance: $10.00" in ended.out
     assert document["model"] == "flux-2-pro-remix-image"
     assert document["allowed"] is True
-    assert not runapi.books.tasks()
+    assert not runapi.ledger.tasks()
 
 
 async def test_an_estimate_becomes_the_picture_when_the_word_is_exchanged(
@@ -155,14 +155,14 @@ async def test_an_estimate_becomes_the_picture_when_the_word_is_exchanged(
     arguments = ("as a woodcut", "red.png", "--aspect-ratio", "4:3", "blue.png")
     async with served() as (base_url, runapi):
         estimate = await command("estimate", *arguments, "--json", base_url=base_url)
-        none_yet = len(runapi.books.tasks())
+        none_yet = len(runapi.ledger.tasks())
         remix = await command("remix", *arguments, base_url=base_url, FLUX2_INPUT_ROOTS=str(tmp_path))
 
     assert estimate.code == 0, estimate.err
     assert json.loads(estimate.out)["model"] == "flux-2-pro-remix-image"
     assert none_yet == 0
     assert remix.code == 0, remix.err
-    [task] = runapi.books.paid_tasks()
+    [task] = runapi.ledger.paid_tasks()
     assert len(task.sources) == 2
 
 

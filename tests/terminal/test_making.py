@@ -37,7 +37,7 @@ async def test_generate_ends_with_the_path_and_the_cost(tmp_path: Path) -> None:
     path, facts = ended.stdout.decode().splitlines()
     assert Path(path) == only(tmp_path / "pictures")
     assert facts.startswith("cost: $0.05 · flux-2-pro-text-to-image · ")
-    assert facts.endswith(f"task {runapi.books.paid_tasks()[0].id}")
+    assert facts.endswith(f"task {runapi.ledger.paid_tasks()[0].id}")
     assert "is painting" in ended.stderr.decode()
 
 
@@ -46,7 +46,7 @@ async def test_where_nothing_is_saved_it_ends_with_the_link(tmp_path: Path) -> N
     async with served() as (base_url, runapi):
         ended = await finished(tmp_path, *CLI, "generate", "a fox", RUNAPI_BASE_URL=base_url, FLUX2_SAVE="off")
 
-    [task] = runapi.books.paid_tasks()
+    [task] = runapi.ledger.paid_tasks()
     assert ended.returncode == 0, ended.stderr.decode()
     link, facts = ended.stdout.decode().splitlines()
     assert link.endswith(f"/generated/{task.picture_name}.png")
@@ -112,7 +112,7 @@ async def test_remix_takes_files_and_saves_where_it_is_told(
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[0] == str(elsewhere / "blue.png")
     assert (elsewhere / "blue.png").exists()
-    [task] = runapi.books.paid_tasks()
+    [task] = runapi.ledger.paid_tasks()
     assert task.action == "remix_image"
 
 
@@ -122,7 +122,7 @@ async def test_a_prompt_can_come_from_stdin(command: Command, monkeypatch: pytes
         ended = await command("generate", "-", base_url=base_url)
 
     assert ended.code == 0, ended.err
-    assert runapi.books.paid_tasks()[0].prompt == '{"scene": "a fox"}'
+    assert runapi.ledger.paid_tasks()[0].prompt == '{"scene": "a fox"}'
 
 
 async def test_what_fails_at_runapi_ends_with_1(command: Command) -> None:
@@ -183,7 +183,7 @@ async def test_what_is_refused_ends_with_2_and_orders_nothing(
     assert ended.code == 2
     assert document["outcome"] == "refused"
     assert words in document["error"]
-    assert not runapi.books.tasks()
+    assert not runapi.ledger.tasks()
 
 
 @pytest.mark.parametrize("option", [["--wait", "601"], ["--wait", "soon"], ["--max-cost", "nan"]])
@@ -211,7 +211,7 @@ async def test_a_person_is_asked_about_the_price(
 
     assert ended.code == code
     assert "Order for $0.05?" in ended.err
-    assert len(runapi.books.tasks()) == (code == 0)
+    assert len(runapi.ledger.tasks()) == (code == 0)
 
 
 async def test_nobody_is_asked_about_the_price_of_what_is_ordered_already(
@@ -223,7 +223,7 @@ async def test_nobody_is_asked_about_the_price_of_what_is_ordered_already(
         ended = await command("generate", "a fox", base_url=base_url, FLUX2_CONFIRM_OVER="0.01")
 
     assert ended.code == 0, ended.err
-    assert len(runapi.books.tasks()) == 1
+    assert len(runapi.ledger.tasks()) == 1
 
 
 async def test_the_same_command_after_a_picture_makes_another(command: Command) -> None:
@@ -233,7 +233,7 @@ async def test_the_same_command_after_a_picture_makes_another(command: Command) 
         ended = await command("generate", "a fox", base_url=base_url)
 
     assert ended.code == 0, ended.err
-    assert len(runapi.books.tasks()) == 2
+    assert len(runapi.ledger.tasks()) == 2
 
 
 class Keyboard(io.StringIO):
@@ -247,7 +247,7 @@ async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Comman
     runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
     async with served(runapi) as (base_url, _):
         ended = await command("generate", "a fox", "--wait", "0", base_url=base_url)
-        [task] = runapi.books.paid_tasks()
+        [task] = runapi.ledger.paid_tasks()
         early = await command("recover", base_url=base_url)
         task.looks = 2
         recovered = await command("recover", base_url=base_url)
@@ -269,7 +269,7 @@ async def test_recover_does_not_wait_for_a_task_that_runapi_has_forgotten(comman
         time_passes(tmp_path, minutes=61)
         old = await command("recover", base_url=base_url)
 
-    [task] = runapi.books.paid_tasks()
+    [task] = runapi.ledger.paid_tasks()
     assert (young.code, young.out) == (5, f"{task.id}: still being made.\n")
     assert old.code == 0
     assert old.out.startswith(f"{task.id}: RunAPI does not know this task with this key")
@@ -281,7 +281,7 @@ async def test_recover_leaves_a_task_without_an_image_open_and_names_the_command
         await command("generate", "a fox [simulate: empty]", base_url=base_url)
         recovered = await command("recover", base_url=base_url)
 
-    [task] = runapi.books.tasks()
+    [task] = runapi.ledger.tasks()
     assert recovered.code == 5
     assert f"Look once more with `flux2-mcp status {task.id}`" in recovered.out
     assert "task_status" not in recovered.out
@@ -302,7 +302,7 @@ async def test_a_signal_says_how_to_get_the_picture_later(tmp_path: Path, number
         code, out, err = await interrupted(tmp_path, base_url, runapi, "--json", number=number)
 
     document: dict[str, Any] = json.loads(out)
-    [task] = runapi.books.paid_tasks()
+    [task] = runapi.ledger.paid_tasks()
     assert code == 5
     assert "Traceback" not in err
     assert document["outcome"] == "running"
@@ -345,7 +345,7 @@ async def test_the_same_command_takes_up_what_ctrl_c_left(command: Command, tmp_
     assert "Run the same command again, without --repeat" in err
     assert "Traceback" not in err
     assert again.code == 0, again.err
-    assert len(runapi.books.paid_tasks()) == 1
+    assert len(runapi.ledger.paid_tasks()) == 1
 
 
 async def interrupted(
@@ -357,7 +357,7 @@ async def interrupted(
         environ = environment(home, base_url)
         command = (*CLI, "generate", "a fox", *more)
         async with started(*command, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
-            while not runapi.books.tasks():  # noqa: ASYNC110 the simulator has no event for it
+            while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
                 await anyio.sleep(0.01)
             process.send_signal(number)
             code = await process.wait()

@@ -44,7 +44,7 @@ async def test_a_prompt_without_quotes_is_shown_with_them(command: Command, argu
 
     assert ended.code == 2
     assert f'put the prompt in quotes, so that it is one argument: flux2-mcp {arguments[0]} "a red fox"' in ended.err
-    assert not runapi.books.tasks()
+    assert not runapi.ledger.tasks()
 
 
 @pytest.mark.parametrize("name", ["remix", "estimate"])

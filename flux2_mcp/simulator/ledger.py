@@ -1,4 +1,4 @@
-"""Keys, balances and the books: every cent is free, reserved, spent or given back."""
+"""Accounts, tasks and their money: every cent is free, reserved, spent or given back."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Account:
             task.money = "refunded"
 
 
-class Books:
+class Ledger:
     """All accounts and all tasks. Asking for money or tasks first closes what has ended by now."""
 
     def __init__(self, script: Script, clock: Clock) -> None:
