@@ -1,4 +1,4 @@
-"""An ASGI app with RunAPI's routes and manners, in both dialects."""
+"""An ASGI app with RunAPI's routes and behaviour, in both dialects."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from .clock import Calendar, Clock
-from .control import ControlDesk
-from .faults import AnswerLost, Endpoint, Fault, On, faulty
+from .clock import Clock, Timestamps
+from .control_endpoints import ControlEndpoints
+from .faults import AnswerLost, Endpoint, Fault, On, with_faults
+from .file_endpoints import FileEndpoints
 from .files import Storage
 from .ledger import Ledger
-from .login import LoginDesk
-from .painter import Painter
-from .painting import PaintingDesk
-from .pricing import ACTIONS, PriceDesk, Prices
-from .profile import ProfileDesk
+from .login_endpoints import LoginEndpoints
+from .picture_cache import PictureCache
+from .prices import ACTIONS, PriceEndpoints, Prices
+from .profile_endpoints import ProfileEndpoints
 from .refusals import Refusal
 from .script import Script
 from .sources import Sources
+from .task_endpoints import TaskEndpoints
 from .tasks import Task
-from .uploading import FileDesk
-from .webhooks import Courier
+from .webhooks import WebhookSender
 
 
 @dataclass
@@ -49,8 +49,8 @@ class SeenRequest:
 class Simulator:
     """RunAPI, as far as Flux 2 needs it.
 
-    An ASGI app: give it to `httpx.ASGITransport` or to uvicorn. Time goes by `clock`, which a test may move;
-    webhooks are delivered while a server runs its lifespan, or by `deliver_webhooks`.
+    An ASGI app: give it to `httpx.ASGITransport` or to uvicorn. `clock` gives the time, and a test may move it.
+    Webhooks are delivered while a server runs its lifespan, or by `deliver_webhooks`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Simulator:
         self.faults: list[Fault] = []
         self.requests: list[SeenRequest] = []
         self.ledger = Ledger(self.script, clock)
-        self._courier = Courier(self.script, self.ledger, webhook_transport)
+        self._webhooks = WebhookSender(self.script, self.ledger, webhook_transport)
         self._router = Router(self._routes(clock), redirect_slashes=False)
 
     def task(self, task_id: str) -> Task:
@@ -81,21 +81,21 @@ class Simulator:
 
     async def deliver_webhooks(self) -> None:
         """Deliver the webhooks that are due, for a test without a server."""
-        await self._courier.deliver_due()
+        await self._webhooks.deliver_due()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run a server's lifespan."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._courier.run)
+            group.start_soon(self._webhooks.run)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             group.cancel_scope.cancel()
@@ -105,18 +105,18 @@ class Simulator:
         body = await _whole_body(receive)
         if body is None:
             return
-        seen = self._remember(scope, body)
-        signed = _signed(send, seen)
+        seen = self._record(scope, body)
+        answer = _with_request_ids(send, seen)
         scope["app"] = self
         try:
-            await self._router(scope, _replayed(body, receive), signed)
+            await self._router(scope, _replayed(body, receive), answer)
         except HTTPException as error:
-            await _plain_refusal(error)(scope, receive, signed)
+            await _plain_refusal(error)(scope, receive, answer)
         except AnswerLost:
-            if not await _hung_up(receive, send):
+            if not await _hang_up(receive, send):
                 raise
 
-    def _remember(self, scope: Scope, body: bytes) -> SeenRequest:
+    def _record(self, scope: Scope, body: bytes) -> SeenRequest:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope.get("query_string", b"").decode("latin-1")
         seen = SeenRequest(scope["method"], scope["path"], query, headers, body)
@@ -125,75 +125,80 @@ class Simulator:
         return seen
 
     def _routes(self, clock: Clock) -> list[BaseRoute]:
-        calendar = Calendar(clock)
-        painter, prices, storage = Painter(self.script), Prices(self.script), Storage(self.script, calendar)
-        sources = Sources(self.script, clock, ledger=self.ledger, storage=storage, painter=painter)
-        painting = PaintingDesk(self.script, clock, ledger=self.ledger, prices=prices, sources=sources, painter=painter)
-        files = FileDesk(ledger=self.ledger, storage=storage, sources=sources, painter=painter)
+        timestamps = Timestamps(clock)
+        pictures, prices, storage = PictureCache(self.script), Prices(self.script), Storage(self.script, timestamps)
+        sources = Sources(self.script, clock, ledger=self.ledger, storage=storage, pictures=pictures)
+        tasks = TaskEndpoints(self.script, clock, ledger=self.ledger, prices=prices, sources=sources, pictures=pictures)
+        files = FileEndpoints(ledger=self.ledger, storage=storage, sources=sources, pictures=pictures)
         return [
-            *self._painting_routes(painting),
+            *self._task_routes(tasks),
             *self._file_routes(files),
-            *self._account_routes(PriceDesk(self.script, prices, calendar), ProfileDesk(self.script, self.ledger)),
-            *self._login_routes(LoginDesk(self.script, clock, self.ledger)),
-            *self._control_routes(ControlDesk(self.faults, self.ledger)),
+            *self._price_routes(PriceEndpoints(self.script, prices, timestamps)),
+            *self._profile_routes(ProfileEndpoints(self.script, self.ledger)),
+            *self._login_routes(LoginEndpoints(self.script, clock, self.ledger)),
+            *self._control_routes(ControlEndpoints(self.faults, self.ledger)),
         ]
 
-    def _painting_routes(self, desk: PaintingDesk) -> list[BaseRoute]:
+    def _task_routes(self, tasks: TaskEndpoints) -> list[BaseRoute]:
         routes: list[BaseRoute] = []
         has_sdk, has_v1 = "sdk" in self.script.dialects, "v1" in self.script.dialects
         status_paths = self.script.status_paths if has_v1 else ()
         for action in ACTIONS if has_sdk else ():
-            routes.append(self._route("POST", f"/api/v1/flux_2/{action}", desk.creator(action, "sdk"), "create"))
-            routes.append(self._route("GET", f"/api/v1/flux_2/{action}/{{id}}", desk.looker("sdk", action), "look"))
+            routes.append(self._route("POST", f"/api/v1/flux_2/{action}", tasks.create(action, "sdk"), "create"))
+            routes.append(self._route("GET", f"/api/v1/flux_2/{action}/{{id}}", tasks.status("sdk", action), "look"))
         for action in ACTIONS if has_v1 else ():
-            routes.append(self._route("POST", f"/v1/{action}", desk.creator(action, "v1"), "create"))
+            routes.append(self._route("POST", f"/v1/{action}", tasks.create(action, "v1"), "create"))
             if "/v1/{action}/{id}" in status_paths:
-                routes.append(self._route("GET", f"/v1/{action}/{{id}}", desk.looker("v1", action), "look"))
+                routes.append(self._route("GET", f"/v1/{action}/{{id}}", tasks.status("v1", action), "look"))
         if "/v1/tasks/{id}" in status_paths:
-            routes.append(self._route("GET", "/v1/tasks/{id}", desk.looker("v1"), "look"))
+            routes.append(self._route("GET", "/v1/tasks/{id}", tasks.status("v1"), "look"))
         if has_sdk or "/api/v1/tasks/{id}" in status_paths:
-            routes.append(self._route("GET", "/api/v1/tasks/{id}", desk.result, "look"))
-        return [*routes, self._route("GET", "/generated/{name}.png", desk.picture, "picture")]
+            routes.append(self._route("GET", "/api/v1/tasks/{id}", tasks.result, "look"))
+        return [*routes, self._route("GET", "/generated/{name}.png", tasks.picture, "picture")]
 
-    def _file_routes(self, desk: FileDesk) -> list[BaseRoute]:
+    def _file_routes(self, files: FileEndpoints) -> list[BaseRoute]:
         return [
-            self._route("POST", "/api/v1/files", desk.create, "file"),
-            self._route("POST", "/api/v1/files/prepare", desk.prepare, "prepare"),
-            self._route("POST", "/api/v1/files/confirm", desk.confirm, "confirm"),
-            self._route("PUT", "/temp/user-uploads/{token}", desk.put, "put"),
-            self._route("GET", "/temp/{token}/{name}", desk.fetch),
+            self._route("POST", "/api/v1/files", files.create, "file"),
+            self._route("POST", "/api/v1/files/prepare", files.prepare, "prepare"),
+            self._route("POST", "/api/v1/files/confirm", files.confirm, "confirm"),
+            self._route("PUT", "/temp/user-uploads/{token}", files.put, "put"),
+            self._route("GET", "/temp/{token}/{name}", files.fetch),
         ]
 
-    def _account_routes(self, prices: PriceDesk, profile: ProfileDesk) -> list[BaseRoute]:
+    def _price_routes(self, prices: PriceEndpoints) -> list[BaseRoute]:
         return [
             self._route("GET", "/api/v1/price_schedules", prices.list_schedules, "prices"),
             self._route("POST", "/api/v1/price_quotes", prices.create_quote, "quote"),
+        ]
+
+    def _profile_routes(self, profile: ProfileEndpoints) -> list[BaseRoute]:
+        return [
             self._route("GET", "/api/v1/me", profile.me, "balance"),
             self._route("GET", "/api/v1/me/balance", profile.balance, "balance"),
             self._route("GET", "/v1/models", profile.list_models),
         ]
 
-    def _login_routes(self, desk: LoginDesk) -> list[BaseRoute]:
+    def _login_routes(self, login: LoginEndpoints) -> list[BaseRoute]:
         return [
-            self._route("GET", "/cli/authorize", desk.ask),
-            self._route("POST", "/cli/authorize", desk.decide),
-            self._route("POST", "/api/v1/cli/exchange", desk.exchange, "exchange"),
+            self._route("GET", "/cli/authorize", login.ask),
+            self._route("POST", "/cli/authorize", login.decide),
+            self._route("POST", "/api/v1/cli/exchange", login.exchange, "exchange"),
         ]
 
-    def _control_routes(self, desk: ControlDesk) -> list[BaseRoute]:
+    def _control_routes(self, control: ControlEndpoints) -> list[BaseRoute]:
         return [
-            self._route("GET", "/", desk.welcome),
-            self._route("POST", "/simulator/faults", desk.add_faults),
-            self._route("DELETE", "/simulator/faults", desk.clear_faults),
-            self._route("GET", "/simulator/ledger", desk.ledger),
+            self._route("GET", "/", control.welcome),
+            self._route("POST", "/simulator/faults", control.add_faults),
+            self._route("DELETE", "/simulator/faults", control.clear_faults),
+            self._route("GET", "/simulator/ledger", control.ledger),
         ]
 
     def _route(self, method: str, path: str, endpoint: Endpoint, on: On | None = None) -> Route:
-        guarded = _refusing(endpoint)
-        return Route(path, faulty(guarded, self.faults, on) if on else guarded, methods=[method])
+        guarded = _with_refusals(endpoint)
+        return Route(path, with_faults(guarded, self.faults, on) if on else guarded, methods=[method])
 
 
-def _refusing(endpoint: Endpoint) -> Endpoint:
+def _with_refusals(endpoint: Endpoint) -> Endpoint:
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
@@ -204,8 +209,8 @@ def _refusing(endpoint: Endpoint) -> Endpoint:
 
 
 def _plain_refusal(error: HTTPException) -> Response:
-    said = {404: "Not found", 405: "Method not allowed"}.get(error.status_code, error.detail)
-    return JSONResponse({"error": said}, error.status_code, error.headers)
+    message = {404: "Not found", 405: "Method not allowed"}.get(error.status_code, error.detail)
+    return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 async def _whole_body(receive: Receive) -> bytes | None:
@@ -228,10 +233,10 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _signed(send: Send, seen: SeenRequest) -> Send:
-    """Give every answer its request ids, and write down its status."""
+def _with_request_ids(send: Send, seen: SeenRequest) -> Send:
+    """Add the request ids to every answer, and record its status."""
 
-    async def signed(message: Message) -> None:
+    async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             seen.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -241,11 +246,11 @@ def _signed(send: Send, seen: SeenRequest) -> Send:
                 headers["X-Client-Request-Id"] = theirs
         await send(message)
 
-    return signed
+    return sent
 
 
-async def _hung_up(receive: Receive, send: Send) -> bool:
-    """Close the connection without an answer, where there is one: ASGI has no word for it, uvicorn has a way."""
+async def _hang_up(receive: Receive, send: Send) -> bool:
+    """Close the connection without an answer, if there is one: ASGI cannot say that, uvicorn can."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
         return False

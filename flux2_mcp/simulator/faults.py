@@ -10,7 +10,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .reading import JsonObject, as_object
+from .parsing import JsonObject, as_object
 from .refusals import (
     Refusal,
     coded,
@@ -74,26 +74,26 @@ class Fault:
         return response
 
 
-def take(faults: list[Fault], on: On) -> Fault | None:
+def _take(faults: list[Fault], on: On) -> Fault | None:
     """The first fault for this kind of request, used up by one."""
-    for place, fault in enumerate(faults):
+    for index, fault in enumerate(faults):
         if fault.on == on:
-            faults[place : place + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+            faults[index : index + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
             return fault
     return None
 
 
-def faulty(endpoint: Endpoint, faults: list[Fault], on: On) -> Endpoint:
-    """An endpoint that suffers the faults meant for it."""
+def with_faults(endpoint: Endpoint, faults: list[Fault], on: On) -> Endpoint:
+    """An endpoint with the faults meant for it."""
 
     async def answer(request: Request) -> Response:
-        fault = take(faults, on)
-        return await endpoint(request) if fault is None else await _suffer(fault, endpoint, request)
+        fault = _take(faults, on)
+        return await endpoint(request) if fault is None else await _applied(fault, endpoint, request)
 
     return answer
 
 
-async def _suffer(fault: Fault, endpoint: Endpoint, request: Request) -> Response:
+async def _applied(fault: Fault, endpoint: Endpoint, request: Request) -> Response:
     usual = await endpoint(request) if fault.after else None
     if fault.hang:
         await anyio.sleep(fault.hang)
@@ -110,9 +110,9 @@ def fault_from_json(data: JsonObject) -> Fault:
     Raises:
         Refusal: 422, when a field is unknown or of the wrong type.
     """
-    errors = {name: ["is unknown"] for name in data if name not in _KINDS}
-    for name, kinds in _KINDS.items():
-        if name in data and not isinstance(data[name], kinds):
+    errors = {name: ["is unknown"] for name in data if name not in _TYPES}
+    for name, types in _TYPES.items():
+        if name in data and not isinstance(data[name], types):
             errors[name] = ["has the wrong type"]
     status = data.get("status")
     if isinstance(status, int) and not 200 <= status <= 599:
@@ -134,7 +134,7 @@ def fault_from_json(data: JsonObject) -> Fault:
     )
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
+_TYPES: Mapping[str, tuple[type, ...]] = {
     "on": (str,),
     "status": (int, type(None)),
     "body": (dict, str, type(None)),
@@ -158,7 +158,7 @@ _REFUSALS: Mapping[int, Callable[[], Refusal]] = {
 
 def _response(body: bytes | Mapping[str, object] | str | None, status: int) -> Response:
     if body is None:
-        return _customary(status)
+        return _usual_error(status)
     if isinstance(body, bytes):
         return Response(body, status, media_type="application/octet-stream")
     if isinstance(body, str):
@@ -166,7 +166,7 @@ def _response(body: bytes | Mapping[str, object] | str | None, status: int) -> R
     return JSONResponse(dict(body), status)
 
 
-def _customary(status: int) -> Response:
+def _usual_error(status: int) -> Response:
     """What RunAPI is known to say with this status."""
     if status in _REFUSALS:
         return _REFUSALS[status]().response()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
-from .clock import Calendar
-from .reading import JsonObject
+from .clock import Timestamps
+from .parsing import JsonObject
 from .refusals import Refusal, bad_request, invalid, not_found, too_large
 from .script import Script
 
@@ -73,9 +73,9 @@ class Upload:
 class Storage:
     """Everything clients have uploaded."""
 
-    def __init__(self, script: Script, calendar: Calendar) -> None:
+    def __init__(self, script: Script, timestamps: Timestamps) -> None:
         self._script = script
-        self._calendar = calendar
+        self._timestamps = timestamps
         self._files: dict[str, StoredFile] = {}
         self._uploads: dict[str, Upload] = {}
 
@@ -91,7 +91,7 @@ class Storage:
             Refusal: 413 when they are too many, 422 when there are none.
         """
         self._refuse_size(len(data))
-        now = self._calendar.clock()
+        now = self._timestamps.clock()
         file = StoredFile(secrets.token_hex(12), _plain_name(name), data, now, now + self._script.url_seconds)
         self._forget_expired()
         self._files[file.token] = file
@@ -100,7 +100,7 @@ class Storage:
     def at(self, token: str, name: str) -> StoredFile | None:
         """The file served at `/temp/<token>/<name>`, unless it has expired."""
         file = self._files.get(token)
-        if file is None or file.name != name or self._calendar.clock() >= file.expires_at:
+        if file is None or file.name != name or self._timestamps.clock() >= file.expires_at:
             return None
         return file
 
@@ -113,7 +113,7 @@ class Storage:
         self._refuse_size(byte_size)
         if len(_from_base64(checksum) or b"") != 16:
             raise invalid({"checksum": ["must be the base64 of an MD5 digest"]})
-        expires_at = self._calendar.clock() + self._script.url_seconds
+        expires_at = self._timestamps.clock() + self._script.url_seconds
         signed_id, token = secrets.token_urlsafe(24), secrets.token_hex(16)
         upload = Upload(key, _plain_name(name), byte_size, checksum, signed_id, token, expires_at)
         self._uploads[token] = upload
@@ -129,7 +129,7 @@ class Storage:
             msg = "An upload must not carry an API key: the address alone allows it"
             raise bad_request(msg)
         upload = self._uploads.get(token)
-        if upload is None or self._calendar.clock() >= upload.expires_at:
+        if upload is None or self._timestamps.clock() >= upload.expires_at:
             raise not_found()
         if upload.data is not None:
             raise Refusal(403, {"error": "This upload address has been used"})
@@ -161,8 +161,8 @@ class Storage:
             "url": origin + file.path,
             "size_bytes": len(file.data),
             "mime_type": file.mime_type,
-            "created_at": self._calendar.seconds(file.created_at),
-            "expires_at": self._calendar.seconds(file.expires_at),
+            "created_at": self._timestamps.seconds(file.created_at),
+            "expires_at": self._timestamps.seconds(file.expires_at),
         }
 
     def _refuse_size(self, size: int) -> None:
@@ -172,7 +172,7 @@ class Storage:
             raise invalid({"byte_size": ["must be greater than 0"]})
 
     def _forget_expired(self) -> None:
-        now = self._calendar.clock()
+        now = self._timestamps.clock()
         self._files = {token: file for token, file in self._files.items() if file.expires_at > now}
         self._uploads = {token: upload for token, upload in self._uploads.items() if upload.expires_at > now}
 

@@ -54,7 +54,7 @@ class Ledger:
         self._tasks: dict[str, Task] = {}
         self._open: dict[str, Task] = {}
         self._by_idempotency_key: dict[tuple[str, str], tuple[str, Task]] = {}
-        self._paces = Paces(script.requests_per_second, clock)
+        self._rate_limits = RateLimits(script.requests_per_second, clock)
 
     def tasks(self, key: str | None = None) -> list[Task]:
         """Every task ever created, oldest first; of one key, when given."""
@@ -95,14 +95,14 @@ class Ledger:
         self.close_ended()
         return list(self._accounts.values())
 
-    def visitor(self, key: str) -> Account:
-        """The account of a request that has just arrived.
+    def authenticated(self, key: str) -> Account:
+        """The account whose key a new request carries.
 
         Raises:
-            Refusal: 401 for a bad key, 429 for one in a hurry.
+            Refusal: 401 for a bad key, 429 for too many requests.
         """
         account = self.account(key)
-        self._paces.step(key)
+        self._rate_limits.take(key)
         return account
 
     def find(self, task_id: str) -> Task | None:
@@ -143,7 +143,7 @@ class Ledger:
         return self._script.opening_cents
 
 
-class Paces:
+class RateLimits:
     """A bucket of tokens per key, refilled by the clock."""
 
     def __init__(self, per_second: float | None, clock: Clock) -> None:
@@ -151,7 +151,7 @@ class Paces:
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def step(self, key: str) -> None:
+    def take(self, key: str) -> None:
         """Take a token.
 
         Raises:

@@ -25,7 +25,7 @@ CAPTION_INK: Colour = (236, 232, 224)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class PictureSpec:
     """All that decides how a picture looks."""
 
     seed: str
@@ -37,23 +37,23 @@ class Order:
     plain: bool = False
 
 
-def draw(order: Order) -> bytes:
-    """The picture as PNG bytes; the same order gives the same bytes."""
-    chance = _chance(order.seed + order.prompt)
-    palette = palette_for(order.prompt, chance)
-    sources = [_opened(source) for source in order.sources]
-    size = _size(order, sources)
-    if order.plain:
+def draw(spec: PictureSpec) -> bytes:
+    """The picture as PNG bytes; the same spec gives the same bytes."""
+    chance = _chance(spec.seed + spec.prompt)
+    palette = palette_for(spec.prompt, chance)
+    sources = [_opened(source) for source in spec.sources]
+    size = _size(spec, sources)
+    if spec.plain:
         return _plain(size, palette.main)
     # Drawn at double size for 1k and reduced: that is what makes the edges smooth.
-    zoom = 2 if order.resolution == "1k" else 1
+    zoom = 2 if spec.resolution == "1k" else 1
     canvas = Image.new("RGB", (size[0] * zoom, size[1] * zoom))
     if sources:
         _remix(canvas, sources, palette)
     else:
-        scene_for(order.prompt, chance)(canvas, palette, chance)
+        scene_for(spec.prompt, chance)(canvas, palette, chance)
     picture = canvas.reduce(zoom) if zoom > 1 else canvas
-    _caption(picture, f"Simulated picture · {order.model} · {order.prompt}")
+    _caption(picture, f"Simulated picture · {spec.model} · {spec.prompt}")
     return _png(picture)
 
 
@@ -92,10 +92,10 @@ def _stand_in(url: str) -> Image.Image:
     return canvas
 
 
-def _size(order: Order, sources: Sequence[Image.Image]) -> tuple[int, int]:
-    if order.aspect_ratio != "auto":
-        return size_for(order.aspect_ratio, order.resolution)
-    return size_like(*(sources[0].size if sources else (1, 1)), order.resolution)
+def _size(spec: PictureSpec, sources: Sequence[Image.Image]) -> tuple[int, int]:
+    if spec.aspect_ratio != "auto":
+        return size_for(spec.aspect_ratio, spec.resolution)
+    return size_like(*(sources[0].size if sources else (1, 1)), spec.resolution)
 
 
 def _remix(canvas: Image.Image, sources: Sequence[Image.Image], palette: Palette) -> None:

@@ -63,7 +63,7 @@ def too_large() -> Refusal:
 
 
 def invalid(errors: Mapping[str, list[str]]) -> Refusal:
-    """Fields that break the contract, each with its complaints."""
+    """Fields that break the contract, each with its problems."""
     return Refusal(422, {"error": "Validation failed", "errors": dict(errors)})
 
 

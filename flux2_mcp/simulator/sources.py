@@ -10,8 +10,8 @@ from starlette.requests import Request
 from .clock import Clock
 from .files import Storage
 from .ledger import Ledger
-from .painter import Painter
-from .reading import own_origin
+from .parsing import own_origin
+from .picture_cache import PictureCache
 from .script import Script
 from .tasks import Source, Task
 
@@ -19,12 +19,14 @@ from .tasks import Source, Task
 class Sources:
     """Reads source images from the simulator's own addresses, and never from anybody else's."""
 
-    def __init__(self, script: Script, clock: Clock, *, ledger: Ledger, storage: Storage, painter: Painter) -> None:
+    def __init__(
+        self, script: Script, clock: Clock, *, ledger: Ledger, storage: Storage, pictures: PictureCache
+    ) -> None:
         self._script = script
         self._clock = clock
         self._ledger = ledger
         self._storage = storage
-        self._painter = painter
+        self._pictures = pictures
         self._origins: set[str] = set()
 
     def origin(self, request: Request) -> str:
@@ -33,7 +35,7 @@ class Sources:
         self._origins.add(origin.lower())
         return origin
 
-    def painted(self, name: str) -> Task | None:
+    def picture_task(self, name: str) -> Task | None:
         """The finished task whose picture has this name, while the picture lives."""
         task = next((task for task in self._ledger.tasks() if task.picture_name == name), None)
         if task is None or task.status != "completed" or not task.fate.images:
@@ -45,7 +47,7 @@ class Sources:
         found: list[Source] = []
         for url in urls:
             data = await self.own(url)
-            if data is not None and not await self._painter.can_read(data):
+            if data is not None and not await self._pictures.can_read(data):
                 return (), url
             found.append(Source(url, data))
         return tuple(found), None
@@ -60,7 +62,7 @@ class Sources:
                 file = self._storage.at(token, unquote(name))
                 return file.data if file else b""
             case ["", "generated", name]:
-                task = self.painted(name.removesuffix(".png"))
-                return await self._painter.png(task) if task else b""
+                task = self.picture_task(name.removesuffix(".png"))
+                return await self._pictures.png(task) if task else b""
             case _:
                 return b""

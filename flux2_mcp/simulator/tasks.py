@@ -12,7 +12,7 @@ from typing import Literal
 
 from .clock import Clock
 from .models import Action
-from .reading import JsonObject, text
+from .parsing import JsonObject, text
 from .script import Dialect, Script
 
 Status = Literal["pending", "processing", "completed", "failed"]
@@ -120,12 +120,12 @@ class Fates:
         spread = self._script.paint_spread
         seconds = max(0.0, self._script.paint_seconds * (1 + self._chance.uniform(-spread, spread)))
         unlucky = self._chance.random() < self._script.failure_rate
-        wish = _wish(prompt)
-        error = _error(wish, unreadable, unlucky=unlucky)
+        requested = _requested_ending(prompt)
+        error = _error(requested, unreadable, unlucky=unlucky)
         return Fate(
-            ending="failed" if error else "never" if wish == "never" else "completed",
+            ending="failed" if error else "never" if requested == "never" else "completed",
             error=error,
-            images=0 if wish == "empty" else 1,
+            images=0 if requested == "empty" else 1,
             queue_seconds=self._script.queue_seconds,
             seconds=seconds,
         )
@@ -168,14 +168,14 @@ def _stored_response(status: int, body: JsonObject) -> JsonObject:
     return {"status": status, "content_type": "application/json", "headers": {}, "body": body}
 
 
-def _wish(prompt: str) -> str:
+def _requested_ending(prompt: str) -> str:
     found = re.search(r"\[simulate:\s*(failed|never|empty)\s*\]", prompt, re.IGNORECASE)
     return found[1].lower() if found else ""
 
 
-def _error(wish: str, unreadable: str | None, *, unlucky: bool) -> str | None:
-    if wish == "failed":
+def _error(requested: str, unreadable: str | None, *, unlucky: bool) -> str | None:
+    if requested == "failed":
         return POLICY_VIOLATION
     if unreadable:
         return f"Source image could not be read: {unreadable}"
-    return BAD_LUCK if unlucky and not wish else None
+    return BAD_LUCK if unlucky and not requested else None

@@ -1,4 +1,4 @@
-"""Tells a callback address that its task has ended."""
+"""Notifies a callback address that its task has ended."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SECONDS_TO_ANSWER = 5.0
 SECONDS_BETWEEN_ROUNDS = 0.2
 
 
-class Courier:
+class WebhookSender:
     """Delivers webhooks: to this machine only, unless the test that asks brings its own network."""
 
     def __init__(self, script: Script, ledger: Ledger, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._script = script
         self._ledger = ledger
         self._transport = transport
-        self._told: set[str] = set()
+        self._sent: set[str] = set()
 
     async def run(self) -> None:
         """Deliver whatever is due, until cancelled."""
-        async with anyio.create_task_group() as rounds:
+        async with anyio.create_task_group() as group:
             while True:
                 for task in self._due():
-                    rounds.start_soon(self._deliver, task)
+                    group.start_soon(self._deliver, task)
                 await anyio.sleep(SECONDS_BETWEEN_ROUNDS)
 
     async def deliver_due(self) -> None:
@@ -47,12 +47,12 @@ class Courier:
         due = [
             task
             for task in self._ledger.tasks()
-            if task.callback_url and task.is_over and task.id not in self._told and self._may_go_to(task.callback_url)
+            if task.callback_url and task.is_over and task.id not in self._sent and self._is_allowed(task.callback_url)
         ]
-        self._told.update(task.id for task in due)
+        self._sent.update(task.id for task in due)
         return due
 
-    def _may_go_to(self, url: str) -> bool:
+    def _is_allowed(self, url: str) -> bool:
         return self._transport is not None or _is_this_machine(urlsplit(url).hostname or "")
 
     async def _deliver(self, task: Task) -> None:
@@ -62,7 +62,7 @@ class Courier:
             transport=self._transport, timeout=SECONDS_TO_ANSWER, trust_env=False, follow_redirects=False
         ) as client:
             for pause in (*self._script.webhook_pauses, None):
-                if await _was_taken(client, task.callback_url, body, headers) or pause is None:
+                if await _delivered(client, task.callback_url, body, headers) or pause is None:
                     return
                 await anyio.sleep(pause)
 
@@ -74,7 +74,7 @@ class Courier:
         return {self._script.webhook_signature_header: f"sha256={digest}"}
 
 
-async def _was_taken(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> bool:
+async def _delivered(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> bool:
     try:
         return (await client.post(url, content=body, headers=headers)).is_success
     except (httpx.HTTPError, httpx.InvalidURL):

@@ -172,7 +172,7 @@ async def test_a_fault_that_makes_no_sense_is_refused(body: bytes, status: int, 
         assert here.simulator.faults == []
 
 
-async def test_the_books_can_be_read_over_http_without_the_keys_in_them() -> None:
+async def test_the_ledger_can_be_read_over_http_without_the_keys_in_them() -> None:
     async with api_client(key="sk-a-rather-long-key") as here:
         task_id = await here.created()
         response = await here.http.get("/simulator/ledger")

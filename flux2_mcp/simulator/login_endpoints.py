@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from .clock import Clock
 from .ledger import Ledger
-from .reading import json_object, text
+from .parsing import json_object, text
 from .refusals import bad_request
 from .script import Script
 
@@ -36,7 +36,7 @@ class Login:
     answer: Literal["", "allow", "deny"] = ""
 
 
-class LoginDesk:
+class LoginEndpoints:
     """Asks a person in their browser whether a program on their machine may have a key."""
 
     def __init__(self, script: Script, clock: Clock, ledger: Ledger) -> None:
@@ -52,7 +52,7 @@ class LoginDesk:
         if asked is None:
             return _message("This link is not complete", "Start the login again in your program.", status=400)
         login = self._logins.setdefault(asked.state, asked)
-        return self._over(login) or _question(login)
+        return self._closed_page(login) or _question(login)
 
     async def decide(self, request: Request) -> Response:
         """`POST /cli/authorize`: what the buttons of the page do."""
@@ -60,8 +60,8 @@ class LoginDesk:
         login = self._logins.get(form.get("state", ""))
         if login is None:
             return _message("There is no such login", "Start it again in your program.", status=404)
-        if over := self._over(login):
-            return over
+        if page := self._closed_page(login):
+            return page
         login.answer = "allow" if form.get("answer") == "allow" else "deny"
         if login.answer == "deny":
             # With the state, as RFC 6749 (4.1.2.1) has it.
@@ -97,7 +97,7 @@ class LoginDesk:
     def _has_expired(self, login: Login) -> bool:
         return self._clock() - login.asked_at > self._script.login_seconds
 
-    def _over(self, login: Login) -> Response | None:
+    def _closed_page(self, login: Login) -> Response | None:
         """The page for a login that cannot be decided any more."""
         if login.answer:
             said = "allowed" if login.answer == "allow" else "denied"

@@ -9,13 +9,13 @@ from starlette.responses import JSONResponse, Response
 
 from .faults import Fault, fault_from_json
 from .ledger import Account, Ledger
-from .reading import JsonObject, as_list, as_object
+from .parsing import JsonObject, as_list, as_object
 from .refusals import not_json
 from .tasks import Task
 
 
-class ControlDesk:
-    """What RunAPI does not have: a way to make it fail, and to see what it thinks."""
+class ControlEndpoints:
+    """What RunAPI does not have: a way to make it fail, and to see its ledger."""
 
     def __init__(self, faults: list[Fault], ledger: Ledger) -> None:
         self._faults = faults

@@ -10,9 +10,9 @@ from typing import get_args
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .clock import Calendar
+from .clock import Timestamps
 from .models import Action, Models, slugs
-from .reading import JsonObject, as_object, json_object, text
+from .parsing import JsonObject, as_object, json_object, text
 from .refusals import invalid
 from .script import Script
 
@@ -72,14 +72,14 @@ class Prices:
         return round(cents * self._script.price_multiplier)
 
 
-class PriceDesk:
-    """The routes anyone may ask about money, without a key."""
+class PriceEndpoints:
+    """The price endpoints, which need no key."""
 
-    def __init__(self, script: Script, prices: Prices, calendar: Calendar) -> None:
+    def __init__(self, script: Script, prices: Prices, timestamps: Timestamps) -> None:
         self._models = script.models
         self._prices = prices
-        self._calendar = calendar
-        self._as_of = calendar.microseconds()
+        self._timestamps = timestamps
+        self._as_of = timestamps.microseconds()
 
     async def list_schedules(self, request: Request) -> Response:
         """`GET /api/v1/price_schedules`, filtered, with an ETag."""
@@ -102,7 +102,7 @@ class PriceDesk:
         model = text(body.get("model")) or text(params.get("model"))
         action = _action(self._models, body, model)
         quote = self._prices.quote(action, model, params)
-        return JSONResponse({"price_quote": {**quote, "as_of": self._calendar.microseconds()}})
+        return JSONResponse({"price_quote": {**quote, "as_of": self._timestamps.microseconds()}})
 
 
 def _action(models: Models, body: JsonObject, model: str) -> Action:

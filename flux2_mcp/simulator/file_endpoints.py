@@ -1,4 +1,4 @@
-"""The routes for temporary files, which source images are."""
+"""The endpoints for temporary files, such as source images."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from starlette.responses import JSONResponse, Response
 
 from .files import Storage, StoredFile, decoded, name_in
 from .ledger import Ledger
-from .painter import Painter
-from .reading import as_object, bearer, json_object, text
+from .parsing import as_object, bearer, json_object, text
+from .picture_cache import PictureCache
 from .refusals import bad_request, invalid, not_found
 from .sources import Sources
 
 
-class FileDesk:
-    """Takes files in and gives them out again."""
+class FileEndpoints:
+    """Stores files, and serves them until they expire."""
 
-    def __init__(self, *, ledger: Ledger, storage: Storage, sources: Sources, painter: Painter) -> None:
+    def __init__(self, *, ledger: Ledger, storage: Storage, sources: Sources, pictures: PictureCache) -> None:
         self._ledger = ledger
         self._storage = storage
         self._sources = sources
-        self._painter = painter
+        self._pictures = pictures
 
     async def create(self, request: Request) -> Response:
         """`POST /api/v1/files`: JSON with an address or base64, or the older multipart form."""
-        self._ledger.visitor(bearer(request))
+        self._ledger.authenticated(bearer(request))
         is_form = request.headers.get("content-type", "").lower().startswith("multipart/")
         name, data = await (_from_form(request) if is_form else self._from_json(request))
         return self._described(request, self._storage.store(name, data))
 
     async def prepare(self, request: Request) -> Response:
         """`POST /api/v1/files/prepare`: ask for a place to put a file."""
-        key = self._ledger.visitor(bearer(request)).key
+        key = self._ledger.authenticated(bearer(request)).key
         body = await json_object(request)
         name, byte_size, checksum = body.get("filename"), body.get("byte_size"), text(body.get("checksum"))
         if not isinstance(name, str) or not name.strip():
@@ -52,7 +52,7 @@ class FileDesk:
 
     async def confirm(self, request: Request) -> Response:
         """`POST /api/v1/files/confirm`: the upload becomes a file with an address."""
-        key = self._ledger.visitor(bearer(request)).key
+        key = self._ledger.authenticated(bearer(request)).key
         signed_id = text((await json_object(request)).get("signed_id"))
         if not signed_id:
             raise invalid({"signed_id": ["is required"]})
@@ -83,7 +83,7 @@ class FileDesk:
         own = await self._sources.own(url)
         if own == b"":
             raise invalid({"source": ["url could not be read"]})
-        return await self._painter.placeholder(url) if own is None else own
+        return await self._pictures.placeholder(url) if own is None else own
 
     def _described(self, request: Request, file: StoredFile) -> Response:
         return JSONResponse(self._storage.body(file, self._sources.origin(request)))

@@ -18,17 +18,8 @@ async def json_object(request: Request) -> JsonObject:
     Raises:
         Refusal: 400, when it is anything else.
     """
-    return parsed_object(await request.body())
-
-
-def parsed_object(data: bytes) -> JsonObject:
-    """`data` as a JSON object.
-
-    Raises:
-        Refusal: 400, when it is anything else.
-    """
     try:
-        value: object = json.loads(data, parse_constant=_no_such_number)
+        value: object = json.loads(await request.body(), parse_constant=_no_such_number)
     except (ValueError, RecursionError):
         raise not_json() from None
     found = as_object(value)

@@ -6,14 +6,14 @@ from collections import OrderedDict
 
 from anyio import to_thread
 
-from .reading import text
+from .parsing import text
 from .script import Script
 from .tasks import Task
 
 KEPT_PICTURES = 16
 
 
-class Painter:
+class PictureCache:
     """Pictures of tasks as PNG bytes."""
 
     def __init__(self, script: Script) -> None:
@@ -39,10 +39,10 @@ class Painter:
 
     def _draw(self, task: Task) -> bytes:
         # Pillow is imported when the first picture is drawn, and in a thread: the import reads many files.
-        from .pictures import Order, draw
+        from .pictures import PictureSpec, draw
 
         usual = self._script.models[task.model].output_resolution[0]
-        order = Order(
+        spec = PictureSpec(
             seed=task.id,
             prompt=task.prompt,
             model=task.model,
@@ -51,7 +51,7 @@ class Painter:
             sources=task.sources,
             plain=self._script.plain_pictures,
         )
-        return draw(order)
+        return draw(spec)
 
 
 def _is_picture(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The routes that make pictures: create a task, look at it, fetch what came out."""
+"""The task endpoints: create a task, look at it, fetch its picture."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .clock import Clock
-from .contract import check
 from .faults import Endpoint
 from .ledger import Ledger
 from .models import Action
-from .painter import Painter
-from .pricing import Prices
-from .reading import JsonObject, as_list, bearer, json_object, text
+from .parsing import JsonObject, as_list, bearer, json_object, text
+from .picture_cache import PictureCache
+from .prices import Prices
 from .refusals import coded, not_found, request_conflict
 from .script import Dialect, Script
 from .sources import Sources
 from .tasks import Fates, Task, flat_body, new_id, wrapped_body
+from .validation import check
 
 LONGEST_IDEMPOTENCY_KEY = 512
 
 
-class PaintingDesk:
-    """Takes orders and hands out pictures."""
+class TaskEndpoints:
+    """Creates tasks, and shows them and their pictures."""
 
     def __init__(
-        self, script: Script, clock: Clock, *, ledger: Ledger, prices: Prices, sources: Sources, painter: Painter
+        self, script: Script, clock: Clock, *, ledger: Ledger, prices: Prices, sources: Sources, pictures: PictureCache
     ) -> None:
         self._script = script
         self._clock = clock
         self._ledger = ledger
         self._prices = prices
         self._sources = sources
-        self._painter = painter
+        self._pictures = pictures
         self._fates = Fates(script)
 
-    def creator(self, action: Action, dialect: Dialect) -> Endpoint:
+    def create(self, action: Action, dialect: Dialect) -> Endpoint:
         """The create route of an action in a dialect."""
 
-        async def create(request: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
             return await self._create(request, action, dialect)
 
-        return create
+        return endpoint
 
-    def looker(self, dialect: Dialect, action: Action | None = None) -> Endpoint:
+    def status(self, dialect: Dialect, action: Action | None = None) -> Endpoint:
         """A status route; with an action it shows only tasks of that action."""
 
-        async def look(request: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
             task = self._looked_at(request, action)
             return self._shown(task, flat_body(task, dialect))
 
-        return look
+        return endpoint
 
     async def result(self, request: Request) -> Response:
         """`GET /api/v1/tasks/{id}`: the generic task result."""
@@ -62,13 +62,13 @@ class PaintingDesk:
 
     async def picture(self, request: Request) -> Response:
         """`GET /generated/{name}.png`: no key needed, as with any address that cannot be guessed."""
-        task = self._sources.painted(request.path_params["name"])
+        task = self._sources.picture_task(request.path_params["name"])
         if task is None:
             raise not_found()
-        return Response(await self._painter.png(task), media_type="image/png")
+        return Response(await self._pictures.png(task), media_type="image/png")
 
     async def _create(self, request: Request, action: Action, dialect: Dialect) -> Response:
-        key = self._ledger.visitor(bearer(request)).key
+        key = self._ledger.authenticated(bearer(request)).key
         idempotency_key = _idempotency_key(request)
         params = await json_object(request)
         check(self._script.models, action, params)
@@ -117,7 +117,7 @@ class PaintingDesk:
         return JSONResponse(body, 202 if by_location else 200, headers)
 
     def _looked_at(self, request: Request, action: Action | None) -> Task:
-        account = self._ledger.visitor(bearer(request))
+        account = self._ledger.authenticated(bearer(request))
         task = self._ledger.find(request.path_params["id"])
         if task is None or task.key != account.key or action not in {None, task.action}:
             raise not_found()
@@ -135,8 +135,9 @@ class PaintingDesk:
 
 def _announced(task: Task, *, replayed: bool) -> str:
     """A create answer never says that a task is over: fixtures show pending and processing alone."""
-    over = "processing" if replayed else "pending"
-    return over if task.is_over else task.status
+    if not task.is_over:
+        return task.status
+    return "processing" if replayed else "pending"
 
 
 def _idempotency_key(request: Request) -> str | None:
