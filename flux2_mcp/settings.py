@@ -114,7 +114,7 @@ class Settings(BaseModel):
 
 def _words(problem: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """Ours where a validator of ours has some; pydantic's speak of an "input", and of each type by itself."""
-    from flux2_mcp.schemas import accepted
+    from flux2_mcp.accepted_values import accepted
 
     if problem["type"] == "value_error":
         return str(problem["msg"]).removeprefix("Value error, ")

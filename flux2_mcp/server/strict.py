@@ -119,7 +119,7 @@ class StrictTool(Tool):
 
     def _complaint(self, invalid: ValidationError) -> str:
         """One clause for each bad argument, without the value: it may be long, or private."""
-        from flux2_mcp.schemas import accepted
+        from flux2_mcp.accepted_values import accepted
 
         names = dict.fromkeys(str(problem["loc"][0]) for problem in invalid.errors())
         missing = {str(problem["loc"][0]) for problem in invalid.errors() if problem["type"] == "missing"}
