@@ -221,7 +221,7 @@ def _instead() -> str:
 
 
 def _unreadable(path: Path) -> str:
-    return f"{path} cannot be read as a JSON object, so it was left as it is. Mend or remove it first."
+    return f"{path} cannot be read as a JSON object, so it was left as it is. Fix or remove it first."
 
 
 def _replace(path: Path, content: Mapping[str, object]) -> None:

@@ -335,7 +335,7 @@ class HistoryUnusable(Flux2Error):
     charge = "Nothing was ordered."
 
     def _next_step(self) -> Words:
-        return same_again(" once that is mended. FLUX2_HISTORY=off goes on without a history.")
+        return same_again(" once that is fixed. FLUX2_HISTORY=off goes on without a history.")
 
 
 class NoSuchTask(Flux2Error):

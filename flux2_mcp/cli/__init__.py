@@ -19,7 +19,7 @@ COMMANDS = {
     "demo": "make a picture through the whole server, on the simulator: no key, no cost",
     "login": "get a RunAPI key with the browser, and save it for every server and tool of RunAPI's on this computer",
     "logout": "remove the saved key",
-    "doctor": "look at everything that has to be right, and say how to mend what is not",
+    "doctor": "check everything that has to be right, and say how to fix what is not",
     "generate": "make a picture from words, here in the terminal",
     "remix": "make a picture from others, here in the terminal",
     "status": "look at a picture that was ordered before, and fetch it when it is there",

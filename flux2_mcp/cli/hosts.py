@@ -76,8 +76,8 @@ class Host:
     format: Format
     section: tuple[str, ...]
     """The path to the object that holds one entry per server."""
-    places: Callable[[Machine], Sequence[Path]]
-    """The config files of a person; the last is where it lies when no other is there."""
+    config_paths: Callable[[Machine], Sequence[Path]]
+    """Where a person's config may lie, whether or not it is there; the last is the usual one."""
     project: tuple[str, ...] | None = None
     """The config file of a project, below its folder."""
     keys: Keys = Keys()
@@ -89,10 +89,6 @@ class Host:
     """The member that lists the names of variables to hand on, in hosts that have one instead."""
     restart: str = "Restart it"
     """What makes the host notice."""
-
-    def config_paths(self, home: Path, environ: Mapping[str, str], platform: str) -> list[Path]:
-        """Where this host may keep a person's config on such a machine, whether or not it is there."""
-        return list(self.places(Machine(home, environ, platform)))
 
     def fills_in(self, placeholder: str) -> bool:
         """Whether this host puts something in the place of such a placeholder."""
@@ -199,7 +195,7 @@ HOSTS: Mapping[str, Host] = {
             title="Claude Desktop",
             format=STRICT,
             section=("mcpServers",),
-            places=_claude_desktop,
+            config_paths=_claude_desktop,
             restart="Quit Claude Desktop completely and start it again",
         ),
         Host(
@@ -207,7 +203,7 @@ HOSTS: Mapping[str, Host] = {
             title="Claude Code",
             format=STRICT,
             section=("mcpServers",),
-            places=_claude_code,
+            config_paths=_claude_code,
             project=(".mcp.json",),
             extras={"type": "stdio"},
             key_reference="${RUNAPI_API_KEY}",
@@ -218,7 +214,7 @@ HOSTS: Mapping[str, Host] = {
             title="Cursor",
             format=WITH_COMMENTS,
             section=("mcpServers",),
-            places=lambda machine: [machine.home / ".cursor" / "mcp.json"],
+            config_paths=lambda machine: [machine.home / ".cursor" / "mcp.json"],
             project=(".cursor", "mcp.json"),
             key_reference="${env:RUNAPI_API_KEY}",
             restart="Look under MCP in Cursor's settings: flux2 is there, and on",
@@ -228,7 +224,7 @@ HOSTS: Mapping[str, Host] = {
             title="Visual Studio Code",
             format=WITH_COMMENTS,
             section=("servers",),
-            places=lambda machine: [machine.app_data / "Code" / "User" / "mcp.json"],
+            config_paths=lambda machine: [machine.app_data / "Code" / "User" / "mcp.json"],
             project=(".vscode", "mcp.json"),
             extras={"type": "stdio"},
             key_reference="${env:RUNAPI_API_KEY}",
@@ -239,7 +235,7 @@ HOSTS: Mapping[str, Host] = {
             title="Windsurf",
             format=STRICT,
             section=("mcpServers",),
-            places=lambda machine: [machine.home / ".codeium" / "windsurf" / "mcp_config.json"],
+            config_paths=lambda machine: [machine.home / ".codeium" / "windsurf" / "mcp_config.json"],
             key_reference="${env:RUNAPI_API_KEY}",
             restart="Press refresh in Cascade's list of MCP servers",
         ),
@@ -248,7 +244,7 @@ HOSTS: Mapping[str, Host] = {
             title="Zed",
             format=WITH_COMMENTS,
             section=("context_servers",),
-            places=_zed,
+            config_paths=_zed,
             project=(".zed", "settings.json"),
             restart="Zed notices by itself; its agent panel's settings show a green dot",
         ),
@@ -257,7 +253,7 @@ HOSTS: Mapping[str, Host] = {
             title="Codex",
             format=Toml(),
             section=("mcp_servers",),
-            places=lambda machine: [machine.folder("CODEX_HOME", ".codex") / "config.toml"],
+            config_paths=lambda machine: [machine.folder("CODEX_HOME", ".codex") / "config.toml"],
             project=(".codex", "config.toml"),
             # Codex gives up on a tool after 60 seconds; a large batch may take longer.
             extras={"tool_timeout_sec": 300, "startup_timeout_sec": 60},
@@ -269,7 +265,7 @@ HOSTS: Mapping[str, Host] = {
             title="Gemini CLI",
             format=WITH_COMMENTS,
             section=("mcpServers",),
-            places=lambda machine: [machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json"],
+            config_paths=lambda machine: [machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json"],
             project=(".gemini", "settings.json"),
             key_reference="${RUNAPI_API_KEY}",
             restart="Start a new session of Gemini CLI",
@@ -279,7 +275,7 @@ HOSTS: Mapping[str, Host] = {
             title="OpenClaw",
             format=WITH_COMMENTS,
             section=("mcp", "servers"),
-            places=_openclaw,
+            config_paths=_openclaw,
             key_reference="${RUNAPI_API_KEY}",
             restart="Run openclaw mcp reload, or restart the gateway",
         ),
@@ -288,7 +284,7 @@ HOSTS: Mapping[str, Host] = {
             title="goose",
             format=Yaml(),
             section=("extensions",),
-            places=_goose,
+            config_paths=_goose,
             keys=Keys(command="cmd", env="envs"),
             extras={
                 "enabled": True,

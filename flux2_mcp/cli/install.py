@@ -74,8 +74,12 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
         text = wish.text(file.text or "")
         kept = file.replace(text) if text != file.text else None
     except UnreadableConfig as error:
-        remedy = f"{error.remedy} This is the entry, to add it by hand:\n\n{wish.snippet()}".lstrip()
-        msg = error.message if str(path) in error.message else f"{path} was left as it is. {error.message}"
+        remedy = f"{error.typed_remedy} This is the entry, to add it by hand:\n\n{wish.snippet()}".lstrip()
+        msg = (
+            error.typed_message
+            if str(path) in error.typed_message
+            else f"{path} was left as it is. {error.typed_message}"
+        )
         raise UnreadableConfig(msg, remedy=remedy) from None
     _tell(wish, file, text, kept, options)
     return 0
@@ -88,7 +92,7 @@ def config_path(host: Host, machine: Machine, project: str | None) -> Path:
         BadSetting: This host has no config for projects.
     """
     if project is None:
-        paths = host.config_paths(machine.home, machine.environ, machine.platform)
+        paths = host.config_paths(machine)
         return next((path for path in paths if path.parent.is_dir()), paths[-1])
     if host.project is None:
         msg = f"{host.title} has no config for a project, only one for a person."

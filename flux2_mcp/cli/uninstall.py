@@ -31,7 +31,7 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
         UnreadableConfig: A config file is left alone.
     """
     host = HOSTS[options.host]
-    paths = host.config_paths(machine.home, machine.environ, machine.platform)
+    paths = host.config_paths(machine)
     if options.project is not None:
         paths = [config_path(host, machine, options.project)]
     taken = False
@@ -41,7 +41,7 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
         try:
             text = unharmed(host, file.text, host.format.drop(file.text, (*host.section, NAME)))
         except UnreadableConfig as error:
-            msg = f"{file.path} was left as it is. {error.message}"
+            msg = f"{file.path} was left as it is. {error.typed_message}"
             raise UnreadableConfig(msg, remedy=f"Remove {NAME} from {'.'.join(host.section)} by hand.") from None
         if text != file.text:
             kept = file.replace(text)

@@ -78,7 +78,7 @@ class Database:
         return work(self._current())
 
     def _note_loss(self, problem: str) -> None:
-        loss = f"{problem} Nothing is ordered until that is mended; what was ordered before is fetched, but not noted."
+        loss = f"{problem} Nothing is ordered until that is fixed; what was ordered before is fetched, but not noted."
         if loss != self._loss:
             self._loss = loss
             log.warning("%s", loss)

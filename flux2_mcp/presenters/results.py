@@ -147,7 +147,7 @@ def _image_error(task_id: str, picture: Picture | None, error: Flux2Error, *, ty
     if isinstance(error, PictureUnusable):
         return f"{message} {remedy}"
     look = f"Run `{command(f'status {task_id}')}`" if typed else f"Call task_status with task_id='{task_id}'"
-    aim = "to save it once that is mended" if picture else "to fetch it again"
+    aim = "to save it once that is fixed" if picture else "to fetch it again"
     return f"{message} {look} {aim}; that is free."
 
 

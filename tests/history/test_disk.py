@@ -244,7 +244,7 @@ def test_a_paid_picture_is_kept_where_what_breaks_a_second_time_is_not_replaced(
     done, degraded, words = during(folder, story)
 
     assert (done.state, done.task_id) == ("completed", "task-1")
-    assert "is damaged. Nothing is ordered until that is mended" in degraded
+    assert "is damaged. Nothing is ordered until that is fixed" in degraded
     assert "Nothing was ordered" in words
 
 

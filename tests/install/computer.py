@@ -99,7 +99,7 @@ class Computer:
 
     def path(self, host: str) -> Path:
         """Where this host's config lies when it is alone."""
-        return HOSTS[host].config_paths(self.home, self.environ, self.platform)[-1]
+        return HOSTS[host].config_paths(self.machine)[-1]
 
     def has(self, host: str, text: str) -> Path:
         """Write a config as if its person had."""

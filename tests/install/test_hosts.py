@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from flux2_mcp.cli.hosts import HOSTS, Entry
+from flux2_mcp.cli.hosts import HOSTS, Entry, Machine
 from flux2_mcp.cli.launch import Start
 from tests.install.computer import Computer
 
@@ -44,7 +44,7 @@ PLACES = {
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 @pytest.mark.parametrize("host", HOSTS)
 def test_where_each_host_keeps_its_config(host: str, platform: str) -> None:
-    places = HOSTS[host].config_paths(Path("/home/ada"), {}, platform)
+    places = HOSTS[host].config_paths(Machine(Path("/home/ada"), {}, platform))
 
     assert [place.as_posix() for place in places] == [f"/home/ada/{PLACES[host, platform]}"]
 
@@ -65,13 +65,14 @@ def test_where_each_host_keeps_its_config(host: str, platform: str) -> None:
     ],
 )
 def test_a_variable_moves_it(host: str, platform: str, variable: str, place: str) -> None:
-    [path] = HOSTS[host].config_paths(Path("/home/ada"), {variable: "/elsewhere"}, platform)
+    [path] = HOSTS[host].config_paths(Machine(Path("/home/ada"), {variable: "/elsewhere"}, platform))
 
     assert path.as_posix() == f"/elsewhere/{place}"
 
 
 def test_openclaws_config_may_be_any_file() -> None:
-    paths = HOSTS["openclaw"].config_paths(Path("/home/ada"), {"OPENCLAW_CONFIG_PATH": "/etc/claw.json"}, "linux")
+    machine = Machine(Path("/home/ada"), {"OPENCLAW_CONFIG_PATH": "/etc/claw.json"}, "linux")
+    paths = HOSTS["openclaw"].config_paths(machine)
 
     assert paths == [Path("/etc/claw.json")]
 

@@ -145,7 +145,7 @@ def test_uninstall_leaves_a_broken_config_alone_too(computer: Computer, host: st
 
 @each_host
 def test_a_section_of_another_kind_is_not_overwritten(computer: Computer, host: str) -> None:
-    """`"mcpServers": []` is somebody's mistake, and theirs to mend."""
+    """`"mcpServers": []` is somebody's mistake, and theirs to fix."""
     section = HOSTS[host].section
     wrong = f'{section[0]} = "none"\n' if host == "codex" else json.dumps({section[0]: "none"})
     path = computer.has(host, wrong)

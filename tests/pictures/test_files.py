@@ -232,7 +232,7 @@ async def test_a_disk_that_refuses_keeps_no_picture_back(
     assert not result.is_error
     assert len(images_in(result)) == 1
     assert f"The picture was not saved in {here.output}: {words}." in text_of(result)
-    assert f"Call task_status with task_id='{task.id}' to save it once that is mended; that is free." in text_of(result)
+    assert f"Call task_status with task_id='{task.id}' to save it once that is fixed; that is free." in text_of(result)
     assert "Nothing was charged" not in text_of(result)
     assert f"URL: https://runapi.test/generated/{task.picture_name}.png" in text_of(result)
     assert left == []
@@ -274,7 +274,7 @@ async def test_a_path_that_was_taken_meanwhile_keeps_no_picture_back(tmp_path: P
     assert len(images_in(result)) == 1
     assert "which is a file, and files are never overwritten." in text_of(result)
     assert "Nothing was charged" not in text_of(result)
-    assert "to save it once that is mended" in text_of(result)
+    assert "to save it once that is fixed" in text_of(result)
 
 
 @pytest.mark.parametrize("save_to", ["foxes/fox.png", "~/Desktop/fox.png"])

@@ -245,7 +245,7 @@ async def test_too_many_pixels_are_refused(home: Path) -> None:
 
 
 async def test_every_unusable_source_is_named_at_once(home: Path) -> None:
-    """The model mends all of them before it asks again."""
+    """The model fixes all of them before it asks again."""
     (home / "fox.png").write_bytes(png())
     words = await refusal(home, "~/a.png", "~/fox.png", "ftp://example.com/b.png")
 

@@ -1,4 +1,4 @@
-"""flux2-mcp doctor: look at everything that has to be right, and say how to mend what is not."""
+"""flux2-mcp doctor: check everything that has to be right, and say how to fix what is not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 
 from flux2_mcp import __version__
-from flux2_mcp.cli.doctor.checks import Finding, Patient, findings
+from flux2_mcp.cli.doctor.checks import Computer, Finding, findings
 
 WIDTH = 20
 
@@ -23,29 +23,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say what was found; 1 when something is to be mended."""
-    return anyio.run(examine, Patient(os.environ, Path.home()), options.json)
+    """Print what was found; 1 when there is something to fix."""
+    return anyio.run(examine, Computer(Path.home(), os.environ, sys.platform), options.json)
 
 
-async def examine(patient: Patient, as_json: bool) -> int:  # noqa: FBT001 anyio.run passes no names
-    """Look at this patient and print what is found, each finding as soon as it is there."""
+async def examine(computer: Computer, as_json: bool) -> int:  # noqa: FBT001 anyio.run passes no names
+    """Check this computer and print each finding as soon as it is there."""
     found: list[Finding] = []
-    async for finding in findings(patient):
+    async for finding in findings(computer):
         found.append(finding)
         if not as_json:
             print(_line(finding), flush=True)
-    ill = [finding for finding in found if not finding.is_well]
+    problems = [finding for finding in found if not finding.is_ok]
     if as_json:
         print(json.dumps(_report(found), indent=2))
     else:
-        print(f"\n{len(ill)} to mend." if ill else "\nAll is well.")
-    return 1 if ill else 0
+        print(f"\n{len(problems)} to fix." if problems else "\nNothing to fix.")
+    return 1 if problems else 0
 
 
 def _line(finding: Finding) -> str:
-    well, badly, arrow = ("✓", "✗", "→") if _can_show("✓✗→") else ("ok", "NO", "->")
-    mend = f" {arrow} {finding.mend}" if finding.mend else ""
-    return " ".join(f"{well if finding.is_well else badly} {finding.name:<{WIDTH}} {finding.words}{mend}".splitlines())
+    ok, failed, arrow = ("✓", "✗", "→") if _can_show("✓✗→") else ("ok", "NO", "->")
+    fix = f" {arrow} {finding.fix}" if finding.fix else ""
+    return " ".join(f"{ok if finding.is_ok else failed} {finding.name:<{WIDTH}} {finding.message}{fix}".splitlines())
 
 
 def _can_show(signs: str) -> bool:
@@ -58,7 +58,6 @@ def _can_show(signs: str) -> bool:
 
 def _report(found: list[Finding]) -> dict[str, object]:
     checks = [
-        {"name": finding.name, "well": finding.is_well, "words": finding.words, "mend": finding.mend}
-        for finding in found
+        {"name": finding.name, "ok": finding.is_ok, "message": finding.message, "fix": finding.fix} for finding in found
     ]
-    return {"well": all(finding.is_well for finding in found), "version": __version__, "checks": checks}
+    return {"ok": all(finding.is_ok for finding in found), "version": __version__, "checks": checks}

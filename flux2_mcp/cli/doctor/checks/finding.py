@@ -1,16 +1,15 @@
-"""Who is looked at, and what is found."""
+"""What is checked, and what was found."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
+from flux2_mcp.cli.hosts import Machine
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.polling import Sleep
 from flux2_mcp.settings import Settings
@@ -24,33 +23,30 @@ class Finding:
     """One line of the report."""
 
     name: str
-    words: str
-    mend: str = ""
-    """What to do about it; empty when all is well."""
+    message: str
+    fix: str = ""
+    """What to do about it; empty when it is ok."""
 
     @property
-    def is_well(self) -> bool:
-        return not self.mend
+    def is_ok(self) -> bool:
+        return not self.fix
 
     @classmethod
-    def of(cls, name: str, error: Flux2Error, *, mend: str = "") -> Finding:
+    def of(cls, name: str, error: Flux2Error, *, fix: str = "") -> Finding:
         """What an error of ours says."""
-        return cls(name, error.message, mend or error.remedy or "Correct it where it is set.")
+        return cls(name, error.typed_message, fix or error.typed_remedy or "Correct it where it is set.")
 
 
 @dataclass(frozen=True)
-class Patient:
+class Computer(Machine):
     """A computer with flux2-mcp on it; tests have one of their own."""
 
-    environ: Mapping[str, str]
-    home: Path
     python: tuple[int, ...] = sys.version_info[:3]
-    platform: str = sys.platform
     transport: httpx.AsyncBaseTransport | None = None
     """The way to RunAPI; the network when None."""
     sleep: Sleep = anyio.sleep
-    host_patience: float = 30.0
-    """Seconds that a server of a host's has to start."""
+    host_timeout: float = 30.0
+    """Seconds that a host's server has to start."""
 
     @cached_property
     def settings(self) -> Settings:

@@ -1,4 +1,4 @@
-"""What can be seen on this computer alone."""
+"""What can be checked on this computer alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import anyio
 import flux2_mcp
 from flux2_mcp import credentials
 from flux2_mcp.app_state import data_folder
-from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
+from flux2_mcp.cli.doctor.checks.finding import Computer, Finding
 from flux2_mcp.errors import BadSetting, HistoryUnusable, NoApiKey, UnusableApiKey
 from flux2_mcp.history import FILE_NAME, History
 from flux2_mcp.images import default_folder
@@ -22,10 +22,10 @@ from flux2_mcp.settings import Settings, misspelt
 OLDEST_PYTHON = (3, 11)
 
 
-def python(patient: Patient) -> Finding:
+def python(computer: Computer) -> Finding:
     """Whether this Python is new enough."""
-    version = ".".join(map(str, patient.python))
-    if patient.python >= OLDEST_PYTHON:
+    version = ".".join(map(str, computer.python))
+    if computer.python >= OLDEST_PYTHON:
         return Finding("Python", version)
     return Finding(
         "Python", f"{version} is too old for flux2-mcp", "Install Python 3.11 or newer, and flux2-mcp with it."
@@ -37,56 +37,56 @@ def package() -> Finding:
     return Finding("flux2-mcp", f"{flux2_mcp.__version__} in {Path(flux2_mcp.__file__).parent}")
 
 
-def settings(patient: Patient) -> Finding:
+def settings(computer: Computer) -> Finding:
     """Whether every variable of ours can be used."""
     try:
-        given = Settings.from_environ(patient.environ)
+        given = Settings.from_environ(computer.environ)
     except BadSetting as error:
         return Finding.of("Settings", error)
-    if words := misspelt(patient.environ):
-        return Finding("Settings", words, "Correct the name where it is set; until then it has no effect.")
+    if problem := misspelt(computer.environ):
+        return Finding("Settings", problem, "Correct the name where it is set; until then it has no effect.")
     names = {name: str(field.alias) for name, field in Settings.model_fields.items()}
     found = sorted(names[name] for name in given.model_fields_set)
     return Finding("Settings", ", ".join(found) if found else "all at their defaults")
 
 
-async def key(patient: Patient) -> Finding:
+async def key(computer: Computer) -> Finding:
     """Whether there is a key, and which; whether RunAPI knows it is another question."""
     try:
-        held = await anyio.to_thread.run_sync(partial(credentials.credentials, patient.settings, home=patient.home))
+        held = await anyio.to_thread.run_sync(partial(credentials.credentials, computer.settings, home=computer.home))
     except (NoApiKey, UnusableApiKey) as error:
         return Finding.of("Key", error)
-    source = credentials.source(patient.settings, home=patient.home)
+    source = credentials.source(computer.settings, home=computer.home)
     return Finding("Key", f"{credentials.masked(held.key)} from {source}")
 
 
-async def places(patient: Patient) -> AsyncGenerator[Finding, None]:
+async def folders(computer: Computer) -> AsyncGenerator[Finding, None]:
     """Whether pictures and the history can be kept."""
-    yield await anyio.to_thread.run_sync(_pictures, patient)
-    yield await _history(patient)
+    yield await anyio.to_thread.run_sync(_pictures, computer)
+    yield await _history(computer)
 
 
-def _pictures(patient: Patient) -> Finding:
+def _pictures(computer: Computer) -> Finding:
     name = "Pictures"
-    if patient.settings.save == "off":
+    if computer.settings.save == "off":
         return Finding(name, "are not saved, as FLUX2_SAVE says")
     try:
-        folder = default_folder(patient.settings.output_dir, home=patient.home)
+        folder = default_folder(computer.settings.output_dir, home=computer.home)
     except BadSetting as error:
         return Finding.of(name, error)
     problem = _write_problem(folder)
-    mend = "Name another folder in FLUX2_OUTPUT_DIR, or make this one writable." if problem else ""
-    return Finding(name, f"{folder}: {problem}" if problem else f"are saved in {folder}", mend)
+    fix = "Name another folder in FLUX2_OUTPUT_DIR, or make this one writable." if problem else ""
+    return Finding(name, f"{folder}: {problem}" if problem else f"are saved in {folder}", fix)
 
 
-async def _history(patient: Patient) -> Finding:
-    name, mode = "History", patient.settings.history
+async def _history(computer: Computer) -> Finding:
+    name, mode = "History", computer.settings.history
     if mode == "off":
         return Finding(name, "is not kept, as FLUX2_HISTORY says")
-    folder = data_folder(patient.settings, home=patient.home)
-    mend = "Name another folder in FLUX2_DATA_DIR, or make this one writable."
+    folder = data_folder(computer.settings, home=computer.home)
+    fix = "Name another folder in FLUX2_DATA_DIR, or make this one writable."
     if problem := await anyio.to_thread.run_sync(_write_problem, folder):
-        return Finding(name, f"{folder}: {problem}", mend)
+        return Finding(name, f"{folder}: {problem}", fix)
     if not await anyio.Path(folder, FILE_NAME).exists():
         return Finding(name, f"will be kept in {folder}; there is none yet")
     history = History(folder, mode=mode)
@@ -94,16 +94,16 @@ async def _history(patient: Patient) -> Finding:
         await history.recent("nobody", limit=1)
         degraded = history.degraded
     except HistoryUnusable as error:
-        return Finding(name, error.message, f"{mend} FLUX2_HISTORY=off goes on without a history.")
+        return Finding(name, error.typed_message, f"{fix} FLUX2_HISTORY=off goes on without a history.")
     finally:
         await history.aclose()
-    return Finding(name, degraded, mend) if degraded else Finding(name, f"is kept in {folder}")
+    return Finding(name, degraded, fix) if degraded else Finding(name, f"is kept in {folder}")
 
 
 def _write_problem(folder: Path) -> str:
     """Why nothing can be written there, as it is or once it is made; empty when it can. Leaves nothing behind."""
     # On Windows there may be no such drive.
-    nearest = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path(folder.anchor))
+    nearest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path(folder.anchor))
     if not nearest.is_dir():
         return f"{nearest} is not a folder"
     try:

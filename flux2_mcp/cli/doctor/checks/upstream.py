@@ -1,4 +1,4 @@
-"""What only RunAPI can tell; none of it costs anything."""
+"""What only RunAPI can tell; no check costs anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 
 from flux2_mcp import __version__, credentials
 from flux2_mcp.catalogue import catalogue
-from flux2_mcp.cli.doctor.checks.finding import Finding, Patient
+from flux2_mcp.cli.doctor.checks.finding import Computer, Finding
 from flux2_mcp.errors import (
     InsecureBaseUrl,
     KeyRejected,
@@ -29,56 +29,56 @@ from flux2_mcp.runapi.client import Connection, RunAPI
 from flux2_mcp.runapi.retries import no_retries
 from flux2_mcp.runapi.routes import DialectSetting
 
-PATIENCE = 15.0
+TIMEOUT = 15.0
 """Seconds for each question."""
 ADDRESS = "Check the network and RUNAPI_BASE_URL."
 
 
-async def upstream(patient: Patient) -> AsyncGenerator[Finding, None]:
-    """Whether RunAPI is there, which routes it has, and what it thinks of the key."""
-    base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, patient.settings, home=patient.home))
-    look = partial(credentials.source_of_address, patient.settings, home=patient.home)
+async def upstream(computer: Computer) -> AsyncGenerator[Finding, None]:
+    """Whether RunAPI answers, which routes it has, and whether it accepts the key."""
+    base_url = await anyio.to_thread.run_sync(partial(credentials.base_url, computer.settings, home=computer.home))
+    look = partial(credentials.source_of_address, computer.settings, home=computer.home)
     source = await anyio.to_thread.run_sync(look)
     try:
-        connection = _connection(patient, base_url, patient.settings.dialect)
+        connection = _connection(computer, base_url, computer.settings.dialect)
     except InsecureBaseUrl as error:
         finding = Finding.of("RunAPI", error)
-        yield replace(finding, words=f"{finding.words} It comes from {source}.")
+        yield replace(finding, message=f"{finding.message} It comes from {source}.")
         return
     try:
         reached = await _reached(connection, f"{base_url} (from {source})" if source else base_url)
         yield reached
-        if reached.is_well:
+        if reached.is_ok:
             yield await _routes(connection)
-            if balance := await _balance(patient, connection):
+            if balance := await _balance(computer, connection):
                 yield balance
     finally:
         await connection.aclose()
 
 
-async def unreachable(patient: Patient, base_url: str, dialect: DialectSetting) -> str:
+async def unreachable(computer: Computer, base_url: str, dialect: DialectSetting) -> str:
     """Why there is no RunAPI at this address, as a sentence; empty when there is one."""
     try:
-        connection = _connection(patient, base_url, dialect)
+        connection = _connection(computer, base_url, dialect)
     except InsecureBaseUrl as error:
-        return error.message
+        return error.typed_message
     try:
         reached = await _reached(connection, base_url)
-        if not reached.is_well:
-            return reached.words
+        if not reached.is_ok:
+            return reached.message
         routes = await _routes(connection)
     finally:
         await connection.aclose()
-    return "" if routes.is_well else f"{base_url} answers, but of routes it has {routes.words}"
+    return "" if routes.is_ok else f"{base_url} answers, but of routes it has {routes.message}"
 
 
-def _connection(patient: Patient, base_url: str, dialect: DialectSetting) -> Connection:
+def _connection(computer: Computer, base_url: str, dialect: DialectSetting) -> Connection:
     return Connection(
         base_url,
         dialect=dialect,
         user_agent=f"flux2-mcp/{__version__}",
-        transport=patient.transport,
-        sleep=patient.sleep,
+        transport=computer.transport,
+        sleep=computer.sleep,
     )
 
 
@@ -86,18 +86,18 @@ async def _reached(connection: Connection, base_url: str) -> Finding:
     """Ask for the prices: that needs no key."""
     name = "RunAPI"
     try:
-        with anyio.fail_after(PATIENCE):
+        with anyio.fail_after(TIMEOUT):
             await RunAPI(connection, key="").price_schedules()
     except TimeoutError:
         return Finding(name, f"{base_url} does not answer.", ADDRESS)
     except Unreachable as error:
         if untrusted := _untrusted(error):
             return Finding(name, f"{base_url} shows a certificate that is not trusted: {untrusted}.", UNTRUSTED)
-        return Finding(name, f"{base_url}: {error.message}", ADDRESS)
+        return Finding(name, f"{base_url}: {error.typed_message}", ADDRESS)
     except Unavailable as error:
-        return Finding.of(name, error, mend="Wait a few minutes; it is not this computer.")
+        return Finding.of(name, error, fix="Wait a few minutes; it is not this computer.")
     except UnreadableAnswer as error:
-        return Finding(name, f"{base_url} is something else. {error.message}", ADDRESS)
+        return Finding(name, f"{base_url} is something else. {error.typed_message}", ADDRESS)
     except RunApiError:
         pass  # it is there, and says why it does not tell its prices
     safely = "with a trusted certificate" if connection.origin.startswith("https:") else "without TLS, on this computer"
@@ -119,7 +119,7 @@ def _untrusted(error: BaseException) -> str:
 
 
 async def _routes(connection: Connection) -> Finding:
-    """Order nothing, without a key: where there is a route, it says no."""
+    """Send an empty order without a key: a route that exists refuses it."""
     name = "Routes"
     for dialect in connection.routes.dialects():
         path = dialect.create_path("text_to_image")
@@ -133,7 +133,7 @@ async def _routes(connection: Connection) -> Finding:
 
 
 def _is_refusal(answer: httpx.Response) -> bool:
-    """Whether this is how RunAPI says no; another server may well answer 200, send elsewhere or ask for a password."""
+    """Whether this is how RunAPI says no; another server may answer 200, send elsewhere or ask for a password."""
     if answer.is_server_error:
         return True
     if not answer.is_client_error or answer.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
@@ -144,18 +144,18 @@ def _is_refusal(answer: httpx.Response) -> bool:
         return False
 
 
-async def _balance(patient: Patient, connection: Connection) -> Finding | None:
+async def _balance(computer: Computer, connection: Connection) -> Finding | None:
     """What the key can pay; None without a key, which has a line of its own."""
     name = "Balance"
     try:
-        held = await anyio.to_thread.run_sync(partial(credentials.credentials, patient.settings, home=patient.home))
-        with anyio.fail_after(PATIENCE):
+        held = await anyio.to_thread.run_sync(partial(credentials.credentials, computer.settings, home=computer.home))
+        with anyio.fail_after(TIMEOUT):
             balance = await RunAPI(connection, held.key).balance()
     except (NoApiKey, UnusableApiKey):
         return None
     except KeyRejected as error:
-        mend = f"Make a new key: `{command('login')}`, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
-        return Finding(name, f"RunAPI does not accept the key. {error.message}", mend)
+        fix = f"Make a new key: `{command('login')}`, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
+        return Finding(name, f"RunAPI does not accept the key. {error.typed_message}", fix)
     except TimeoutError:
         return Finding(name, "RunAPI does not tell it in time.", ADDRESS)
     except RunApiError as error:
