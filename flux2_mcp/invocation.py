@@ -35,7 +35,7 @@ def as_typed(
     environ: Mapping[str, str] = os.environ,
     which: Callable[[str], str | None] = shutil.which,
 ) -> str:
-    """What to type to start this program again: its name where the shell finds it, else its place.
+    """What to type to start this program again: its name where the shell finds it, else its path.
 
     Looks at the disk: call it before the event loop runs.
     """
@@ -73,7 +73,7 @@ def origin() -> str:
     return f"{noted['vcs_info']['vcs']}+{url}" if "vcs_info" in noted else url
 
 
-def place_of(url: str) -> Path | None:
+def path_of(url: str) -> Path | None:
     """The path that a file URL names; None for what is elsewhere."""
     # Here, because it brings an HTTP client of its own.
     from urllib.parse import urlsplit
@@ -83,12 +83,11 @@ def place_of(url: str) -> Path | None:
 
 
 def _by_uvx(folder: Path | None) -> str:
-    place = origin()
-    if not place:
+    source = origin()
+    if not source:
         return f"uvx {NAME}"
-    if path := place_of(place):
-        place = _short(path, folder)
-    return f"uvx --from {_quoted(place)} {NAME}"
+    path = path_of(source)
+    return f"uvx --from {_quoted(_short(path, folder) if path else source)} {NAME}"
 
 
 def _short(path: Path, folder: Path | None) -> str:
@@ -99,7 +98,7 @@ def _short(path: Path, folder: Path | None) -> str:
     return os.path.join(os.curdir, inside) if len(inside.parts) == 1 else str(inside)  # noqa: PTH118 Path drops "."
 
 
-def _quoted(place: str) -> str:
+def _quoted(path: str) -> str:
     if sys.platform == "win32":
-        return f'"{place}"' if " " in place else place
-    return shlex.quote(place)
+        return f'"{path}"' if " " in path else path
+    return shlex.quote(path)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say it, and 2 if RunAPI refuses the key; what nobody knows is left out of the JSON.
+    """Print it; 2 when RunAPI refuses the key. What is not known is left out of the JSON.
 
     Raises:
         Flux2Error: A setting or the key cannot be used.

@@ -20,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = Non
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the picture; what the exit codes mean stands in --help."""
+    """Make the picture; --help explains the exit codes."""
     return picture_commands.make(picture_commands.request_of(options), options)

@@ -41,14 +41,14 @@ exit codes: 0 done, 1 nothing was forgotten, 2 an argument or a setting cannot b
 """
 
 
-class Placed(Entry):
-    """One picture that was asked for, and where."""
+class AddressedEntry(Entry):
+    """One picture that was asked for, and the address of its RunAPI."""
 
     address: str
 
 
-class Listed(Entries):
-    """The newest orders, and what else there is."""
+class Listing(Entries):
+    """The newest orders, and how many there are elsewhere."""
 
     tasks: Sequence[Entry]  # pyright: ignore[reportIncompatibleVariableOverride] it is only read
     elsewhere: dict[str, int] | None = None
@@ -92,30 +92,32 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _page(options: argparse.Namespace) -> Listed:
+async def _page(options: argparse.Namespace) -> Listing:
     async with app_state(_environment()) as state:
         studio = await state.studio(without_key=True)
         look = partial(
             entries, limit=options.limit or USUALLY, states=STATES[options.status or ""], text=options.text, typed=True
         )
-        there = await state.owners()
+        owners = await state.owners()
         if not options.all:
             page = await look(studio)
-            elsewhere = {address_of(owner): count for owner, count in there.items() if owner != studio.owner}
-            return Listed(**page.model_dump(), elsewhere=elsewhere or None)
-        pages = {address_of(owner): await look(replace(studio, owner=owner)) for owner in there}
-    found = [Placed(**entry.model_dump(), address=address) for address, page in pages.items() for entry in page.tasks]
+            elsewhere = {address_of(owner): count for owner, count in owners.items() if owner != studio.owner}
+            return Listing(**page.model_dump(), elsewhere=elsewhere or None)
+        pages = {address_of(owner): await look(replace(studio, owner=owner)) for owner in owners}
+    found = [
+        AddressedEntry(**entry.model_dump(), address=address) for address, page in pages.items() for entry in page.tasks
+    ]
     newest = sorted(found, key=lambda entry: entry.asked_at, reverse=True)[: options.limit or USUALLY]
     # A cursor is for one owner; here it only says that there is more.
     is_more = len(newest) < len(found) or any(page.next_cursor for page in pages.values())
     note = next((page.note for page in pages.values() if page.note), None)
-    return Listed(tasks=newest, note=note or (MORE if is_more else None))
+    return Listing(tasks=newest, note=note or (MORE if is_more else None))
 
 
 def _forget(options: argparse.Namespace) -> int:
-    there = anyio.run(_there)
+    addresses = anyio.run(_addresses)
     which = f"asked for before {options.before:%Y-%m-%d}" if options.before else "of the whole history"
-    where = "at every address" if options.all else f"at {there.address}"
+    where = "at every address" if options.all else f"at {addresses.address}"
     answer = options.yes or agreed(f"Forget all pictures {which}, {where}? Their files stay where they are.")
     if answer is None:
         msg = "There is nobody to ask."
@@ -128,23 +130,23 @@ def _forget(options: argparse.Namespace) -> int:
         print(json.dumps({"forgotten": count}))
         return 0
     print(f"Forgotten: {count}.")
-    if there.elsewhere and not options.all:
-        print(f"{_about(there.elsewhere)}; --forget --all forgets them too.", file=sys.stderr)
+    if addresses.elsewhere and not options.all:
+        print(f"{_about(addresses.elsewhere)}; --forget --all forgets them too.", file=sys.stderr)
     return 0
 
 
 @dataclass(frozen=True)
-class There:
+class Addresses:
     """The address that is configured, and how many orders there are at others."""
 
     address: str
     elsewhere: dict[str, int]
 
 
-async def _there() -> There:
+async def _addresses() -> Addresses:
     async with app_state(_environment()) as state:
         own, owners = await state.owner(), await state.owners()
-        return There(address_of(own), {address_of(owner): count for owner, count in owners.items() if owner != own})
+        return Addresses(address_of(own), {address_of(owner): count for owner, count in owners.items() if owner != own})
 
 
 async def _forgotten(before: datetime | None, everywhere: bool) -> int:  # noqa: FBT001 anyio.run passes no names
@@ -161,13 +163,13 @@ def _about(elsewhere: dict[str, int]) -> str:
     return "Orders at other addresses: " + ", ".join(f"{count} at {address}" for address, count in elsewhere.items())
 
 
-def _show(page: Listed) -> None:
+def _show(page: Listing) -> None:
     # In a pipe there is no edge to keep within: grep finds whole prompts and whole paths.
-    is_seen = sys.stdout.isatty()
-    console = Console() if is_seen else Console(width=100_000)
+    is_terminal = sys.stdout.isatty()
+    console = Console() if is_terminal else Console(width=100_000)
     if not page.tasks:
         console.print("No pictures were asked for yet, or none like that.", highlight=False)
-    elif is_seen:
+    elif is_terminal:
         for entry in page.tasks:
             _show_entry(entry, console)
     else:
@@ -187,17 +189,17 @@ def _show_entry(entry: Entry, console: Console) -> None:
     prompt = " ".join(entry.prompt.split())
     line = Text(f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}  {entry.status:9}  {cost:>6}  {prompt}")
     console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
-    address = [f"at {entry.address}"] if isinstance(entry, Placed) else []
+    address = [f"at {entry.address}"] if isinstance(entry, AddressedEntry) else []
     for below in (entry.task_id, *address, *entry.files, *([entry.error] if entry.error else [])):
         console.print(Text(f"  {below}"), style="dim" if below == entry.task_id else "", soft_wrap=True)
 
 
-def _table(page: Listed) -> Table:
+def _table(page: Listing) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("asked", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
-    addresses = [entry.address for entry in page.tasks if isinstance(entry, Placed)]
+    addresses = [entry.address for entry in page.tasks if isinstance(entry, AddressedEntry)]
     if addresses:
         table.add_column("address", no_wrap=True)
     table.add_column("id", no_wrap=True)
@@ -208,7 +210,7 @@ def _table(page: Listed) -> Table:
             f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}",
             entry.status,
             "" if entry.cost_usd is None else f"${entry.cost_usd:.2f}",
-            *([entry.address] if isinstance(entry, Placed) else []),
+            *([entry.address] if isinstance(entry, AddressedEntry) else []),
             entry.task_id,
             Text(" ".join(entry.prompt.split())),
             Text("\n".join([*entry.files, *([entry.error] if entry.error else [])])),

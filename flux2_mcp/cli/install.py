@@ -25,7 +25,7 @@ FOLDERS = ("FLUX2_OUTPUT_DIR", "FLUX2_DATA_DIR", "RUNAPI_CONFIG_DIR")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `install` takes."""
-    add_place(parser)
+    add_host_arguments(parser)
     parser.add_argument("--print", action="store_true", help="show the entry and where it would go; touch nothing")
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as FLUX2_OUTPUT_DIR=~/Art"
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Declare whose config is meant."""
+def add_host_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which config is meant."""
     parser.add_argument("host", choices=list(HOSTS), metavar="HOST", help=", ".join(HOSTS))
     parser.add_argument(
         "--project",
@@ -65,23 +65,23 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
     """
     host = HOSTS[options.host]
     env = _env(options.env, machine) | _key(host, asked=options.key_from_env)
-    wish = Wish(host, program, env, key_listed=options.key_from_env and host.key_list is not None)
+    entry = NewEntry(host, program, env, key_listed=options.key_from_env and host.key_list is not None)
     path = config_path(host, machine, options.project)
     if options.print:
-        return _show(wish, path)
+        return _show(entry, path)
     try:
         file = ConfigFile.read(path)
-        text = wish.text(file.text or "")
+        text = entry.text(file.text or "")
         kept = file.replace(text) if text != file.text else None
     except UnreadableConfig as error:
-        remedy = f"{error.typed_remedy} This is the entry, to add it by hand:\n\n{wish.snippet()}".lstrip()
+        remedy = f"{error.typed_remedy} This is the entry, to add it by hand:\n\n{entry.snippet()}".lstrip()
         msg = (
             error.typed_message
             if str(path) in error.typed_message
             else f"{path} was left as it is. {error.typed_message}"
         )
         raise UnreadableConfig(msg, remedy=remedy) from None
-    _tell(wish, file, text, kept, options)
+    _tell(entry, file, text, kept, options)
     return 0
 
 
@@ -101,8 +101,8 @@ def config_path(host: Host, machine: Machine, project: str | None) -> Path:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The entry as it should be."""
+class NewEntry:
+    """Our entry as it should be in a host's config."""
 
     host: Host
     program: Start
@@ -123,7 +123,7 @@ class Wish:
             new = old
             for keys, value in members:
                 new = self.host.format.put(new, (*path, *keys), value)
-        return unharmed(self.host, old, new)
+        return checked_edit(self.host, old, new)
 
     def snippet(self) -> str:
         """A config with nothing but our entry."""
@@ -160,7 +160,7 @@ class Wish:
         return members
 
 
-def unharmed(host: Host, old: str, new: str) -> str:
+def checked_edit(host: Host, old: str, new: str) -> str:
     """The new text, once it is certain that nothing but our entry differs.
 
     Raises:
@@ -231,14 +231,14 @@ def _key(host: Host, *, asked: bool) -> dict[str, str]:
     return {KEY: host.key_reference}
 
 
-def _show(wish: Wish, path: Path) -> int:
+def _show(entry: NewEntry, path: Path) -> int:
     print(f"This would go into {path}, beside what is there:", file=sys.stderr)
-    print(wish.snippet(), end="")
+    print(entry.snippet(), end="")
     return 0
 
 
-def _tell(wish: Wish, file: ConfigFile, text: str, kept: Path | None, options: argparse.Namespace) -> None:
-    host, program = wish.host, wish.program
+def _tell(entry: NewEntry, file: ConfigFile, text: str, kept: Path | None, options: argparse.Namespace) -> None:
+    host, program = entry.host, entry.program
     lines = [
         f"{host.title} starts flux2-mcp now: see {NAME} in {file.path}.",
         f"Command: {' '.join((program.command, *program.args))}",

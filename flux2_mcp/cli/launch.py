@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flux2_mcp.invocation import SCRIPT, is_uvx, origin, place_of
+from flux2_mcp.invocation import SCRIPT, is_uvx, origin, path_of
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,23 @@ def start(
     environ: Mapping[str, str],
     *,
     to_share: bool = False,
-    released: bool | None = None,
+    source: str | None = None,
     python: str = sys.executable,
     which: Callable[[str], str | None] = shutil.which,
 ) -> Start:
-    """Let uvx start an installed release where uv is there, or what it runs now; or else this very program.
+    """How a host should start us: with uvx a release, or what uvx runs now; without uvx this very program.
 
     Hosts that are started from a dock or a menu do not have a shell's PATH, and then say `spawn uvx ENOENT`: so uvx is
-    named with its whole path, except where others read the same file (`to_share`).
+    named with its whole path, except where others read the same file (`to_share`). `source` is where this package was
+    installed from, as `origin()` tells.
     """
-    source = "" if released else origin()
-    if (source or released is False) and not is_uvx(Path(python).parent, environ):
+    source = origin() if source is None else source
+    if source and not is_uvx(Path(python).parent, environ):
         return this_program()
     uvx = which("uvx") or _beside_uv(environ)
     if uvx is None:
         return this_program()
-    path = place_of(source)
+    path = path_of(source)
     args = ("--from", str(path or source), "flux2-mcp") if source else ("flux2-mcp",)
     return Start("uvx", args, only_here=path is not None) if to_share else Start(uvx, args)
 
@@ -53,7 +54,7 @@ def this_program() -> Start:
 
 
 def _beside_uv(environ: Mapping[str, str]) -> str | None:
-    """Uv tells the programs that it starts where it is."""
+    """Where uvx is: uv names itself to the programs that it starts."""
     uv = Path(environ.get("UV", ""))
     uvx = uv.with_name(uv.name.replace("uv", "uvx", 1)) if uv.name else uv
     return str(uvx) if uv.name and uvx.is_file() else None

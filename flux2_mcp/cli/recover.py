@@ -40,7 +40,7 @@ async def _recover() -> int:
 
 
 def _is_open(job: Job) -> bool:
-    """Whether something may still come of it."""
+    """Whether its picture may still come."""
     return not (job.order.is_over or isinstance(job.error, TaskForgotten))
 
 

@@ -17,8 +17,8 @@ examples:
   {status} abdd3c02-09e4-4a16-acd8-b0564c320494
   {status} abdd3c02-09e4-4a16-acd8-b0564c320494 --wait
 
-Looking is free and orders nothing. A picture that is there is fetched and saved. What became of an order whose answer
-was lost is found out by the same generate or remix command, sent again within a day.
+A look is free and orders nothing. A finished picture is fetched and saved. To find out what became of an order whose
+answer was lost, run the same generate or remix command again within a day.
 exit codes: 0 the picture is there, 1 failed, 2 nobody knows it or it could not be asked about, 5 still being made
 """
 
@@ -42,11 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look, and say what was seen; what the exit codes mean stands in --help."""
-    return Looking(options).run()
+    """Look, and print what was seen; --help explains the exit codes."""
+    return StatusCommand(options).run()
 
 
-class Looking(JobCommand):
+class StatusCommand(JobCommand):
     """A look at one task."""
 
     stopped = "Stopped before anything was seen. If the picture was ordered, it is still being made."

@@ -82,7 +82,7 @@ def sources(given: Sequence[str]) -> list[str]:
     """Source images as our tools take them.
 
     Raises:
-        RequestRefused: One is a mere word, and no file is called so.
+        RequestRefused: One is a word, and no file has that name.
     """
     for each in given:
         if re.fullmatch(r"[^./\\:]*", each) and not Path(each).exists():
@@ -97,9 +97,9 @@ def source(given: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """In a terminal a relative path starts where the person is. A last "/" says that it is a folder, and stays."""
-    place = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 Path.absolute() keeps ".."
-    return place + os.sep if path.endswith(("/", os.sep)) else place
+    """The absolute path, from the person's current folder. A "/" at the end marks a folder, and stays."""
+    found = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 Path.absolute() keeps ".."
+    return found + os.sep if path.endswith(("/", os.sep)) else found
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from flux2_mcp.cli.config_files import ConfigFile
 from flux2_mcp.cli.hosts import HOSTS, NAME, Machine
-from flux2_mcp.cli.install import add_place, config_path, unharmed
+from flux2_mcp.cli.install import add_host_arguments, checked_edit, config_path
 from flux2_mcp.errors import UnreadableConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `uninstall` takes."""
-    add_place(parser)
+    add_host_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -39,7 +39,7 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
         if file.text is None:
             continue
         try:
-            text = unharmed(host, file.text, host.format.drop(file.text, (*host.section, NAME)))
+            text = checked_edit(host, file.text, host.format.drop(file.text, (*host.section, NAME)))
         except UnreadableConfig as error:
             msg = f"{file.path} was left as it is. {error.typed_message}"
             raise UnreadableConfig(msg, remedy=f"Remove {NAME} from {'.'.join(host.section)} by hand.") from None

@@ -20,29 +20,29 @@ def in_bin(name: str) -> str:
 
 def test_a_release_is_started_by_uvx_with_its_whole_path() -> None:
     """Hosts that start from a dock have a poor PATH, and say `spawn uvx ENOENT` (servers#760)."""
-    assert start({}, released=True, which=in_bin) == Start("/opt/uv/uvx", ("flux2-mcp",))
+    assert start({}, source="", which=in_bin) == Start("/opt/uv/uvx", ("flux2-mcp",))
 
 
 def test_a_config_that_is_shared_names_no_path() -> None:
-    assert start({}, to_share=True, released=True, which=in_bin) == Start("uvx", ("flux2-mcp",), only_here=False)
+    assert start({}, to_share=True, source="", which=in_bin) == Start("uvx", ("flux2-mcp",), only_here=False)
 
 
 def test_a_release_without_uv_starts_itself() -> None:
-    assert start({}, released=True, which=nowhere) == this_program()
+    assert start({}, source="", which=nowhere) == this_program()
 
 
 def test_the_uv_that_runs_us_is_found_without_a_path(tmp_path: Path) -> None:
     for name in ("uv", "uvx"):
         (tmp_path / name).touch()
 
-    given = start({"UV": str(tmp_path / "uv")}, released=True, which=nowhere)
+    given = start({"UV": str(tmp_path / "uv")}, source="", which=nowhere)
 
     assert given == Start(str(tmp_path / "uvx"), ("flux2-mcp",))
 
 
 def test_a_checkout_starts_itself_even_where_uv_is() -> None:
     """What was changed here is what should run, and it may not be published yet."""
-    program = start({}, released=False, which=in_bin)
+    program = start({}, which=in_bin)
 
     assert program == this_program()
     assert Path(program.command).parent == Path(sys.executable).parent

@@ -171,10 +171,10 @@ class _Reader:
             self._stop("a value was expected")
         return int(word) if re.fullmatch(r"-?\d+", word) else number
 
-    def _matched(self, pattern: re.Pattern[str], complaint: str) -> str:
+    def _matched(self, pattern: re.Pattern[str], problem: str) -> str:
         match = pattern.match(self.text, self.at)
         if not match:
-            self._stop(complaint)
+            self._stop(problem)
         self.at = match.end()
         return match[0]
 
@@ -183,8 +183,8 @@ class _Reader:
         self.at = SPACE.match(self.text, self.at).end()  # pyright: ignore[reportOptionalMemberAccess] always matches
         return self.text[self.at : self.at + 1]
 
-    def _stop(self, complaint: str) -> NoReturn:
-        msg = f"In line {self.text.count(chr(10), 0, self.at) + 1} {complaint}."
+    def _stop(self, problem: str) -> NoReturn:
+        msg = f"In line {self.text.count(chr(10), 0, self.at) + 1} {problem}."
         raise UnreadableConfig(msg) from None
 
 
