@@ -28,7 +28,7 @@ _OF_THE_CONTAINER: Final = frozenset({"overlay", "ramfs", "tmpfs"})
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a picture shall go."""
+    """Where a picture will be saved."""
 
     folder: Path
     """Absolute, without symlinks; need not exist yet."""
@@ -44,9 +44,9 @@ class Container:
     """Where in it something is mounted, and whether that is a folder of the person's."""
 
     def hides(self, file: Path) -> bool:
-        """Whether the person would look for this file in vain outside."""
-        around = next((place for place in file.parents if place in self.mounts), None)
-        return around is None or not self.mounts[around]
+        """Whether the person cannot find this file outside the container."""
+        mount = next((folder for folder in file.parents if folder in self.mounts), None)
+        return mount is None or not self.mounts[mount]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Destinations:
     default: Path
     roots: tuple[Path, ...]
     saves: bool
-    """Whether a picture is saved when its call names no place."""
+    """Whether a picture is saved when its call names no folder."""
     container: Container | None = None
     """What runs this server from our image; None where the person sees the same files."""
 
@@ -72,14 +72,14 @@ class Destinations:
         return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)
 
     def hides(self, file: Path) -> bool:
-        """Whether the person would look for this file in vain."""
+        """Whether the person cannot find this file."""
         return self.container is not None and self.container.hides(file)
 
 
 def default_folder(
-    environ_dir: str | Path | None,
+    output_dir: str | None,
     *,
-    home: Path | None = None,
+    home: Path,
     pictures: Callable[[], Path] | None = None,
 ) -> Path:
     """The folder for pictures, absolute: FLUX2_OUTPUT_DIR if it is given, else "Flux 2" among the user's pictures.
@@ -89,13 +89,13 @@ def default_folder(
     Raises:
         BadSetting: FLUX2_OUTPUT_DIR is a path of another operating system.
     """
-    text = str(environ_dir or "").strip()
+    text = (output_dir or "").strip()
     if not text:
         return (pictures or _pictures)() / FOLDER
     if _is_foreign(text):
         msg = "FLUX2_OUTPUT_DIR is a Windows path, but this server does not run on Windows."
         raise BadSetting(msg)
-    return _absolute(text, below=home or Path.home(), home=home)
+    return _absolute(text, below=home, home=home)
 
 
 def resolve_save_to(
@@ -103,7 +103,7 @@ def resolve_save_to(
     *,
     roots: Sequence[Path],
     default: Path,
-    home: Path | None = None,
+    home: Path,
     windows: bool = WINDOWS,
 ) -> Destination:
     """Where `save_to` leads: a folder, or a file when it ends like a picture. Looks at the disk: call it in a thread.
@@ -154,14 +154,14 @@ def container(root: Path) -> Container | None:
 def _mount(line: str) -> tuple[Path, bool]:
     """Where a line of mountinfo mounts something, and whether it is a folder from outside: see proc(5)."""
     fields, _, source = line.partition(" - ")
-    root, place = map(_unescaped, fields.split(" ")[3:5])
+    root, mount = map(_unescaped, fields.split(" ")[3:5])
     is_its_own = root == "/" and source.split(" ")[0] in _OF_THE_CONTAINER
-    return Path(place), not is_its_own and not _VOLUME.search(root)
+    return Path(mount), not is_its_own and not _VOLUME.search(root)
 
 
-def _unescaped(place: str) -> str:
+def _unescaped(path: str) -> str:
     r"""The kernel writes a space in a path as \040."""
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place)
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
 
 
 def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
@@ -190,10 +190,10 @@ def _mode_at(path: Path) -> int | None:
         raise _nowhere(path) from error
 
 
-def _absolute(text: str, *, below: Path, home: Path | None) -> Path:
+def _absolute(text: str, *, below: Path, home: Path) -> Path:
     first, _, rest = text.replace(os.sep, "/").partition("/")
     if first == "~":
-        return (home or Path.home()) / rest.lstrip("/")
+        return home / rest.lstrip("/")
     return below / text
 
 

@@ -1,4 +1,4 @@
-"""Fetch a picture from where RunAPI says it is, without being led anywhere else."""
+"""Fetch a picture from the address that RunAPI gave, and from no private address."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIMEOUTS: Final = {"connect": 10.0, "read": 20.0, "write": 10.0, "pool": 30.0}
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """How much of a stranger's answer is accepted: bytes, seconds in all, redirects, pixels."""
+    """How much of an answer is accepted: bytes, seconds in all, redirects, pixels."""
 
     max_bytes: int = 40_000_000
     seconds: float = 60
@@ -38,8 +38,8 @@ class FetchLimits:
     max_pixels: int = MAX_PIXELS
 
 
-class _Hiccup(PictureUnavailable):
-    """A failure that may be gone the next moment."""
+class _TransientFailure(PictureUnavailable):
+    """A failure that may have passed the next moment."""
 
 
 class Fetcher:
@@ -87,7 +87,7 @@ class Fetcher:
     async def _download(self, url: httpx.URL) -> bytes:
         try:
             return await self._follow(url)
-        except _Hiccup:
+        except _TransientFailure:
             return await self._follow(url)
 
     async def _follow(self, url: httpx.URL) -> bytes:
@@ -111,7 +111,7 @@ class Fetcher:
                 await response.aclose()
         except httpx.TransportError as error:
             msg = f"The connection to {url.host} failed ({type(error).__name__})."
-            raise _Hiccup(msg) from error
+            raise _TransientFailure(msg) from error
 
     async def _ask(self, url: httpx.URL) -> httpx.Response:
         import httpx
@@ -153,7 +153,7 @@ class Fetcher:
             addresses = [host] if is_literal(host) else await self._resolve(host, url.port or 443)
         except (OSError, UnicodeError) as error:
             msg = f"There is no address for {url.host}."
-            raise _Hiccup(msg) from error
+            raise _TransientFailure(msg) from error
         # One private address among public ones is an attack too: which one is used would be chance.
         if not addresses or not all(map(is_public, addresses)):
             msg = f"{url.host} is not on the public internet, so the picture was not fetched."
@@ -165,7 +165,7 @@ class Fetcher:
             return _address(response.headers["Location"], base=url)
         if response.status_code >= 500:
             msg = f"{url.host} answered with HTTP status {response.status_code}."
-            raise _Hiccup(msg)
+            raise _TransientFailure(msg)
         if response.status_code != 200:
             msg = f"{url.host} answered with HTTP status {response.status_code}; the link may have expired."
             raise PictureUnavailable(msg)

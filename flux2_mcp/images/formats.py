@@ -68,12 +68,12 @@ _OTHER_FORMATS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
     (re.compile(rb"%PDF-"), "a PDF document"),
     (re.compile(rb"BM.{4}\x00\x00\x00\x00", re.DOTALL), "a BMP picture"),
 )
-_STAND_INS: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
+_SENT_INSTEAD: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = (
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE), "a web page (HTML)"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<"), "an XML document"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]"), "a JSON text"),
 )
-"""What is sent in the place of a picture by something that has none at this moment."""
+"""What a server sends in place of a picture that it does not have at the moment."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def recognise(data: bytes, *, max_pixels: int = MAX_PIXELS, previewer: Previewer
     head = data[:4096]
     media_type = media_type_of(head)
     if media_type is None:
-        raise _not_ours(head)
+        raise _wrong_format(head)
     with opened(data, media_type, max_pixels=max_pixels) as image:
         width, height = image.size
         preview = None
@@ -180,11 +180,11 @@ def _learn_formats() -> None:
         import_module(f"PIL.{name}ImagePlugin")
 
 
-def _not_ours(head: bytes) -> PictureUnavailable:
+def _wrong_format(head: bytes) -> PictureUnavailable:
     only = "Only PNG, JPEG, WebP and GIF pictures can be used; this is"
     if other := _named(head, _OTHER_FORMATS):
         return PictureUnusable(f"{only} {other}.")
-    return PictureUnavailable(f"{only} {_named(head, _STAND_INS) or 'something else'}.")
+    return PictureUnavailable(f"{only} {_named(head, _SENT_INSTEAD) or 'something else'}.")
 
 
 def _named(head: bytes, kinds: Sequence[tuple[re.Pattern[bytes], str]]) -> str | None:

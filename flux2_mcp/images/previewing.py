@@ -143,15 +143,15 @@ def _encoded(image: Image.Image, *, quality: int) -> Preview:
     return Preview(file.getvalue(), "image/jpeg", *image.size)
 
 
-def _shared_out(wishes: Sequence[int], budget: int) -> list[int]:
-    """What each may use: who wishes for less than an equal share leaves the rest to the others.
+def _shared_out(wanted: Sequence[int], budget: int) -> list[int]:
+    """What each may use: who needs less than an equal share leaves the rest to the others.
 
     `_shared_out([10, 100, 100], 130)` is `[10, 60, 60]`.
     """
-    allowances = [0] * len(wishes)
-    smallest_first = sorted(range(len(wishes)), key=wishes.__getitem__)
+    allowances = [0] * len(wanted)
+    smallest_first = sorted(range(len(wanted)), key=wanted.__getitem__)
     for done, index in enumerate(smallest_first):
-        allowances[index] = min(wishes[index], budget // (len(wishes) - done))
+        allowances[index] = min(wanted[index], budget // (len(wanted) - done))
         budget -= allowances[index]
     return allowances
 

@@ -1,7 +1,7 @@
 """Anything a user calls a source image -> a URL that RunAPI can read.
 
 First every source is opened: read, recognised and counted as what it is, while nothing is sent and nothing is paid.
-Later the ones that RunAPI cannot read by itself are lent to it. Between the two only their fingerprints are kept, so
+Later the ones that RunAPI cannot read by itself are uploaded. Between the two only their fingerprints are kept, so
 that eight large files do not sit in memory while somebody decides.
 """
 
@@ -42,12 +42,12 @@ __all__ = ["Linked", "Local", "OpenedSource", "SourceLimits", "Sources", "Upload
 
 T = TypeVar("T")
 
-Ours = Callable[[str, int], Awaitable[Picture]]
+EarlierPicture = Callable[[str, int], Awaitable[Picture]]
 """The picture with this task id and number, as they stand in a flux2: address."""
 
 # Two letters at least: one is a Windows drive.
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_OURS: Final = re.compile(r"flux2://tasks/([^/]+)/images/([0-9]{1,4})/?", re.IGNORECASE)
+_EARLIER: Final = re.compile(r"flux2://tasks/([^/]+)/images/([0-9]{1,4})/?", re.IGNORECASE)
 _KINDS: Final = (
     "Give an https: address, an absolute path, a file: or data: URI, or flux2://tasks/…/images/… of an earlier result."
 )
@@ -70,7 +70,7 @@ class Linked:
 
     @property
     def identity(self) -> str:
-        """What makes two wishes the same: the address."""
+        """What makes two requests the same: the address."""
         return self.url
 
 
@@ -86,7 +86,7 @@ class Local:
 
     @property
     def identity(self) -> str:
-        """What makes two wishes the same: the bytes, wherever they lie."""
+        """What makes two requests the same: the bytes, wherever they are."""
         return f"sha256:{self.sha256}"
 
 
@@ -100,7 +100,7 @@ class Sources:
     owner: str
     runapi: RunAPI
     uploads: Uploads
-    ours: Ours
+    earlier_picture: EarlierPicture
     home: Path
     roots: Sequence[Path]
     """The folders that may be read, from `checked_roots`; none on a server whose users sit elsewhere."""
@@ -112,7 +112,7 @@ class Sources:
 
         Raises:
             SourceRefused: Names each source that cannot be used, counted from 1, and why.
-            RunApiError: A picture of ours had to be looked up, and RunAPI could not be asked.
+            RunApiError: An earlier picture had to be looked up, and RunAPI could not be asked.
         """
         results = await _each([partial(self._opened, text) for text in given], at_once=len(given), to_the_end=True)
         reasons = [
@@ -124,15 +124,15 @@ class Sources:
             raise SourceRefused(" ".join(reasons))
         return _successes(results)
 
-    async def lent(self, opened: Sequence[OpenedSource], *, report: Callable[[str], None]) -> list[str]:
-        """URLs that RunAPI can read, in the same order; local sources are uploaded, unless they still lie there.
+    async def readable_urls(self, opened: Sequence[OpenedSource], *, report: Callable[[str], None]) -> list[str]:
+        """URLs that RunAPI can read, in the same order; local sources are uploaded, unless they are still there.
 
         Raises:
             SourceRefused: A file is not what it was when it was opened.
             RunApiError: An upload failed. It is never `in_doubt`: uploads order nothing.
         """
         works = [
-            partial(self._lent, source, report, f"Uploading source {nth} of {len(opened)}")
+            partial(self._readable_url, source, report, f"Uploading source {nth} of {len(opened)}")
             for nth, source in enumerate(opened, 1)
         ]
         return _successes(await _each(works, at_once=self.limits.side_by_side, to_the_end=False))
@@ -144,16 +144,16 @@ class Sources:
             _check_address(text)
             return Linked(text)
         if scheme == "flux2":
-            return await self._opened_ours(text)
+            return await self._opened_earlier(text)
         return await in_worker(lambda: self._opened_local(text, scheme))
 
-    async def _opened_ours(self, uri: str) -> Local:
-        found = _OURS.fullmatch(uri)
+    async def _opened_earlier(self, uri: str) -> Local:
+        found = _EARLIER.fullmatch(uri)
         if found is None or not is_task_id(found[1]):
             msg = "A picture of an earlier result is flux2://tasks/TASK_ID/images/NUMBER."
             raise SourceRefused(msg)
         try:
-            picture = await self.ours(found[1], int(found[2]))
+            picture = await self.earlier_picture(found[1], int(found[2]))
         except (NoSuchTask, TaskFailed, PictureUnavailable) as error:
             raise SourceRefused(error.message) from error
         check_size(len(picture.data), limit=self.limits.max_bytes)
@@ -181,7 +181,7 @@ class Sources:
         path = path_in(written, home=self.home, windows=self.windows)
         return partial(read_file, path, roots=self.roots, limit=limit)
 
-    async def _lent(self, source: OpenedSource, report: Callable[[str], None], words: str) -> str:
+    async def _readable_url(self, source: OpenedSource, report: Callable[[str], None], words: str) -> str:
         if isinstance(source, Linked):
             return source.url
 
@@ -193,7 +193,7 @@ class Sources:
         return await self.uploads.url((self.owner, self.runapi.connection.origin, source.sha256), upload)
 
     async def _uploaded(self, data: bytes, file_name: str) -> TemporaryFile:
-        """Upload once more if the way there or the storage had a hiccup: an upload costs nothing."""
+        """Upload once more if the connection or the storage failed: an upload costs nothing."""
         try:
             try:
                 return await self.runapi.upload(data, filename=file_name)

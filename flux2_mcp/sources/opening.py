@@ -1,4 +1,4 @@
-"""Read a stranger's path or data: URI: inside the allowed folders, plain files only, never more than the limit."""
+"""Read an untrusted path or data: URI: inside the allowed folders, plain files only, never more than the limit."""
 
 from __future__ import annotations
 

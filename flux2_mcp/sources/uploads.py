@@ -1,4 +1,4 @@
-"""What RunAPI holds of ours at this moment: each distinct content once, for as long as it lives there."""
+"""Which uploads RunAPI still has: each distinct content once, until it expires there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENOUGH: Final = timedelta(minutes=5)
 
 
 class Uploads:
-    """The memory of uploads; one per process."""
+    """Remembers uploads; one per process."""
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now

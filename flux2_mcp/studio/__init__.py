@@ -167,7 +167,7 @@ class Studio(Services):
             report(jobs)
 
         async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
-            urls = uploaded or await plan.sources.lent(plan.opened, report=uploading)
+            urls = uploaded or await plan.sources.readable_urls(plan.opened, report=uploading)
             return replace(plan.request, source_image_urls=tuple(urls)).body
 
         for order, resumed in orders:
@@ -210,7 +210,7 @@ class Studio(Services):
             owner=self.owner,
             runapi=self.runapi,
             uploads=self.uploads,
-            ours=self.picture,
+            earlier_picture=self.picture,
             home=self.destinations.home,
             roots=tuple(dict.fromkeys((*self.destinations.roots, *more))),
         )

@@ -33,8 +33,8 @@ def test_pictures_go_to_the_pictures_folder(home: Path) -> None:
     assert default_folder(" ", home=home, pictures=lambda: home / "Bilder") == home / "Bilder" / "Flux 2"
 
 
-def test_without_more_the_operating_system_says_where_pictures_are() -> None:
-    folder = default_folder(None)
+def test_without_more_the_operating_system_says_where_pictures_are(home: Path) -> None:
+    folder = default_folder(None, home=home)
 
     assert folder.is_absolute()
     assert folder.name == "Flux 2"
@@ -49,9 +49,9 @@ def test_the_output_folder_is_below_home_unless_it_is_absolute(setting: str, bel
 
 
 @posix_only
-def test_a_windows_path_as_output_folder_is_explained() -> None:
+def test_a_windows_path_as_output_folder_is_explained(home: Path) -> None:
     with pytest.raises(BadSetting, match="FLUX2_OUTPUT_DIR is a Windows path"):
-        default_folder("C:\\Users\\me\\Pictures")
+        default_folder("C:\\Users\\me\\Pictures", home=home)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_root_may_be_a_symlink_itself(home: Path) -> None:
     (home.parent / "alias").symlink_to(home)
     alias = home.parent / "alias"
 
-    assert resolve_save_to(str(alias / "x.png"), roots=[alias], default=alias) == Destination(home, "x")
+    assert resolve_save_to(str(alias / "x.png"), roots=[alias], default=alias, home=home) == Destination(home, "x")
 
 
 def test_a_loop_of_symlinks_is_refused(home: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_name_that_is_too_long_for_the_disk_is_refused(save_to: str, home: Pat
 
 
 def test_the_default_folder_needs_no_root(home: Path) -> None:
-    assert resolve_save_to("x.png", roots=[], default=home) == Destination(home, "x")
+    assert resolve_save_to("x.png", roots=[], default=home, home=home) == Destination(home, "x")
 
 
 def test_an_existing_folder_may_be_called_like_a_picture(home: Path) -> None:

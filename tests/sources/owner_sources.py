@@ -49,7 +49,7 @@ class Clock:
         self.time += timedelta(**units)
 
 
-async def nothing_of_ours(task_id: str, number: int) -> Picture:
+async def no_earlier_picture(task_id: str, number: int) -> Picture:
     msg = f"Nobody knows {task_id}/{number}."
     raise NoSuchTask(msg)
 
@@ -63,8 +63,8 @@ class OwnerSources:
     words: list[str] = field(default_factory=list[str])
 
     async def urls(self, *given: str) -> list[str]:
-        """Open and lend, as the studio does."""
-        return await self.sources.lent(await self.sources.opened(given), report=self.words.append)
+        """Open and upload, as the studio does."""
+        return await self.sources.readable_urls(await self.sources.opened(given), report=self.words.append)
 
     @property
     def puts(self) -> list[SeenRequest]:
@@ -90,7 +90,11 @@ async def owner_sources(
 ) -> AsyncGenerator[OwnerSources, None]:
     simulator = simulator or Simulator(Script())
     connection = Connection(RUNAPI, transport=transport(simulator))
-    given: dict[str, object] = {"ours": nothing_of_ours, "limits": SourceLimits(max_bytes=100_000), **more}
+    given: dict[str, object] = {
+        "earlier_picture": no_earlier_picture,
+        "limits": SourceLimits(max_bytes=100_000),
+        **more,
+    }
     sources = Sources(
         owner=owner,
         runapi=RunAPI(connection, KEY),

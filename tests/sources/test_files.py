@@ -213,7 +213,7 @@ async def test_a_name_that_no_disk_can_have_is_refused(home: Path) -> None:
         (png()[:40], "cut off or damaged"),
     ],
 )
-async def test_only_pictures_are_lent_whatever_they_are_called(home: Path, data: bytes, kind: str) -> None:
+async def test_only_pictures_are_uploaded_whatever_they_are_called(home: Path, data: bytes, kind: str) -> None:
     (home / "fox.png").write_bytes(data)
     words = await refusal(home, home / "fox.png")
 

@@ -45,7 +45,7 @@ async def test_a_file_can_be_written_in_many_ways(home: Path, way: str) -> None:
 async def test_a_data_uri_is_what_its_bytes_are(home: Path, uri: str) -> None:
     async with owner_sources(home) as studio:
         (opened,) = await studio.sources.opened([uri])
-        await studio.sources.lent([opened], report=studio.words.append)
+        await studio.sources.readable_urls([opened], report=studio.words.append)
 
         assert [put.body for put in studio.puts] == [png()]
 
@@ -142,14 +142,16 @@ async def test_a_picture_of_ours_that_has_gone_is_refused(home: Path) -> None:
         msg = "The link has expired."
         raise PictureUnavailable(msg)
 
-    assert "The link has expired." in await refusal(home, "flux2://tasks/task-1/images/1", ours=gone)
+    assert "The link has expired." in await refusal(home, "flux2://tasks/task-1/images/1", earlier_picture=gone)
 
 
 async def test_a_picture_of_ours_has_the_same_limit(home: Path) -> None:
     async def ours(task_id: str, number: int) -> Picture:
         return Picture(png(padding=2_000), "image/png", 8, 6)
 
-    words = await refusal(home, "flux2://tasks/task-1/images/1", ours=ours, limits=SourceLimits(max_bytes=1_000))
+    words = await refusal(
+        home, "flux2://tasks/task-1/images/1", earlier_picture=ours, limits=SourceLimits(max_bytes=1_000)
+    )
     assert "may have 0.001 MB at most" in words
 
 
@@ -158,7 +160,7 @@ async def test_a_runapi_that_cannot_be_asked_for_ours_is_no_fault_of_the_source(
         msg = "RunAPI did not answer in time."
         raise Unreachable(msg)
 
-    async with owner_sources(home, ours=unreachable) as studio:
+    async with owner_sources(home, earlier_picture=unreachable) as studio:
         with pytest.raises(Unreachable):
             await studio.sources.opened(["flux2://tasks/task-1/images/1"])
 

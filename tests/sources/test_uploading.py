@@ -138,14 +138,14 @@ async def test_a_signed_address_is_in_no_repr(home: Path) -> None:
         assert "secret" not in repr(await studio.sources.opened(["https://example.com/a.png?signature=secret"]))
 
 
-async def test_a_picture_of_ours_is_lent_by_its_address(home: Path) -> None:
+async def test_an_earlier_picture_is_uploaded_by_its_address(home: Path) -> None:
     async def ours(task_id: str, number: int) -> Picture:
         assert (task_id, number) == ("task-1", 2)
         return Picture(png(), "image/png", 8, 6)
 
-    async with owner_sources(home, ours=ours) as studio:
+    async with owner_sources(home, earlier_picture=ours) as studio:
         (opened,) = await studio.sources.opened(["flux2://tasks/task-1/images/2"])
-        await studio.sources.lent([opened], report=studio.words.append)
+        await studio.sources.readable_urls([opened], report=studio.words.append)
 
         assert isinstance(opened, Local)
         assert [put.body for put in studio.puts] == [png()]
@@ -158,7 +158,7 @@ async def test_a_file_that_was_changed_after_the_check_is_not_sent(home: Path) -
         opened = await studio.sources.opened(["~/fox.png"])
         (home / "fox.png").write_bytes(b"secret")
         with pytest.raises(SourceRefused, match="changed while it was being used"):
-            await studio.sources.lent(opened, report=studio.words.append)
+            await studio.sources.readable_urls(opened, report=studio.words.append)
 
         assert not studio.simulator.requests
 
