@@ -17,7 +17,7 @@ OURS = """
 __main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors files history history.orders
 images images.destinations images.fetching images.formats images.loading images.naming images.previewing
 images.public_addresses images.saving invocation login polling presenters presenters.account
-presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins runapi.text
+presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins
 server server.account_tools server.app server.arguments server.completions server.consent server.hosts
 server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
 server.resources server.results server.schemas server.sdk server.stdio server.strict settings sources sources.opening

@@ -13,7 +13,7 @@ import anyio
 from flux2_mcp.cli.ports import port
 from flux2_mcp.cli.terminal import agreed
 from flux2_mcp.errors import LoginFailed
-from flux2_mcp.login import PATIENCE, Keyring, LoggedIn, OpenBrowser, login, login_with, open_browser, shown
+from flux2_mcp.login import PATIENCE, Keyring, LoggedIn, OpenBrowser, login, login_with, open_browser, opened
 from flux2_mcp.settings import Settings
 
 
@@ -55,16 +55,16 @@ def run(options: argparse.Namespace) -> int:
 async def _login(keyring: Keyring, port: int, open_with: OpenBrowser) -> LoggedIn:
     async with login(keyring, port=port, in_terminal=True) as waiting:
         print(f"Allow flux2-mcp at RunAPI. The page shows this code too: {waiting.code}\n\n  {waiting.url}\n")
-        opened = await shown(waiting.url, open_with)
-        where = "It is open in your browser." if opened else "Open it in a browser on this computer."
+        is_open = await opened(waiting.url, open_with)
+        where = "It is open in your browser." if is_open else "Open it in a browser on this computer."
         print(f"{where} Waiting, {PATIENCE / 60:.0f} minutes at most ...", flush=True)
         return await waiting.finished()
 
 
 def _may_replace(keyring: Keyring) -> bool:
-    """Whether the person agrees, where a login would replace a key that is worth something."""
+    """Whether the person agrees, where a login would replace a key that still works."""
     anyio.run(keyring.check)
-    key = anyio.run(keyring.at_stake)
+    key = anyio.run(keyring.key_to_replace)
     return not key or bool(agreed(f"Replace the saved key {key}?"))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PATIENCE = 300.0
 """Seconds that a person has to decide."""
 REACH_PATIENCE = 5.0
-"""Seconds that RunAPI has to answer at all, before a person is bothered."""
+"""Seconds that RunAPI has to answer at all, before a person is asked."""
 BROWSER_PATIENCE = 10.0
 """Seconds that a browser has to start."""
 HOSTNAME_LENGTH = 100
@@ -40,7 +40,7 @@ OpenBrowser = Callable[[str], bool]
 class LoggedIn:
     """A key that RunAPI knows, and that is saved."""
 
-    look: str
+    masked_key: str
     """The key as people may see it."""
     file: Path
     balance_cents: int
@@ -48,20 +48,20 @@ class LoggedIn:
     """The key that was there before, as people may see it; empty when there was no other."""
 
     def __str__(self) -> str:
-        saved = f"Logged in: {self.look} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
+        saved = f"Logged in: {self.masked_key} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
         return f"{saved} It replaces the key {self.replaced}." if self.replaced else saved
 
 
 @dataclass(frozen=True)
 class Keyring:
-    """Where the key is kept, and the way to the RunAPI that it opens."""
+    """Where the key is saved, and the connection to the RunAPI that it is for."""
 
     settings: Settings
     home: Path
     transport: httpx.AsyncBaseTransport | None = None
 
     async def check(self) -> None:
-        """See that a login would not be in vain, before a person is bothered.
+        """Check that a login can change something, before a person is asked.
 
         Raises:
             LoginFailed: RUNAPI_API_KEY is set, which no saved key would replace.
@@ -78,8 +78,7 @@ class Keyring:
             raise LoginFailed(
                 msg, charge="Nothing was changed.", remedy="Remove it where it is set, then log in, or keep using it."
             )
-        look = partial(credentials.file_to_change, self.settings, home=self.home)
-        await anyio.to_thread.run_sync(look)
+        await anyio.to_thread.run_sync(partial(credentials.file_to_change, self.settings, home=self.home))
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[Connection, None]:
@@ -96,8 +95,8 @@ class Keyring:
         finally:
             await connection.aclose()
 
-    async def reach(self, connection: Connection) -> None:
-        """See that RunAPI is there, before a person waits for what it could never confirm.
+    async def check_reachable(self, connection: Connection) -> None:
+        """Check that RunAPI answers, before a person is asked.
 
         Raises:
             LoginFailed: Nothing answers at its address.
@@ -112,14 +111,14 @@ class Keyring:
             msg = f"Nothing answers at {self.base_url}, so a key could not be checked."
             raise LoginFailed(msg, remedy="Check the network and RUNAPI_BASE_URL, then log in again.") from error
         except RunApiError:
-            pass  # it is there, and says why it does not tell its prices
+            pass  # it answered, which is all that is asked here
 
     @property
     def base_url(self) -> str:
         """Where a key is got. Not the saved address: that one is for the saved key."""
         return self.settings.base_url or credentials.DEFAULT_BASE_URL
 
-    async def at_stake(self) -> str:
+    async def key_to_replace(self) -> str:
         """The saved key as people may see it, when it still works or is for another address; else nothing."""
         saved = await anyio.to_thread.run_sync(self._saved)
         if saved is None:
@@ -142,7 +141,7 @@ class Keyring:
     def _saved(self) -> credentials.Credentials | None:
         return credentials.saved_credentials(self.settings, home=self.home)
 
-    async def keep(self, key: str, connection: Connection) -> LoggedIn:
+    async def save(self, key: str, connection: Connection) -> LoggedIn:
         """Save a key that RunAPI knows.
 
         Raises:
@@ -164,7 +163,7 @@ class Keyring:
         except RunApiError as error:
             msg = f"The key could not be checked. {error.message}"
             raise LoginFailed(msg) from error
-        save = partial(
+        write = partial(
             credentials.save_key,
             key,
             self.settings,
@@ -174,7 +173,7 @@ class Keyring:
         )
         before = await anyio.to_thread.run_sync(self._saved)
         replaced = credentials.masked(before.key) if before and before.key != key else ""
-        file = await anyio.to_thread.run_sync(save)
+        file = await anyio.to_thread.run_sync(write)
         return LoggedIn(credentials.masked(key), file, balance.balance_cents, replaced)
 
 
@@ -212,7 +211,7 @@ async def login(keyring: Keyring, *, port: int = 0, in_terminal: bool = False) -
     `in_terminal`: the person can stop it there with Ctrl-C.
 
     Raises:
-        LoginFailed: It would be in vain, nothing answers at RunAPI's address, or the port is taken.
+        LoginFailed: It would change nothing, nothing answers at RunAPI's address, or the port is taken.
         InsecureBaseUrl: The key would travel without TLS.
         BadSetting: The config file is not one that can be added to.
     """
@@ -221,14 +220,14 @@ async def login(keyring: Keyring, *, port: int = 0, in_terminal: bool = False) -
 
     await keyring.check()
     async with keyring.connected() as connection:
-        await keyring.reach(connection)
+        await keyring.check_reachable(connection)
         listener = listen(port)
         open_port: int = listener.getsockname()[1]
         proof, hostname = new_proof(), _hostname()
 
         async def redeem(code: str) -> LoggedIn:
             key = await exchange(connection, code, proof, port=open_port, hostname=hostname)
-            return await keyring.keep(key, connection)
+            return await keyring.save(key, connection)
 
         callback = Callback(proof.state, redeem, origin=connection.origin, in_terminal=in_terminal)
         url = authorize_url(_base_url(connection), proof, port=open_port, hostname=hostname)
@@ -240,16 +239,16 @@ async def login_with(key: str, keyring: Keyring) -> LoggedIn:
     """Save a key that the person has already.
 
     Raises:
-        LoginFailed: It would be in vain, nothing answers at RunAPI's address, or RunAPI does not know the key.
+        LoginFailed: It would change nothing, nothing answers at RunAPI's address, or RunAPI does not know the key.
     """
     await keyring.check()
     async with keyring.connected() as connection:
-        await keyring.reach(connection)
-        return await keyring.keep(key, connection)
+        await keyring.check_reachable(connection)
+        return await keyring.save(key, connection)
 
 
-async def shown(url: str, open_browser: OpenBrowser) -> bool:
-    """Open the person's browser; whether there was one that did not take too long."""
+async def opened(url: str, open_browser: OpenBrowser) -> bool:
+    """Open the person's browser; whether one opened in time."""
     with anyio.move_on_after(BROWSER_PATIENCE):
         return await anyio.to_thread.run_sync(open_browser, url, abandon_on_cancel=True)
     return False

@@ -43,7 +43,7 @@ class Answer:
 
 
 class Callback(Generic[T]):
-    """Waits for the browser with the right state, and for it alone; everybody else is turned away."""
+    """Waits for the browser with the right state, and refuses everybody else."""
 
     def __init__(
         self, state: str, redeem: Callable[[str], Awaitable[T]], *, origin: str, in_terminal: bool = False
@@ -76,7 +76,7 @@ class Callback(Generic[T]):
     async def _answer(self, query: Mapping[str, str]) -> Answer:
         # A refusal too: any page can send the browser here, and must not end a login that is under way.
         if not hmac.compare_digest(query.get("state", "").encode(), self._state.encode()):
-            return self._unproven if query.get("error") else _OF_ANOTHER
+            return self._unproven if query.get("error") else _OTHER_LOGIN
         if self._is_taken:
             return Answer(
                 HTTPStatus.CONFLICT, "Already done", "This login was answered in another tab. Close this one."
@@ -133,7 +133,7 @@ class Callback(Generic[T]):
 
 _NOTHING_HERE = Answer(HTTPStatus.NOT_FOUND, "Nothing here", "This address only finishes a login of flux2-mcp.")
 _NOT_UNDERSTOOD = Answer(HTTPStatus.BAD_REQUEST, "Not understood", "This is no request that a browser makes.")
-_OF_ANOTHER = Answer(
+_OTHER_LOGIN = Answer(
     HTTPStatus.BAD_REQUEST,
     "Another login",
     "This answer belongs to another login, so it was ignored. Use the newest link from flux2-mcp.",

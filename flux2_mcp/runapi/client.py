@@ -35,8 +35,8 @@ from flux2_mcp.runapi.rate_limit import RateLimitedTransport, RateLimiter
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
 from flux2_mcp.runapi.retry_after import retry_after
 from flux2_mcp.runapi.routes import DialectSetting, Routes
-from flux2_mcp.runapi.text import one_line
 from flux2_mcp.runapi.uploads import put_to_storage, ticket_request
+from flux2_mcp.text import one_line
 
 Shape = TypeVar("Shape", bound=Wire)
 

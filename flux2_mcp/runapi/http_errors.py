@@ -27,7 +27,7 @@ from flux2_mcp.errors import (
 )
 from flux2_mcp.runapi.models import message_in
 from flux2_mcp.runapi.retry_after import retry_after
-from flux2_mcp.runapi.text import one_line
+from flux2_mcp.text import one_line
 
 NEXT_STEP = "Check RUNAPI_BASE_URL, and send the request again in a few minutes; if it stays so, ask RunAPI's support."
 """For a status of which no more is known than that it is no success."""

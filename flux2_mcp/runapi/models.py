@@ -15,7 +15,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from flux2_mcp.runapi.text import one_line
+from flux2_mcp.text import one_line
 
 Action = Literal["text_to_image", "remix_image"]
 DialectName = Literal["sdk", "v1"]

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 from flux2_mcp.budget import Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
-from flux2_mcp.runapi.text import one_line
 from flux2_mcp.server.arguments import Ask, Ctx, TheStudio
 from flux2_mcp.server.plan import ThePlan, is_answered_meanwhile
 from flux2_mcp.studio import Plan, Studio
+from flux2_mcp.text import one_line
 
 LONGEST_EXCERPT = 60
 """Characters of the prompt in a question."""

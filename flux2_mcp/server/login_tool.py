@@ -8,7 +8,7 @@ from mcp_types import CallToolResult, TextContent, ToolAnnotations
 from flux2_mcp.background import meanwhile
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.invocation import command
-from flux2_mcp.login import Keyring, Login, shown
+from flux2_mcp.login import Keyring, Login, opened
 from flux2_mcp.login import login as new_login
 from flux2_mcp.server.arguments import Ctx
 from flux2_mcp.server.progress import AT_LEAST_EVERY
@@ -26,7 +26,7 @@ async def login(ctx: Ctx) -> CallToolResult:
     environment = ctx.request_context.lifespan_context.environment
     keyring = Keyring(environment.settings, environment.home, environment.transport)
     async with new_login(keyring) as waiting:
-        if not await shown(waiting.url, environment.open_browser) and not _shows_progress(ctx):
+        if not await opened(waiting.url, environment.open_browser) and not _shows_progress(ctx):
             msg = "There is no browser that this server could open."
             remedy = f"Ask the person to run `{command('login')}` in a terminal, or to set RUNAPI_API_KEY."
             raise LoginFailed(msg, remedy=remedy)

@@ -147,7 +147,7 @@ async def test_a_login_says_which_key_it_replaces(here: Computer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("saved", "at_stake"),
+    ("saved", "key_to_replace"),
     [
         ({"api_key": KEY, "base_url": BASE_URL}, "runapi_test••••••••6789"),
         ({"api_key": KEY}, "runapi_test••••••••6789, for https://runapi.ai"),
@@ -157,11 +157,11 @@ async def test_a_login_says_which_key_it_replaces(here: Computer) -> None:
     ids=["works", "for elsewhere", "is revoked", "no key"],
 )
 async def test_only_a_key_that_is_worth_something_is_asked_about(
-    here: Computer, saved: dict[str, object], at_stake: str
+    here: Computer, saved: dict[str, object], key_to_replace: str
 ) -> None:
     here.has(saved)
 
-    assert await here.keyring.at_stake() == at_stake
+    assert await here.keyring.key_to_replace() == key_to_replace
 
 
 @not_on("Windows", "there is always a screen")

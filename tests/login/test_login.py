@@ -454,7 +454,7 @@ async def test_a_login_where_nothing_answers_says_so_soon(tmp_path: Path, networ
             await waiting.finished()
     with pytest.raises(LoginFailed) as with_a_key:
         await login_with("runapi_another0123456789", keyring)
-    await keyring.at_stake()
+    await keyring.key_to_replace()
 
     assert anyio.current_time() - began <= 15
     assert str(in_the_browser.value) == str(with_a_key.value)

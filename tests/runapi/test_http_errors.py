@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flux2_mcp import errors
 from flux2_mcp.errors import RunApiError
 from flux2_mcp.runapi.http_errors import error_from
-from flux2_mcp.runapi.text import LONGEST_LINE
+from flux2_mcp.text import LONGEST_LINE
 from tests.runapi.network import KEY, Answers, runapi, says
 
 GATEWAY_PAGE = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>secret guts</body></html>"

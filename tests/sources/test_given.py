@@ -146,11 +146,11 @@ async def test_a_picture_of_ours_that_has_gone_is_refused(home: Path) -> None:
 
 
 async def test_a_picture_of_ours_has_the_same_limit(home: Path) -> None:
-    async def ours(task_id: str, number: int) -> Picture:
+    async def earlier(task_id: str, number: int) -> Picture:
         return Picture(png(padding=2_000), "image/png", 8, 6)
 
     words = await refusal(
-        home, "flux2://tasks/task-1/images/1", earlier_picture=ours, limits=SourceLimits(max_bytes=1_000)
+        home, "flux2://tasks/task-1/images/1", earlier_picture=earlier, limits=SourceLimits(max_bytes=1_000)
     )
     assert "may have 0.001 MB at most" in words
 

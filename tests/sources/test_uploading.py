@@ -139,11 +139,11 @@ async def test_a_signed_address_is_in_no_repr(home: Path) -> None:
 
 
 async def test_an_earlier_picture_is_uploaded_by_its_address(home: Path) -> None:
-    async def ours(task_id: str, number: int) -> Picture:
+    async def earlier(task_id: str, number: int) -> Picture:
         assert (task_id, number) == ("task-1", 2)
         return Picture(png(), "image/png", 8, 6)
 
-    async with owner_sources(home, earlier_picture=ours) as studio:
+    async with owner_sources(home, earlier_picture=earlier) as studio:
         (opened,) = await studio.sources.opened(["flux2://tasks/task-1/images/2"])
         await studio.sources.readable_urls([opened], report=studio.words.append)
 

@@ -99,7 +99,7 @@ async def _reached(connection: Connection, base_url: str) -> Finding:
     except UnreadableAnswer as error:
         return Finding(name, f"{base_url} is something else. {error.typed_message}", ADDRESS)
     except RunApiError:
-        pass  # it is there, and says why it does not tell its prices
+        pass  # it answered, which is all that is asked here
     safely = "with a trusted certificate" if connection.origin.startswith("https:") else "without TLS, on this computer"
     return Finding(name, f"{base_url} answers, {safely}")
 
