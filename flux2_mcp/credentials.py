@@ -28,7 +28,7 @@ EXAMPLE = re.compile(
     r"|api[-_ ]?key|change[-_ ]?me|placeholder|x{3,}|\*{3,}|\.{3,}|…)",
     re.IGNORECASE,
 )
-"""What documents write where a key belongs: `your-api-key`, `<YOUR_KEY>`, `runapi_xxxx`."""
+"""What examples write instead of a key: `your-api-key`, `<YOUR_KEY>`, `runapi_xxxx`."""
 
 KEYS = ("api_key", "apiKey")
 ADDRESSES = ("base_url", "baseUrl")
@@ -114,7 +114,7 @@ def checked_key(key: str, source: str) -> str:
 
 
 def expanded(folder: str, home: Path) -> Path:
-    """A leading ~ is this home: no shell stands between a host's configuration and us."""
+    """The folder with a leading ~ replaced: no shell expands what a host's configuration says."""
     parts = Path(folder).parts
     return home.joinpath(*parts[1:]) if parts[:1] == ("~",) else Path(folder)
 
@@ -141,10 +141,10 @@ def masked(key: str) -> str:
 
 
 def file_to_change(settings: Settings, *, home: Path) -> Path:
-    """The file for the key, if it can be written anew without losing anything.
+    """The file for the key, if it can be changed without losing anything.
 
     Raises:
-        BadSetting: It holds something else, or nobody can tell.
+        BadSetting: It does not hold a JSON object, or cannot be read.
     """
     path = config_file(settings, home=home)
     try:

@@ -5,7 +5,7 @@ Flux2Error
 │   └── InsecureBaseUrl     the key would travel without TLS
 ├── UnreadableConfig        a host's config file that cannot be understood
 ├── NoApiKey                a paid call without a key
-├── UnusableApiKey          a key that cannot be one: a placeholder, a line break, a foreign letter
+├── UnusableApiKey          a key that cannot be one: a placeholder, a line break, a letter outside ASCII
 ├── LoginFailed             no key came of a login
 ├── RequestRefused          refused here, before any request was made
 │   ├── SourceRefused       a source image that cannot be used
@@ -41,14 +41,14 @@ from flux2_mcp.invocation import command
 
 @dataclass(frozen=True)
 class Wording:
-    """Words that name a tool, an argument or the person; in a terminal there are commands, options and you."""
+    """Words for a model, which name tools and arguments, and for a terminal, which name commands and options."""
 
     tool: str
     typed: str
 
 
 Words = str | Wording
-"""A plain text where both read the same."""
+"""A plain text when both are the same."""
 
 
 class Flux2Error(Exception):
@@ -82,7 +82,7 @@ class Flux2Error(Exception):
         return " ".join(part for part in (message, self.charge, remedy) if part)
 
     def _next_step(self) -> Words:
-        """The remedy, where whoever raises it gives none. Said then, because how a command is typed is known then."""
+        """The remedy when none is given; made late, because how a command is typed is known late."""
         return type(self).remedy
 
 
@@ -91,7 +91,7 @@ def _both(words: Words) -> tuple[str, str]:
 
 
 def same_again(then: str) -> Wording:
-    """The next step that is to ask for the very same once more."""
+    """The next step: to make the same call again."""
     return Wording(f"Send the same call again{then}", f"Run the same command again{then}")
 
 
@@ -109,7 +109,7 @@ class InsecureBaseUrl(BadSetting):
 
 
 class UnreadableConfig(Flux2Error):
-    """A host's config file that cannot be understood, so that it is better left alone."""
+    """A host's config file that cannot be understood, so it is left alone."""
 
     charge = ""
 

@@ -1,4 +1,4 @@
-"""Write a file so that it is there whole or not at all: a new one beside the others, or one in the place of another."""
+"""Write a file whole or not at all: add a new one, or replace one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANYBODY: Final = 0o666
 
 
 class Disk:
-    """What adding a file asks of a disk."""
+    """What adding a file needs of a disk; tests have disks that fail."""
 
     def write(self, path: Path, data: bytes) -> None:
         """Make a new file with these bytes; they have left our hands when this returns."""
@@ -47,7 +47,7 @@ def add(names: Iterable[Path], data: bytes, *, folder: Path, disk: Disk = THE_DI
 
 
 def replace(path: Path, data: bytes, *, mode: int = OWNER_ONLY) -> None:
-    """Put a file with these bytes and this mode in the place of what is there; where a link leads, if it is one.
+    """Replace a file by one with these bytes and this mode; links are followed.
 
     Raises:
         OSError: Why not. What was there is as it was, and nothing is left behind.

@@ -1,4 +1,4 @@
-"""How a person types a command of ours: every hint that names one asks here, so that it works where it is read."""
+"""How a person types one of our commands, so that every hint that names one works where it is read."""
 
 from __future__ import annotations
 

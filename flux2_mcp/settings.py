@@ -113,7 +113,7 @@ class Settings(BaseModel):
 
 
 def _words(problem: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    """Ours where a validator of ours has some; pydantic's speak of an "input", and of each type by itself."""
+    """The words of our own validators, else what the schema accepts: pydantic's words speak of an "input"."""
     from flux2_mcp.accepted_values import accepted
 
     if problem["type"] == "value_error":
@@ -122,12 +122,12 @@ def _words(problem: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 
 def misspelt(environ: Iterable[str]) -> str:
-    """A sentence about variables that look like ours but are none; empty without them. A limit may be among them."""
+    """A sentence that names variables like ours that do not exist; empty when there are none."""
     known = {str(field.alias) for field in Settings.model_fields.values()}
-    strangers = sorted(name for name in environ if name.startswith("FLUX2_") and name not in known)
-    return f"There is no setting {', '.join(map(partial(_perhaps, known), strangers))}." if strangers else ""
+    unknown = sorted(name for name in environ if name.startswith("FLUX2_") and name not in known)
+    return f"There is no setting {', '.join(map(partial(_with_hint, known), unknown))}." if unknown else ""
 
 
-def _perhaps(known: Iterable[str], name: str) -> str:
+def _with_hint(known: Iterable[str], name: str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"{name} (is {close[0]} meant?)" if close else name
+    return f"{name} (did you mean {close[0]}?)" if close else name

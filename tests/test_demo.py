@@ -56,7 +56,7 @@ async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         (["serve", "--help"], 0, "--http"),
         (["simulate", "--help"], 0, "--latency"),
         (["paint"], 2, "There is no command 'paint'. `flux2-mcp --help` lists them all."),
-        (["genrate", "a fox"], 2, "There is no command 'genrate'. Is generate meant?"),
+        (["genrate", "a fox"], 2, "There is no command 'genrate'. Did you mean generate?"),
         (["serve", "--port", "8765"], 2, "--host and --port are for --http"),
         (["serve", "--colour"], 2, "unrecognized arguments"),
     ],
@@ -83,4 +83,4 @@ async def test_a_setting_that_does_not_exist_is_named_at_the_start(tmp_path: Pat
     ended = await finished(tmp_path, "-m", "flux2_mcp", FLUX2_DAILY_BUGDET="1.00")
 
     assert ended.returncode == 0
-    assert b"is FLUX2_DAILY_BUDGET meant?" in ended.stderr
+    assert b"did you mean FLUX2_DAILY_BUDGET?" in ended.stderr

@@ -113,5 +113,5 @@ def test_all_bad_values_are_named_at_once() -> None:
 def test_a_limit_that_is_misspelt_is_noticed() -> None:
     words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_QUITE_ANOTHER"])
 
-    assert words == "There is no setting FLUX2_DAILY_BUGDET (is FLUX2_DAILY_BUDGET meant?), FLUX2_QUITE_ANOTHER."
+    assert words == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_QUITE_ANOTHER."
     assert misspelt(NAMES) == ""

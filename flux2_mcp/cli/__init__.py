@@ -26,7 +26,7 @@ COMMANDS = {
     "estimate": "say what a picture would cost; orders nothing",
     "account": "show the balance, what was spent today, and what your limits leave",
     "history": "list the pictures that were asked for, or forget them",
-    "recover": "fetch pictures that were finished while nobody looked, after a crash say",
+    "recover": "fetch pictures that were finished while nobody waited, for example after a crash",
     "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
     "uninstall": "take it out of a host's config again",
     "simulate": "serve a simulated RunAPI, to develop any client against",
@@ -38,7 +38,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
-    """Run the command line; without a command, serve over stdio. The command's modules are there `once_loaded`."""
+    """Run the command line; without a command, serve over stdio. Calls `once_loaded` when the command is imported."""
     try:
         given = _with_command(list(sys.argv[1:] if arguments is None else arguments))
         chosen = next((word for word in given if not word.startswith("-")), None)
@@ -81,7 +81,7 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, which says in one line what is wrong and where more is said, and not all that could have been typed."""
+    """argparse with errors of one line: what is wrong, and where the help is."""
 
     def error(self, message: str) -> NoReturn:
         help_of_it = command(" ".join([*self.prog.split()[1:], "--help"]))
@@ -90,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _no_such(word: str) -> str:
     close = difflib.get_close_matches(word, COMMANDS, n=1)
-    hint = f" Is {close[0]} meant?" if close else ""
+    hint = f" Did you mean {close[0]}?" if close else ""
     return f"There is no command {word[:40]!r}.{hint} `{command('--help')}` lists them all."
 
 

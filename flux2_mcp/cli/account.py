@@ -54,7 +54,7 @@ async def _account() -> tuple[Account, NoApiKey | None]:
 
 
 def _lines(known: Money, missing: NoApiKey | None) -> list[str]:
-    unknown = f"RunAPI does not tell; `{command('doctor')}` says why"
+    unknown = f"not known; `{command('doctor')}` says why"
     if missing:
         unknown = f"not known. {missing.typed_message} {missing.typed_remedy}"
     return [

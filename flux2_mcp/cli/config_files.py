@@ -20,7 +20,7 @@ class ConfigFile:
 
     @classmethod
     def read(cls, path: Path) -> ConfigFile:
-        """The file at this path, or what a link there leads to: people keep such files in repositories of their own.
+        """The file at this path; links are followed, since people keep such files in repositories of their own.
 
         Raises:
             UnreadableConfig: It is there, and cannot be read.
@@ -34,7 +34,7 @@ class ConfigFile:
             raise UnreadableConfig(msg) from None
 
     def replace(self, text: str) -> Path | None:
-        """Write this text in its place, and give the copy of what was there.
+        """Replace the file's text, and return the path of a copy of the old file.
 
         Raises:
             UnreadableConfig: Somebody else wrote to it meanwhile, or it cannot be written.

@@ -22,8 +22,8 @@ examples:
   {estimate} "a red fox" --resolution 2k --count 4
   {estimate} "as a watercolour" photo.jpg
 
-It orders nothing, and takes what `generate` and, with files, `remix` take: exchange the word, and it is made. Files are
-counted, not read.
+It orders nothing. It takes the arguments of `generate` and, with files, of `remix`: to order the picture, type that
+word instead. Files are counted, not read.
 exit codes: 0 your limits allow it, 2 they do not, or an argument or a setting cannot be used
 """
 
@@ -38,7 +38,7 @@ SOURCES = {
 def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = None) -> None:
     """Declare what `estimate` takes: what `generate` and `remix` do."""
     models = ModelHelp(known or catalogue())
-    about = f"the images of a remix, 1 to {models.most_sources}; without, it is about generate"
+    about = f"the images of a remix, 1 to {models.most_sources}; without any, the estimate is for generate"
     parser.add_argument("prompt", help="what the picture shows, as words or JSON; - reads it from stdin")
     parser.add_argument("source", nargs="*", metavar="FILE", help=about)
     picture_commands.add_arguments(parser, models)
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = Non
 
 
 def run(options: argparse.Namespace) -> int:
-    """Say the price, and what the limits leave; 2 when one is in the way.
+    """Print the price, and what the limits leave; 2 when a limit forbids it.
 
     Raises:
         Flux2Error: RunAPI would refuse it, or a setting cannot be used.

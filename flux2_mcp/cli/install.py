@@ -1,4 +1,4 @@
-"""flux2-mcp install: one entry in a host's own config, and nothing else in it touched."""
+"""flux2-mcp install: add one entry to a host's config, and change nothing else in it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
 
 FOLDERS = ("FLUX2_OUTPUT_DIR", "FLUX2_DATA_DIR", "RUNAPI_CONFIG_DIR")
-"""Settings that a host must get as absolute paths, because its working directory is anything."""
+"""Settings that must be absolute paths: a host may start us in any folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `install` takes."""
     add_host_arguments(parser)
-    parser.add_argument("--print", action="store_true", help="show the entry and where it would go; touch nothing")
+    parser.add_argument("--print", action="store_true", help="show the entry and where it would go; change nothing")
     parser.add_argument(
         "--env", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as FLUX2_OUTPUT_DIR=~/Art"
     )
@@ -46,12 +46,12 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=".",
         metavar="FOLDER",
-        help="the config of this project only, where the host has such (default: the current folder)",
+        help="the config of this project only, if the host has one (default: the current folder)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the entry, and say where."""
+    """Write the entry, and print where."""
     machine = Machine(Path.home(), os.environ, sys.platform)
     return install(options, machine, start(os.environ, to_share=options.project is not None))
 
@@ -140,7 +140,7 @@ class NewEntry:
         return entry
 
     def _members(self, present: object) -> dict[str, Setting] | list[tuple[tuple[str, ...], Setting]]:
-        """A whole entry, or the members to set in the one that is there: what a person added to it is theirs."""
+        """A whole entry, or the members to set in an existing one, so that what a person added to it stays."""
         keys = self.host.keys
         if not isinstance(present, Mapping) or keys.command not in present:
             return self._fresh()
@@ -173,7 +173,7 @@ def checked_edit(host: Host, old: str, new: str) -> str:
 
 
 def _others(host: Host, text: str) -> object:
-    """Everything the config says but for our entry; an empty section says nothing."""
+    """Everything in the config but our entry, and without empty sections."""
     config = cast("dict[str, object]", _as_dicts(host.format.read(text)))
     section = config
     parents: list[dict[str, object]] = []
@@ -200,7 +200,7 @@ def _env(given: Sequence[str], machine: Machine) -> dict[str, str]:
     pairs = [each.partition("=") for each in given]
     for name, equals, value in pairs:
         if name == KEY:
-            msg = f"{KEY} does not belong on a command line, nor in this file: both are read by others."
+            msg = f"{KEY} does not belong on a command line or in this file: others can read both."
             raise BadSetting(
                 msg, remedy=f"Run `{command('login')}`, which saves it once for every host, or use --key-from-env."
             )

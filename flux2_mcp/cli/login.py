@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="only print the address; open it on this computer")
     parser.add_argument(
-        "--port", type=port, default=0, help="where the browser comes back to, for a tunnel say (default: any free one)"
+        "--port",
+        type=port,
+        default=0,
+        help="port that the browser comes back to, such as one of a tunnel (default: any)",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before another saved key is replaced")
     parser.set_defaults(run=run)

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take the entry out, and say where it was."""
+    """Take the entry out, and print where it was."""
     return uninstall(options, Machine(Path.home(), os.environ, sys.platform))
 
 

@@ -261,7 +261,7 @@ async def test_a_setting_that_does_not_exist(tmp_path: Path, doctor: Doctor) -> 
     report = await doctor.examines(computer(tmp_path, FLUX2_DAILY_BUGDET="1.00"))
 
     assert report.problems == ["Settings"]
-    assert "is FLUX2_DAILY_BUDGET meant?" in report.of("Settings")
+    assert "did you mean FLUX2_DAILY_BUDGET?" in report.of("Settings")
 
 
 @pytest.mark.parametrize(("name", "variable"), [("Pictures", "FLUX2_OUTPUT_DIR"), ("History", "FLUX2_DATA_DIR")])
@@ -405,7 +405,7 @@ async def test_a_config_that_its_host_cannot_read(tmp_path: Path, doctor: Doctor
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({"FLUX2_DAILY_BUGDET": "1.00"}, "is FLUX2_DAILY_BUDGET meant?"),
+        ({"FLUX2_DAILY_BUGDET": "1.00"}, "did you mean FLUX2_DAILY_BUDGET?"),
         (
             {"RUNAPI_API_KEY": "${RUNAPI_API_KEY}", "FLUX2_DAILY_BUDGET": "$BUDGET"},
             "leaves RUNAPI_API_KEY, FLUX2_DAILY_BUDGET to a placeholder that Cursor does not fill in",

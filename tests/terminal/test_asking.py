@@ -238,7 +238,7 @@ async def test_an_account_without_a_balance_says_why(command: Command) -> None:
         no_answer = await command("account", base_url=base_url)
         no_key = await command("account", base_url=base_url, RUNAPI_API_KEY="")
 
-    assert "balance: RunAPI does not tell; `flux2-mcp doctor` says why" in no_answer.out
+    assert "balance: not known; `flux2-mcp doctor` says why" in no_answer.out
     assert "balance: not known. There is no RunAPI key yet. Run `flux2-mcp login`" in no_key.out
 
 

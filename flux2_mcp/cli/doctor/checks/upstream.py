@@ -157,7 +157,7 @@ async def _balance(computer: Computer, connection: Connection) -> Finding | None
         fix = f"Make a new key: `{command('login')}`, or https://runapi.ai/api_keys for RUNAPI_API_KEY."
         return Finding(name, f"RunAPI does not accept the key. {error.typed_message}", fix)
     except TimeoutError:
-        return Finding(name, "RunAPI does not tell it in time.", ADDRESS)
+        return Finding(name, "RunAPI does not answer in time.", ADDRESS)
     except RunApiError as error:
         return Finding.of(name, error)
     dollars = f"${balance.balance_cents / 100:.2f}"
