@@ -53,14 +53,14 @@ class ConfigFile:
         if self.text is None:
             files.replace(self.path, content)
             return None
-        kept = _free_name(self.path)
-        shutil.copy2(self.path, kept)
+        backup = _backup_name(self.path)
+        shutil.copy2(self.path, backup)
         files.replace(self.path, content, mode=S_IMODE(self.path.stat().st_mode))
-        return kept
+        return backup
 
 
-def _free_name(path: Path) -> Path:
-    """Where the old file goes: every copy is kept, since the first one is often the one that is wanted."""
+def _backup_name(path: Path) -> Path:
+    """A free name for a copy of the old file; every copy is kept, since people often want the first."""
     first = path.with_name(f"{path.name}.before-flux2")
     later = (path.with_name(f"{path.name}.before-flux2.{number}") for number in range(2, 10_000))
     return first if not first.exists() else next(name for name in later if not name.exists())

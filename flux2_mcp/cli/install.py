@@ -68,11 +68,11 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
     entry = NewEntry(host, program, env, key_listed=options.key_from_env and host.key_list is not None)
     path = config_path(host, machine, options.project)
     if options.print:
-        return _show(entry, path)
+        return _print_entry(entry, path)
     try:
         file = ConfigFile.read(path)
         text = entry.text(file.text or "")
-        kept = file.replace(text) if text != file.text else None
+        backup = file.replace(text) if text != file.text else None
     except UnreadableConfig as error:
         remedy = f"{error.typed_remedy} This is the entry, to add it by hand:\n\n{entry.snippet()}".lstrip()
         msg = (
@@ -81,7 +81,7 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
             else f"{path} was left as it is. {error.typed_message}"
         )
         raise UnreadableConfig(msg, remedy=remedy) from None
-    _tell(entry, file, text, kept, options)
+    _print_result(entry, file, text, backup, options)
     return 0
 
 
@@ -231,13 +231,15 @@ def _key(host: Host, *, asked: bool) -> dict[str, str]:
     return {KEY: host.key_reference}
 
 
-def _show(entry: NewEntry, path: Path) -> int:
+def _print_entry(entry: NewEntry, path: Path) -> int:
     print(f"This would go into {path}, beside what is there:", file=sys.stderr)
     print(entry.snippet(), end="")
     return 0
 
 
-def _tell(entry: NewEntry, file: ConfigFile, text: str, kept: Path | None, options: argparse.Namespace) -> None:
+def _print_result(
+    entry: NewEntry, file: ConfigFile, text: str, backup: Path | None, options: argparse.Namespace
+) -> None:
     host, program = entry.host, entry.program
     lines = [
         f"{host.title} starts flux2-mcp now: see {NAME} in {file.path}.",
@@ -245,8 +247,8 @@ def _tell(entry: NewEntry, file: ConfigFile, text: str, kept: Path | None, optio
     ]
     if text == file.text:
         lines = [f"{host.title} has this entry already, in {file.path}. Nothing was changed."]
-    if kept:
-        lines.append(f"The file as it was: {kept}")
+    if backup:
+        lines.append(f"The file as it was: {backup}")
     lines += [
         f"Beside it {name} starts flux2-mcp too: remove one, or every tool is there twice."
         for name in host.names_of_ours(text)

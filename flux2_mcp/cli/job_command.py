@@ -1,4 +1,4 @@
-"""What a command does for pictures: it waits with a bar, stops at Ctrl-C, says how it ended, and has its exit code."""
+"""A command about pictures: it waits with a bar, stops at Ctrl-C, prints how it ended, and returns its exit code."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class JobCommand(ABC):
     def run(self) -> int:
         """Do it, show how it goes, and say how it ended."""
         if threading.current_thread() is threading.main_thread():
-            # Whoever ends it, a supervisor say, is told as much as by Ctrl-C.
+            # A supervisor that ends it gets the same answer as Ctrl-C.
             signal.signal(signal.SIGTERM, _like_ctrl_c)
         try:
             self.prepare()
@@ -84,9 +84,9 @@ class JobCommand(ABC):
         except KeyboardInterrupt:
             if not self.jobs:
                 self.error = Flux2Error(self.stopped)
-                self.tell()
+                self.print_outcome()
                 return INTERRUPTED
-        self.tell()
+        self.print_outcome()
         return EXIT_CODES[self.outcome]
 
     async def _do(self) -> None:
@@ -148,15 +148,15 @@ class JobCommand(ABC):
             )
         return " ".join(steps)
 
-    def tell(self) -> None:
-        """Say how it ended: as one JSON document, or as lines for a person."""
+    def print_outcome(self) -> None:
+        """Print how it ended: as one JSON document, or as lines for a person."""
         if self.options.json:
             print(json.dumps(self._document(), indent=1))
             return
         if self.error:
             print(f"flux2-mcp: {self.error.typed}", file=sys.stderr)
         for job in self.jobs:
-            _tell(job)
+            _print_job(job)
         if self.next_step:
             print(f"flux2-mcp: {self.next_step}", file=sys.stderr)
 
@@ -182,8 +182,8 @@ def _outcome(job: Job) -> Outcome:
     return "done" if job.has_pictures else "running"
 
 
-def _tell(job: Job) -> None:
-    """The place alone on its line, so that it can be copied; then what it cost."""
+def _print_job(job: Job) -> None:
+    """The path or URL alone on its line, so that it can be copied; then what it cost."""
     if job.error:
         words = job.error.typed if _outcome(job) != "running" else f"{job.error.typed_message} {job.error.charge}"
         print(f"flux2-mcp: {words}", file=sys.stderr)

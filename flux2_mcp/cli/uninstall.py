@@ -34,7 +34,7 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
     paths = host.config_paths(machine)
     if options.project is not None:
         paths = [config_path(host, machine, options.project)]
-    taken = False
+    removed = False
     for file in map(ConfigFile.read, paths):
         if file.text is None:
             continue
@@ -44,13 +44,13 @@ def uninstall(options: argparse.Namespace, machine: Machine) -> int:
             msg = f"{file.path} was left as it is. {error.typed_message}"
             raise UnreadableConfig(msg, remedy=f"Remove {NAME} from {'.'.join(host.section)} by hand.") from None
         if text != file.text:
-            kept = file.replace(text)
+            backup = file.replace(text)
             print(f"{host.title} does not start flux2-mcp any more: {NAME} is gone from {file.path}.")
-            print(f"The file as it was: {kept}")
+            print(f"The file as it was: {backup}")
             print(f"Next: restart {host.title}, or start a new session; until then it goes on with what it started.")
-            taken = True
+            removed = True
         for name in host.names_of_ours(text):
             print(f"{name} in {file.path} starts flux2-mcp too. It is not ours, so it stays.")
-    if not taken:
+    if not removed:
         print(f"There is no entry {NAME} in {host.title}'s config: {', '.join(map(str, paths))}.")
     return 0

@@ -29,10 +29,10 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx
 LOST = (httpx.TransportError, httpx.DecodingError)
 
 
-def backoff(first: float = 0.5, retries: int = 2) -> Iterator[float]:
-    """Yield one wait before each retry: 0.5, 1, 2 … seconds, each up to a quarter shorter."""
-    for n in range(retries):
-        yield first * 2**n * random.uniform(0.75, 1.0)  # noqa: S311 jitter is no secret
+def backoff() -> Iterator[float]:
+    """Yield one wait before each retry: 0.5, then 1 second, each up to a quarter shorter."""
+    for longest in (0.5, 1.0):
+        yield longest * random.uniform(0.75, 1.0)  # noqa: S311 jitter is no secret
 
 
 def no_retries() -> Iterator[float]:
