@@ -16,23 +16,23 @@ except KeyboardInterrupt:
 
 def main() -> None:
     """Run the command line, and end the process."""
-    _print_whatever_comes()
+    _escape_unprintable_output()
     try:
-        cli.main(once_loaded=_collect_what_comes)
+        cli.main(once_loaded=_resume_collection)
     except SystemExit as end:
         if isinstance(end.code, int):
             _leave(end.code)
         raise
 
 
-def _print_whatever_comes() -> None:
+def _escape_unprintable_output() -> None:
     """Escape letters that the output cannot hold: in a pipe on Windows it is cp1252, and prompts are in any script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _collect_what_comes() -> None:
+def _resume_collection() -> None:
     gc.freeze()
     gc.enable()
 

@@ -1,4 +1,4 @@
-"""RunAPI small enough for a laptop: the demo, the tests and other people's clients run on it."""
+"""A simulated RunAPI: the demo, the tests and other people's clients run on it."""
 
 from .app import SeenRequest, Simulator
 from .faults import AnswerLost, Fault

@@ -1,4 +1,4 @@
-"""Things that go wrong on request: an answer replaced, delayed or lost."""
+"""Faults on request: an answer replaced, delayed or lost."""
 
 from __future__ import annotations
 

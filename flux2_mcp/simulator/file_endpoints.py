@@ -31,7 +31,7 @@ class FileEndpoints:
         return self._described(request, self._storage.store(name, data))
 
     async def prepare(self, request: Request) -> Response:
-        """`POST /api/v1/files/prepare`: ask for a place to put a file."""
+        """`POST /api/v1/files/prepare`: ask for an address to put a file to."""
         key = self._ledger.authenticated(bearer(request)).key
         body = await json_object(request)
         name, byte_size, checksum = body.get("filename"), body.get("byte_size"), text(body.get("checksum"))

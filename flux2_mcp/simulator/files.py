@@ -57,7 +57,7 @@ class StoredFile:
 
 @dataclass
 class Upload:
-    """A promised upload: prepared, then put once, then confirmed."""
+    """An upload: prepared, then put once, then confirmed."""
 
     key: str
     name: str
@@ -105,7 +105,7 @@ class Storage:
         return file
 
     def prepare(self, key: str, name: str, byte_size: int, checksum: str) -> Upload:
-        """Promise a place for a file of this size and MD5.
+        """Prepare an upload of a file with this size and MD5.
 
         Raises:
             Refusal: 413 when it would be too big, 422 when it would be empty or the checksum is none.

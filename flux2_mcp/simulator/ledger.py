@@ -80,15 +80,11 @@ class Ledger:
             Refusal: 401, when the key opens nothing.
         """
         self.close_ended()
-        if key not in self._accounts:
-            number = len(self._accounts) + 1
-            self._accounts[key] = Account(number, key, self._opening_cents(key))
-        return self._accounts[key]
+        return self._accounts.get(key) or self._opened(key, self._opening_cents(key))
 
     def open_account(self, key: str) -> Account:
         """An account for a key that a login has issued, whichever keys are accepted otherwise."""
-        self._accounts[key] = Account(len(self._accounts) + 1, key, self._script.opening_cents)
-        return self._accounts[key]
+        return self._opened(key, self._script.opening_cents)
 
     def accounts(self) -> list[Account]:
         """Every account seen so far."""
@@ -132,6 +128,10 @@ class Ledger:
             del self._open[task.id]
             self._accounts[task.key].close(task)
         return ended
+
+    def _opened(self, key: str, cents: int) -> Account:
+        self._accounts[key] = Account(len(self._accounts) + 1, key, cents)
+        return self._accounts[key]
 
     def _opening_cents(self, key: str) -> int:
         keys = self._script.keys

@@ -34,7 +34,7 @@ class PictureCache:
         return await to_thread.run_sync(_is_picture, data)
 
     async def placeholder(self, url: str) -> bytes:
-        """A picture that stands for one on somebody else's host."""
+        """A placeholder for a picture on another host."""
         return await to_thread.run_sync(_placeholder, url)
 
     def _draw(self, task: Task) -> bytes:

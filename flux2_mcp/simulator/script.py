@@ -1,4 +1,4 @@
-"""What a simulator shall do: every choice in one frozen value."""
+"""How a simulator behaves: every choice in one frozen value."""
 
 from __future__ import annotations
 

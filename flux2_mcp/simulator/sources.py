@@ -1,4 +1,4 @@
-"""Addresses: which are the simulator's own, and what lies behind them."""
+"""Which addresses are the simulator's own, and the bytes behind them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tasks import Source, Task
 
 
 class Sources:
-    """Reads source images from the simulator's own addresses, and never from anybody else's."""
+    """Reads source images from the simulator's own addresses, and from no others."""
 
     def __init__(
         self, script: Script, clock: Clock, *, ledger: Ledger, storage: Storage, pictures: PictureCache

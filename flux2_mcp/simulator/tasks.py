@@ -1,4 +1,4 @@
-"""A task, and how it moves from pending to its end by the clock or by the number of looks."""
+"""A task, and how the clock or the number of looks takes it from pending to its end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Fate:
 
 @dataclass(frozen=True)
 class Source:
-    """A source image. Without data it lies on somebody else's host, and is never fetched."""
+    """A source image. Without data it is on another host, and is never fetched."""
 
     url: str
     data: bytes | None = None
