@@ -17,7 +17,7 @@ OURS = """
 __main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors files history history.orders
 images images.destinations images.fetching images.formats images.loading images.naming images.previewing
 images.public_addresses images.saving invocation login polling presenters presenters.account
-presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins
+presenters.estimate presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins
 server server.account_tools server.app server.arguments server.completions server.consent server.hosts
 server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
 server.resources server.results server.schemas server.sdk server.stdio server.strict settings sources sources.opening
@@ -53,10 +53,10 @@ def test_the_first_answers_need_nothing_heavy(tmp_path: Path) -> None:
     assert sorted(HEAVY & loaded) == []
 
 
-@pytest.mark.parametrize("command", ["history", "recover", "account"])
+@pytest.mark.parametrize("command", ["history", "recover", "account", "estimate fox"])
 def test_a_command_that_serves_nobody_loads_no_sdk(tmp_path: Path, command: str) -> None:
     ended = subprocess.run(  # noqa: S603 our own command
-        [sys.executable, "-c", PROGRAM, command],
+        [sys.executable, "-c", PROGRAM, *command.split()],
         env=environment(tmp_path, "http://127.0.0.1:9"),
         capture_output=True,
         check=False,

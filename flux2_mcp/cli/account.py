@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> int:
         print(known.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True))
     else:
         print("\n".join(_lines(known, missing)))
-    if account.refusal:
-        print(f"flux2-mcp: {account.refusal.typed}", file=sys.stderr)
-    return 2 if account.refusal else 0
+    if account.key_error:
+        print(f"flux2-mcp: {account.key_error.typed}", file=sys.stderr)
+    return 2 if account.key_error else 0
 
 
 async def _account() -> tuple[Account, NoApiKey | None]:

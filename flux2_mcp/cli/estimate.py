@@ -13,8 +13,8 @@ from flux2_mcp.catalogue import Catalogue, Request, catalogue
 from flux2_mcp.cli import picture_commands
 from flux2_mcp.cli.terminal import checked_count, sources
 from flux2_mcp.invocation import command
+from flux2_mcp.presenters.estimate import Estimate, estimate_of
 from flux2_mcp.presenters.models import ModelHelp
-from flux2_mcp.server.account_tools import Estimate, estimate_of
 from flux2_mcp.settings import Settings
 
 EPILOG = """\

@@ -9,9 +9,8 @@ from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver.resolve import Elicit, Resolve
 from pydantic import BaseModel, Field
 
-from flux2_mcp.budget import Quote
-from flux2_mcp.catalogue import Request
 from flux2_mcp.errors import OverLimit
+from flux2_mcp.presenters.estimate import check_can_ask, words_for_order
 from flux2_mcp.server.arguments import Ask, Ctx, TheStudio
 from flux2_mcp.server.plan import ThePlan, is_answered_meanwhile
 from flux2_mcp.studio import Plan, Studio
@@ -37,7 +36,7 @@ async def consent(ctx: Ctx, studio: TheStudio, ask: Ask, plan: ThePlan) -> Conse
     if not studio.budget.must_ask(plan.new):
         return Consent(spend=True)
     studio.budget.check(plan.new, most_usd=ask.max_cost_usd)  # nobody is asked about what may not be ordered
-    order = order_of(studio, plan.request, plan.new, ask.count)
+    order = words_for_order(studio.catalogue, plan.request, plan.new, asked=ask.count)
     check_can_ask(studio, order, can_ask=can_ask(ctx))
     return Elicit(f'{order}, from "{_excerpt(plan.request.prompt)}". Order?', Consent)
 
@@ -53,21 +52,11 @@ async def plan_after(ctx: Ctx, studio: Studio, plan: Plan, answer: ElicitationRe
     Raises:
         OverLimit: They did not agree.
     """
-    _check(answer)
+    if not (isinstance(answer, AcceptedElicitation) and answer.data.spend):
+        msg = "The person was asked about the price and did not agree."
+        raise OverLimit(msg, remedy="Do not order it again unless they say so; a cheaper model, 1k or fewer may do.")
     was_asked_meanwhile = is_answered_meanwhile(ctx) and studio.budget.must_ask(plan.new)
     return await studio.renewed(plan) if was_asked_meanwhile else plan
-
-
-def _check(answer: ElicitationResult[Consent]) -> None:
-    """Go on only if the person agreed, or was not asked.
-
-    Raises:
-        OverLimit: They did not agree.
-    """
-    if isinstance(answer, AcceptedElicitation) and answer.data.spend:
-        return
-    msg = "The person was asked about the price and did not agree."
-    raise OverLimit(msg, remedy="Do not order it again unless they say so; a cheaper model, 1k or fewer may do.")
 
 
 def _excerpt(prompt: str) -> str:
@@ -76,33 +65,6 @@ def _excerpt(prompt: str) -> str:
     return one_line(plain, most=LONGEST_EXCERPT)
 
 
-def order_of(studio: Studio, request: Request, quote: Quote, asked: int) -> str:
-    """The model, how many pictures, and for how much."""
-    model = studio.catalogue.title_of(studio.catalogue.check(request).model)
-    price = "at a price that nobody states" if quote.total is None else f"for ${quote.total / 100:.2f}"
-    return f"{model}: {_pictures(quote.count, asked)} {price}"
-
-
-def _pictures(new: int, asked: int) -> str:
-    """How many are to be paid for; the others an earlier call has ordered."""
-    if new < asked:
-        return f"{new} more of {asked} pictures"
-    return "one picture" if asked == 1 else f"{asked} pictures"
-
-
 def can_ask(ctx: Ctx) -> bool:
     """Whether the host can ask the person."""
     return bool(ctx.client_capabilities and ctx.client_capabilities.elicitation is not None)
-
-
-def check_can_ask(studio: Studio, order: str, *, can_ask: bool) -> None:
-    """Go on only if the person can be asked about this order.
-
-    Raises:
-        OverLimit: They cannot.
-    """
-    if can_ask:
-        return
-    limit = studio.budget.limits.confirm_over or 0
-    msg = f"{order} is more than the ${limit / 100:.2f} of FLUX2_CONFIRM_OVER, and this host cannot ask the person."
-    raise OverLimit(msg, remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.")

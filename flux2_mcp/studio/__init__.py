@@ -64,7 +64,7 @@ class Account:
     spent_today: int
     left_today: int | None
     per_call: int | None
-    refusal: KeyRejected | None = None
+    key_error: KeyRejected | None = None
     """Why nothing can be ordered with this key, where RunAPI says so."""
 
 
@@ -233,13 +233,13 @@ class Studio(Services):
 
     async def account(self) -> Account:
         """The money: RunAPI's balance, where it can be had, and what the owner's limits leave."""
-        balance = refusal = None
+        balance = key_error = None
         if self.runapi.has_key:
             try:
                 with anyio.move_on_after(PATIENCE_FOR_BALANCE):
                     balance = (await self.runapi.balance()).balance_cents
             except KeyRejected as error:
-                refusal = error
+                key_error = error
             except RunApiError:
                 pass  # nobody says
         spent, limits = await self.budget.spent_today(), self.budget.limits
@@ -248,7 +248,7 @@ class Studio(Services):
             spent_today=spent,
             left_today=None if limits.per_day is None else max(0, limits.per_day - spent),
             per_call=limits.per_call,
-            refusal=refusal,
+            key_error=key_error,
         )
 
     async def recover(self, *, before: datetime | None = None) -> list[Job]:
