@@ -165,11 +165,6 @@ class Catalogue:
         self.default = self._named[found.default]
         """The model of a request that names none."""
 
-    @property
-    def slugs(self) -> list[str]:
-        """RunAPI's full names."""
-        return [slug for model in self.models for slug in model.slugs.values()]
-
     def named(self, name: str) -> Model | None:
         """The model with this very name, full or short."""
         return self._named.get(name)
@@ -282,7 +277,6 @@ class PriceList:
         self._clock = clock
         self._prices = known.built_in_prices()
         self._etag: str | None = None
-        self._named_at: float | None = None
         self._ask_again_at: float | None = None
         self._lock = anyio.Lock()
 
@@ -290,11 +284,6 @@ class PriceList:
     def known(self) -> Prices:
         """The prices as far as they are known without asking."""
         return self._prices
-
-    @property
-    def is_current(self) -> bool:
-        """Whether RunAPI has named or confirmed these prices within the last hour."""
-        return self._named_at is not None and self._clock() - self._named_at < FRESH_FOR
 
     @property
     def priced(self) -> list[str]:
@@ -326,7 +315,6 @@ class PriceList:
             if not prices.cents:
                 return False
             self._prices, self._etag = prices, schedules.etag
-        self._named_at = self._clock()
         return True
 
 

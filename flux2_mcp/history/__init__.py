@@ -105,11 +105,6 @@ class History:
         return "" if self._keeps_words else HASHES_ONLY
 
     @property
-    def keeps_words(self) -> bool:
-        """Whether prompts and requests are kept, not only their hashes."""
-        return self._keeps_words
-
-    @property
     def degraded(self) -> str:
         """What is wrong with the history, as a sentence; empty when all is well."""
         return self._database.degraded if self._database else ""
@@ -247,9 +242,7 @@ class History:
             found = await self.find(order.owner, order.id)
         return catch_up(found, seen=order) if found else order
 
-    async def adopt(
-        self, *, owner: str, task_id: str, action: str, dialect: str, model: str = "", prompt: str = ""
-    ) -> Order:
+    async def adopt(self, *, owner: str, task_id: str, action: str, dialect: str) -> Order:
         """Note a task that was made elsewhere, or give the order that it already is; `finished` adds the rest."""
         order = Order(
             id=new_id(),
@@ -259,10 +252,10 @@ class History:
             idempotency_key="",
             service="",
             action=action,
-            model=model,
+            model="",
             resolution=None,
             request=None,
-            prompt=prompt,
+            prompt="",
             state="accepted",
             task_id=task_id,
             dialect=dialect,

@@ -163,13 +163,13 @@ class RunAPI:
             return seen.model_copy(update=known)
         raise not_found
 
-    async def find(self, task_id: str, *, action: Action | None = None) -> Task:
-        """Look at a task of which little more than the id is known.
+    async def find(self, task_id: str) -> Task:
+        """Look at a task of which only the id is known.
 
         Raises:
             NotFound: No path shows it to this key, or it cannot be an id.
         """
-        return await self.look(Task(id=task_id, status="processing", action=action), waits=backoff)
+        return await self.look(Task(id=task_id, status="processing"), waits=backoff)
 
     async def balance(self) -> Balance:
         """The account's money."""

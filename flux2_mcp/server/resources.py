@@ -23,10 +23,9 @@ from flux2_mcp.presenters.account import entries, money
 from flux2_mcp.presenters.results import facts_of
 from flux2_mcp.server import prompts
 from flux2_mcp.server.arguments import current_studio
+from flux2_mcp.server.completions import MOST_COMPLETIONS
 from flux2_mcp.text import sendable
 
-MOST_COMPLETIONS = 100
-"""The protocol's own limit."""
 INDEX = re.compile(r"[0-9]{1,40}")
 
 

@@ -126,7 +126,6 @@ def test_in_private_mode_no_file_holds_a_word_of_the_prompt(folder: Path) -> Non
         lost = await history.unknown(opened, error=f"RunAPI said: {SECRET} is not nice")
         running = await history.accepted(lost, task_id="task-1", dialect="sdk")
         await history.finished(running, state="completed")
-        await history.adopt(owner="ann", task_id="task-2", action="text_to_image", dialect="sdk", prompt=SECRET)
         return running, everything_in(folder)
 
     running, while_running = during(folder, story, mode="private")

@@ -144,18 +144,6 @@ async def test_a_question_that_was_cut_short_is_asked_again() -> None:
     assert (await prices.current()).of(FOX) == 6
 
 
-async def test_prices_are_current_for_an_hour_after_runapi_named_or_confirmed_them() -> None:
-    wall = Wall()
-    prices = price_list(Shop(Unavailable("No"), listed(6), None), wall)
-    seen = [prices.is_current]
-    for wall.now in (0.0, AGAIN_AFTER, FRESH_FOR + AGAIN_AFTER):
-        before = prices.is_current
-        await prices.current()
-        seen += [before, prices.is_current]
-
-    assert seen == [False, False, False, False, True, False, True]
-
-
 async def test_a_silent_runapi_is_not_waited_for_long() -> None:
     async def silence(_: str | None) -> PriceSchedules | None:
         await anyio.sleep_forever()
