@@ -133,9 +133,9 @@ class AppState:
             fetcher=upstream.fetcher,
             background=self.background,
             deliveries=self.deliveries,
-            handed_over=uncounted.get(owner, frozenset()),
+            uncounted=uncounted.get(owner, frozenset()),
             uploads=self.uploads,
-            destinations=await anyio.to_thread.run_sync(self._places),
+            destinations=await anyio.to_thread.run_sync(self._destinations),
             shows=environment.settings.preview_edge is not None,
             intervals=environment.intervals,
             sleep=environment.sleep,
@@ -150,7 +150,7 @@ class AppState:
                 return
             studio = await self.studio()
         except (Flux2Error, OSError):
-            return  # the first call says it to somebody
+            return  # the first call reports it
         for job in await studio.recover(before=self.began):
             logger.info("Order %s from before: %s", job.order.id, "made" if job.is_made else "not finished")
 
@@ -231,7 +231,7 @@ class AppState:
             allow_unknown_price=settings.allow_unknown_price,
         )
 
-    def _places(self) -> Destinations:
+    def _destinations(self) -> Destinations:
         from flux2_mcp.images import Destinations, container, default_folder
 
         settings, home = self.environment.settings, self.environment.home

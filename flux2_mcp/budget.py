@@ -1,4 +1,4 @@
-"""What a wish would cost, and whether its owner's limits allow it.
+"""What a request would cost, and whether its owner's limits allow it.
 
 Amounts are US cents. What is reserved, refunded and settled is in the history: an order counts with its estimate until
 RunAPI states its cost, and with nothing once it has failed. Adding up and inserting is one transaction there, so that

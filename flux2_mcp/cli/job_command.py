@@ -97,7 +97,7 @@ class JobCommand(ABC):
             except anyio.get_cancelled_exc_class():
                 await self._look_up(studio)
                 raise
-            studio.hand_over(self.jobs)
+            studio.note_delivery(self.jobs)
             await studio.deliveries.count()
 
     def _heard(self, moved: Moved, known: Catalogue) -> Report:
@@ -191,7 +191,7 @@ def _print_job(job: Job) -> None:
         print(image.path or image.url)
         if words := about_image(job, image, typed=True):
             print(f"flux2-mcp: {words}", file=sys.stderr)
-    if job.is_repeat and not job.is_lost:
+    if job.is_resumed and not job.is_lost:
         print("flux2-mcp: This was ordered before; nothing was ordered anew.", file=sys.stderr)
     if job.is_made:
         print(" · ".join(_facts(job)))

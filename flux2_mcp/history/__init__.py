@@ -1,4 +1,4 @@
-"""Every task ever asked for, per owner; written before the money is spent."""
+"""Every picture ever asked for, per owner; written before the money is spent."""
 
 from __future__ import annotations
 
@@ -66,14 +66,15 @@ HASHES_ONLY = "History keeps no prompts: words cannot be searched."
 
 
 class History:
-    """The order book. The database is opened when first needed, in worker threads; use it from one event loop.
+    """The orders of every owner; use it from one event loop.
 
-    A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds,
-    and is bounded: `lock_patience` is how many seconds it waits for another process. With a `url` the folder is not
-    used.
+    The database is opened when first needed, and used in worker threads. With a `url` the folder is not used.
 
-    Where it cannot be read or written, every method raises HistoryUnusable, so that nothing is ordered. Only what
-    became of an order that exists is not lost on the way to the host: what notes it goes on with what is known.
+    A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds;
+    for another process it waits `lock_patience` seconds at most.
+
+    Where the database cannot be read or written, methods raise HistoryUnusable, so that nothing is ordered. Those that
+    note what became of an order go on with what is known, so that it still reaches the host.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class Database:
         self._keeps_words = keeps_words
         self._patience = patience
         self._now = now
-        self._store: Queries | None = None
+        self._queries: Queries | None = None
         self._inode: int | None = None
         self._setting_up = threading.Lock()
         self._damage = ""
@@ -89,16 +89,16 @@ class Database:
             self._damage = self._loss = ""
 
     def _retire(self) -> None:
-        if self._store:
-            schema.retire(self._store.engine)
-            self._store = None
+        if self._queries:
+            schema.retire(self._queries.engine)
+            self._queries = None
 
     def _current(self) -> Queries:
         with self._setting_up:
-            if self._store is None:
+            if self._queries is None:
                 with self._alone():
-                    self._store = self._open_or_begin_anew()
-            return self._store
+                    self._queries = self._open_or_begin_anew()
+            return self._queries
 
     def _open_or_begin_anew(self) -> Queries:
         try:
@@ -128,7 +128,7 @@ class Database:
             DatabaseLost: It is not damaged, or for the second time.
         """
         with self._setting_up:
-            if self._store is not broken:
+            if self._queries is not broken:
                 return  # another thread was first
             if lost.kind == "busy" or not self._path:
                 raise lost
@@ -138,8 +138,8 @@ class Database:
             if self._damage:
                 raise lost
             with self._alone():
-                self._store = self._begin_anew(lost)
-            self._store.take_in(rows)
+                self._queries = self._begin_anew(lost)
+            self._queries.take_in(rows)
 
     def _begin_anew(self, lost: DatabaseLost) -> Queries:
         if lost.kind != "damaged" or not self._path:

@@ -84,7 +84,7 @@ class Order:
     error: str | None = None
     """Why it failed or is in doubt, until it completes; not kept in private mode."""
     delivered: bool = False
-    """Whether the result was handed to the host."""
+    """Whether a host was given the result."""
     delivery: int | None = None
     """Which delivery it was of this owner's, counted from 1; 0 for those from before they were counted."""
 
@@ -126,12 +126,12 @@ class Arrival:
 
     deliveries: int
     """How many the history had counted."""
-    handed_over: frozenset[str] = frozenset()
-    """The orders whose results this process had handed over, and not yet confirmed to the history."""
+    uncounted: frozenset[str] = frozenset()
+    """The orders that this process had delivered a moment ago, and the history had not counted."""
 
     def is_after(self, order: Order) -> bool:
         """Whether the call came after the result of this order was delivered."""
-        return order.id in self.handed_over or (order.delivery is not None and order.delivery <= self.deliveries)
+        return order.id in self.uncounted or (order.delivery is not None and order.delivery <= self.deliveries)
 
 
 BEFORE_ALL = Arrival(0)

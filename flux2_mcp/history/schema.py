@@ -189,7 +189,7 @@ class DatabaseLost(Exception):
 
 def sqlite_file(path: Path, *, patience: float) -> Engine:
     """Make an engine for a file that exists; `patience` is how many seconds to wait for another process."""
-    return _with_manners(create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": patience}))
+    return _with_settings(create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": patience}))
 
 
 def sqlite_memory() -> Engine:
@@ -197,12 +197,12 @@ def sqlite_memory() -> Engine:
     one = create_engine(
         "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
     )
-    return _with_manners(one)
+    return _with_settings(one)
 
 
 def server(url: str) -> Engine:
     """Make an engine for a database server, on which several replicas may work."""
-    return _with_manners(create_engine(url, pool_pre_ping=True, pool_size=10, hide_parameters=True))
+    return _with_settings(create_engine(url, pool_pre_ping=True, pool_size=10, hide_parameters=True))
 
 
 def retire(engine: Engine) -> None:
@@ -298,14 +298,14 @@ def lock(connection: Connection, name: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
-def _with_manners(engine: Engine) -> Engine:
+def _with_settings(engine: Engine) -> Engine:
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _greet)
+        event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", _begin)
     return engine
 
 
-def _greet(connection: sqlite3.Connection, _: object) -> None:
+def _set_up(connection: sqlite3.Connection, _: object) -> None:
     # The driver would begin transactions late and by its own rules; _begin does it instead.
     connection.isolation_level = None
     for pragma in (

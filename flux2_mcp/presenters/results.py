@@ -99,7 +99,7 @@ def _lines(job: Job, known: Catalogue) -> list[str]:
     order = job.order
     seconds = (order.finished_at - order.accepted_at).total_seconds() if order.finished_at and order.accepted_at else 0
     after = f" in {seconds:.0f} s" if seconds > 0 and not order.made_elsewhere else ""
-    resumed = " (found again, not ordered anew)" if job.is_repeat else ""
+    resumed = " (found again, not ordered anew)" if job.is_resumed else ""
     lines = [f"{known.title_of(order.model)} made the picture{after}{resumed}."]
     for image in job.images:
         lines += _image_lines(job, image)
@@ -113,8 +113,8 @@ def _unfinished_lines(job: Job, known: Catalogue) -> list[str]:
     else:
         state, doing = "not answered yet", "the order is on its way to RunAPI"
     lines = [f"The picture is not ready yet: {doing}. completed: false, status: {state}."]
-    if job.is_repeat:
-        lines.append("This is the order that was placed before; nothing was ordered anew.")
+    if job.is_resumed:
+        lines.append("This was ordered before; nothing was ordered anew.")
     if job.poll_error:
         lines.append(f"The last look saw nothing: {job.poll_error.message}")
     return [*lines, f"{_handle(job)} · expected cost: {dollars(order.estimated_cents)}", about_sharing(order)]
@@ -200,7 +200,7 @@ def _facts_of_job(job: Job, *, typed: bool) -> Facts:
             "model": order.model or None,
             "cost_usd": None if order.settled_cents is None else order.settled_cents / 100,
             "estimated_cost_usd": None if order.estimated_cents is None else order.estimated_cents / 100,
-            "resumed": job.is_repeat or None,
+            "resumed": job.is_resumed or None,
             "error": (job.error.typed if typed else str(job.error)) if job.error else None,
             "note": about_sharing(order, typed=typed),
             "images": [_facts_of_image(job, image, typed=typed) for image in job.images] or None,

@@ -73,6 +73,8 @@ class Connection:
         self.http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Accept": "application/json", "Accept-Encoding": ENCODINGS, "User-Agent": user_agent},
+            # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
+            # the third reads answers whole, so that one that breaks off is repeated too.
             transport=RetryingTransport(
                 RateLimitedTransport(BoundedTransport(transport or _network(base_url))), sleep=sleep
             ),
@@ -232,9 +234,9 @@ class RunAPI:
             raise Unreachable(_no_answer(error), in_doubt=_in_doubt(request)) from error
         if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
             return response
-        refusal = error_from(response, mask=self._mask)
-        refusal.in_doubt = _in_doubt(request)
-        raise refusal
+        failure = error_from(response, mask=self._mask)
+        failure.in_doubt = _in_doubt(request)
+        raise failure
 
     def _json(self, response: httpx.Response) -> object:
         try:

@@ -32,11 +32,11 @@ def build_server(environment: Environment, *, over_stdio: bool = False) -> Stric
     @asynccontextmanager
     async def lifespan(_: MCPServer[AppState]) -> AsyncGenerator[AppState, None]:
         async with app_state(environment) as state:
-            shelf.state = state
+            holder.state = state
             yield state
 
     known = environment.catalogue
-    shelf = resources.Shelf()
+    holder = resources.StateHolder()
     server = StrictServer(
         "flux2",
         title="Flux 2 pictures",
@@ -50,6 +50,6 @@ def build_server(environment: Environment, *, over_stdio: bool = False) -> Stric
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
         log_level="WARNING",
     )
-    resources.add_resources(server, shelf, known)
+    resources.add_resources(server, holder, known)
     prompts.add_prompts(server, known)
     return server

@@ -96,7 +96,7 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
         warning=studio.history.degraded,
     )
     if not await _is_gone(ctx):
-        studio.hand_over(jobs)
+        studio.note_delivery(jobs)
     return result
 
 

@@ -283,16 +283,16 @@ class CarefulPrompt(Prompt):
             MCPError: With a sentence about the argument that is missing, unknown or impossible.
         """
         given = {name: value for name, value in (arguments or {}).items() if str(value).strip()}
-        if complaint := self._complaint(given):
-            raise MCPError(INVALID_PARAMS, complaint)
+        if problem := self._problem_with(given):
+            raise MCPError(INVALID_PARAMS, problem)
         try:
             return await super().render(given, context)
         except ValueError as crash:
-            if isinstance(refusal := crash.__cause__, RequestRefused):
-                raise MCPError(INVALID_PARAMS, refusal.message) from refusal
+            if isinstance(refused := crash.__cause__, RequestRefused):
+                raise MCPError(INVALID_PARAMS, refused.message) from refused
             raise
 
-    def _complaint(self, given: dict[str, Any]) -> str:
+    def _problem_with(self, given: dict[str, Any]) -> str:
         known = {argument.name: argument for argument in self.arguments or []}
         if unknown := [name for name in given if name not in known]:
             return f"{self.name} has no argument {unknown[0][:60]!r}. It takes {', '.join(known)}."

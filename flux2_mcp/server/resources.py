@@ -30,19 +30,19 @@ INDEX = re.compile(r"[0-9]{1,40}")
 
 
 @dataclass
-class Shelf:
-    """Where the server's lifespan leaves its state: a resource without parameters is given no context."""
+class StateHolder:
+    """Holds the state of the server while it runs: the SDK gives a resource without parameters no context."""
 
     state: AppState | None = None
 
     @property
-    def open(self) -> AppState:
+    def running(self) -> AppState:
         """The state of the running server."""
         assert self.state is not None, "resources are read while the server runs"  # noqa: S101 the SDK's promise
         return self.state
 
 
-def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -> None:
+def add_resources(server: MCPServer[AppState], holder: StateHolder, known: Catalogue) -> None:
     """Offer what can be read."""
     for_models = Annotations(audience=["assistant", "user"], priority=0.6)
 
@@ -55,7 +55,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -
         annotations=for_models,
     )
     async def pricing() -> str:
-        prices = await (await shelf.open.prices()).current()
+        prices = await (await holder.running.prices()).current()
         return json.dumps(price_facts(known, prices), indent=1)
 
     @server.resource(
@@ -77,7 +77,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -
         mime_type="application/json",
     )
     async def account() -> str:
-        studio = await shelf.open.studio(without_key=True)
+        studio = await holder.running.studio(without_key=True)
         return money(await studio.account()).model_dump_json(indent=1)
 
     @server.resource(
@@ -88,7 +88,7 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -
         mime_type="application/json",
     )
     async def tasks() -> str:
-        studio = await shelf.open.studio(without_key=True)
+        studio = await holder.running.studio(without_key=True)
         return (await entries(studio)).model_dump_json(indent=1, exclude_none=True)
 
     @server.resource(
@@ -118,10 +118,10 @@ def add_resources(server: MCPServer[AppState], shelf: Shelf, known: Catalogue) -
         ref: PromptReference | ResourceTemplateReference, argument: CompletionArgument, _: CompletionContext | None
     ) -> Completion | None:
         if isinstance(ref, PromptReference):
-            return await prompts.completion(ref.name, argument, shelf.open)
+            return await prompts.completion(ref.name, argument, holder.running)
         if argument.name == "index":
             return Completion(values=["0"])
-        state = shelf.open
+        state = holder.running
         page = await state.history.recent(await state.owner(), limit=MOST_COMPLETIONS)
         ids = [order.handle for order in page.orders]
         return Completion(values=[id for id in ids if id.startswith(argument.value)])

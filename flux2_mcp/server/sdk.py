@@ -33,13 +33,13 @@ def tool_failure(tool: str, words: str) -> ToolError:
     return ToolError(f"Error executing tool {tool}: {words}")
 
 
-def is_wrong_answer(refusal: ToolError) -> bool:
+def is_wrong_answer(error: ToolError) -> bool:
     """Whether a resolver of the SDK refused what a host answered to a question of ours.
 
     The SDK raises a plain ToolError for it, which `Tool.run()` chains as the cause; our tools raise subclasses only.
     There is no class for it, and the words differ between the two protocol eras. Seen in mcp 2.3.0.
     """
-    return type(refusal.__cause__) is ToolError
+    return type(error.__cause__) is ToolError
 
 
 class Arguments(ArgModelBase):

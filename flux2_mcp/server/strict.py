@@ -83,8 +83,8 @@ class StrictTool(Tool):
         Raises:
             ToolError: With a sentence that says what was wrong with the call, or what happened.
         """
-        if complaint := self._unknown_arguments(arguments):
-            raise self._failure(complaint)
+        if problem := self._unknown_arguments(arguments):
+            raise self._failure(problem)
         # Some hosts send null for everything that their model did not fill in, and some cut emoji in half.
         given = {name: sendable(value) for name, value in arguments.items() if value is not None}
         try:
@@ -94,15 +94,15 @@ class StrictTool(Tool):
             if isinstance(foreseen := crash.__cause__, Flux2Error):
                 raise self._failure(str(foreseen)) from foreseen
             raise
-        except ToolError as refusal:
-            if isinstance(invalid := refusal.__cause__, ValidationError):
-                raise self._failure(self._complaint(invalid)) from invalid
-            if is_wrong_answer(refusal):
-                raise self._failure(str(NO_ANSWER)) from refusal
+        except ToolError as error:
+            if isinstance(invalid := error.__cause__, ValidationError):
+                raise self._failure(self._invalid_arguments(invalid)) from invalid
+            if is_wrong_answer(error):
+                raise self._failure(str(NO_ANSWER)) from error
             raise
-        except MCPError as refusal:
+        except MCPError as error:
             # The host's answer to a question of ours; passed on, it would end the call where no model sees it.
-            raise self._failure(str(NO_ANSWER)) from refusal
+            raise self._failure(str(NO_ANSWER)) from error
 
     def _failure(self, words: str) -> ToolError:
         return tool_failure(self.name, sendable(words))
@@ -117,7 +117,7 @@ class StrictTool(Tool):
         named = ", ".join(repr(name[:60]) for name in unknown)
         return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
 
-    def _complaint(self, invalid: ValidationError) -> str:
+    def _invalid_arguments(self, invalid: ValidationError) -> str:
         """One clause for each bad argument, without the value: it may be long, or private."""
         from flux2_mcp.accepted_values import accepted
 

@@ -29,7 +29,7 @@ from flux2_mcp.images import Picture
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
-from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, unheard
+from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, no_report
 from flux2_mcp.studio.plan import Plan
 from flux2_mcp.studio.services import Services
 
@@ -74,8 +74,8 @@ class Studio(Services):
 
     catalogue: Catalogue
     deliveries: Deliveries
-    handed_over: frozenset[str] = frozenset()
-    """The orders whose results this process had handed over when the call came, and the history had not counted."""
+    uncounted: frozenset[str] = frozenset()
+    """The orders whose results this process had delivered when the call came, and the history had not counted."""
 
     @cached_property
     def _fulfilment(self) -> Fulfilment:
@@ -92,10 +92,10 @@ class Studio(Services):
         client_roots: Sequence[str] = (),
         arrival: Arrival | None = None,
     ) -> Plan:
-        """What it would come to, to have `count` pictures made and to wait for them for at most `wait` seconds.
+        """Check a call, read its sources and work out its price. Orders nothing.
 
-        `client_roots` are file: URIs of more folders that sources may come from. Without an `arrival` the call comes
-        now. Orders nothing.
+        The call is for `count` pictures, and waits for them for at most `wait` seconds. `client_roots` are file: URIs
+        of more folders that sources may come from. Without an `arrival` the call comes now.
 
         Raises:
             RequestRefused: RunAPI would refuse it, or a source or `save_to` cannot be used.
@@ -124,7 +124,7 @@ class Studio(Services):
 
     async def arrival(self) -> Arrival:
         """What had been delivered when this call came; to be asked before anything takes its time."""
-        return Arrival(await self.history.deliveries(self.owner), self.handed_over)
+        return Arrival(await self.history.deliveries(self.owner), self.uncounted)
 
     async def renewed(self, plan: Plan) -> Plan:
         """The same plan at the prices of now, and with its whole wait ahead."""
@@ -137,15 +137,15 @@ class Studio(Services):
         *,
         max_cost_usd: float | None = None,
         agreed: Agreement | None = None,
-        report: Report = unheard,
+        report: Report = no_report,
     ) -> list[Job]:
-        """Have the pictures of this plan made, side by side, and wait for them.
+        """Order the pictures of this plan, side by side, and wait for them.
 
         Each picture has its own outcome in its own job; a failure of one is not raised. Nothing is ordered that costs
         more than was `agreed`.
 
         Raises:
-            OverLimit: One is in the way.
+            OverLimit: A limit is in the way.
         """
 
         def check(new: int) -> None:
@@ -174,8 +174,8 @@ class Studio(Services):
             kept = order
             if plan.save_to and plan.save_to != order.save_to:
                 kept = await self.history.redirected(order, save_to=plan.save_to)
-            jobs.append(Job(kept, compose, resumed=resumed))
-        await self._fulfilment.bring(jobs, plan.deadline, report)
+            jobs.append(Job(kept, compose, ordered_before=resumed))
+        await self._fulfilment.advance(jobs, plan.deadline, report)
         return jobs
 
     async def _new_of(self, plan: Plan) -> Quote:
@@ -187,7 +187,7 @@ class Studio(Services):
         )
         return replace(plan.quote, count=plan.quote.count - ordered)
 
-    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = unheard) -> list[Job]:
+    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = no_report) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.
 
         Raises:
@@ -197,7 +197,7 @@ class Studio(Services):
         deadline = Deadline.after(wait)
         with deadline.once():
             job = await self._job_of(task_id)
-        await self._fulfilment.bring([job], deadline, report)
+        await self._fulfilment.advance([job], deadline, report)
         return [job]
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
@@ -254,7 +254,7 @@ class Studio(Services):
     async def recover(self, *, before: datetime | None = None) -> list[Job]:
         """Look once at everything that is not finished, and keep what is done meanwhile.
 
-        What was finished, but neither saved nor handed over, is fetched as well. Nobody looks at what is fetched here,
+        What was finished, but neither saved nor delivered, is fetched as well. Nobody looks at what is fetched here,
         so where nothing is saved, nothing is fetched.
         Orders made since `before` are left to the calls that made them. Orders whose answer was lost stay in doubt:
         asking RunAPI again could order them now, when nobody waits for them. What was never sent is given up, and with
@@ -263,8 +263,8 @@ class Studio(Services):
         left_open = await self.history.unfinished(self.owner)
         if self.destinations.saves:
             left_open += await self.history.unseen(self.owner)
-        jobs = [Job(order, resumed=True) for order in left_open if before is None or order.created_at < before]
-        await Fulfilment(replace(self, shows=False)).bring(jobs, Deadline.after(0), unheard)
+        jobs = [Job(order, ordered_before=True) for order in left_open if before is None or order.created_at < before]
+        await Fulfilment(replace(self, shows=False)).advance(jobs, Deadline.after(0), no_report)
         return jobs
 
     async def peek(self, task_id: str) -> Job:
@@ -306,7 +306,7 @@ class Studio(Services):
             return picture
         raise found[index].error or PictureUnavailable("The picture could not be had.")
 
-    def hand_over(self, jobs: Sequence[Job]) -> None:
+    def note_delivery(self, jobs: Sequence[Job]) -> None:
         """Note that the results of these jobs go to the host now."""
         self.deliveries.note(self.owner, jobs)
 
@@ -314,7 +314,7 @@ class Studio(Services):
         """What the history knows of a task, or RunAPI."""
         try:
             if order := await self.history.find(self.owner, task_id):
-                return Job(order, resumed=True)
+                return Job(order, ordered_before=True)
         except HistoryUnusable as unusable:
             try:
                 return await self._adopted(task_id)
@@ -333,4 +333,4 @@ class Studio(Services):
         order = await self.history.adopt(
             owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
         )
-        return Job(order, resumed=True, task=task)
+        return Job(order, ordered_before=True, task=task)

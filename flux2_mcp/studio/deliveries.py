@@ -1,4 +1,4 @@
-"""What this process has handed to hosts a moment ago."""
+"""What was delivered a moment ago, until the history counts it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TIME_TO_READ = 1.0
 
 
 class Deliveries:
-    """The results that were handed over, until the history has counted them as delivered.
+    """The deliveries of this process that the history has not counted yet.
 
-    It hears of them a moment later: a process that ends before the host has read a result must not have said that it
+    It counts them a second later: a process that ends before the host has read a result must not have said that it
     was delivered. Calls that come to this process meanwhile learn of them here.
     """
 
@@ -32,7 +32,7 @@ class Deliveries:
 
     @property
     def uncounted(self) -> Mapping[str, frozenset[str]]:
-        """The orders whose results were handed over and are not counted yet, by owner."""
+        """The orders whose results were delivered and are not counted yet, by owner."""
         return {owner: frozenset(orders) for owner, orders in self._uncounted.items() if orders}
 
     def note(self, owner: str, jobs: Sequence[Job]) -> None:

@@ -58,16 +58,16 @@ class Fulfilment:
 
     services: Services
 
-    async def bring(self, jobs: Sequence[Job], deadline: Deadline, report: Report) -> None:
+    async def advance(self, jobs: Sequence[Job], deadline: Deadline, report: Report) -> None:
         """Take every job as far as it gets in time; one that fails stops no other."""
 
-        async def bring_one(job: Job) -> None:
+        async def guarded(job: Job) -> None:
             try:
-                await self._bring_one(job, deadline, lambda: report(jobs))
+                await self._advance(job, deadline, lambda: report(jobs))
             except Flux2Error as error:
                 job.error = error
             except anyio.get_cancelled_exc_class():
-                job.is_withdrawn = True
+                job.is_cancelled = True
                 raise
             except Exception as crash:
                 # A mistake of ours with one picture must not lose the others, which are paid for.
@@ -78,7 +78,7 @@ class Fulfilment:
         report(jobs)
         async with anyio.create_task_group() as group:
             for job in jobs:
-                group.start_soon(bring_one, job)
+                group.start_soon(guarded, job)
 
     def _note_crash(self, job: Job, crash: Exception) -> None:
         """Say no more of the money than is known at this point."""
@@ -101,7 +101,7 @@ class Fulfilment:
     def _in_doubt(self, order: Order, message: str) -> OutcomeUnknown:
         return OutcomeUnknown(message, order_id=order.id, too_late=self._is_too_old(order))
 
-    async def _bring_one(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
+    async def _advance(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Take one job as far as it gets in time."""
         await self.finish(job, deadline, changed)
         if job.is_made:
@@ -118,24 +118,24 @@ class Fulfilment:
             raise _failure_of(job.order)
         if job.order.state != "completed":
             with self.services.background.patience(deadline.at_least):
-                job.task = job.task or await self._placed(job)
+                job.task = job.task or await self._task_for(job)
             changed()
             await self._poll(job, deadline, changed)
         if job.order.state == "completed":
-            job.images = _shots(job.order, wanted=self._wants(job.order))
+            job.images = _images_of(job.order, wanted=self._wants(job.order))
             changed()
 
-    async def _placed(self, job: Job) -> Task:
+    async def _task_for(self, job: Job) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
         if job.compose is None:
             return await self._looked_up(job)
         while (task_id := job.order.task_id) is None:
-            with suppress(_Withdrawn):
-                work = partial(self._place, job, job.compose)
-                job.order, task = await self.services.background.run(_placing(job.order), work)
+            with suppress(_Cancelled):
+                work = partial(self._create, job, job.compose)
+                job.order, task = await self.services.background.run(_creating(job.order), work)
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
-            job.order, job.resumed = await self._ordered_again(job.order)
+            job.order, job.ordered_before = await self._ordered_again(job.order)
         return _task_of(job.order, task_id)
 
     async def _looked_up(self, job: Job) -> Task:
@@ -145,7 +145,7 @@ class Fulfilment:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        await self.services.background.settled(_placing(job.order))
+        await self.services.background.settled(_creating(job.order))
         # Another call or process may be further on than this one has seen.
         order = await self.services.history.latest(job.order)
         if order.was_never_sent and self._is_too_old(order):
@@ -154,7 +154,7 @@ class Fulfilment:
         if order.task_id is not None:
             return _task_of(order, order.task_id)
         if order.state == "failed":
-            raise _refusal_of(order)
+            raise _error_of(order)
         if order.was_never_sent:
             raise _not_sent()
         raise self._in_doubt(order, order.error or "No answer to this order is known.")
@@ -187,7 +187,7 @@ class Fulfilment:
         )
         return opened
 
-    async def _place(self, job: Job, compose: Compose) -> tuple[Order, Task]:
+    async def _create(self, job: Job, compose: Compose) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
@@ -201,17 +201,17 @@ class Fulfilment:
         is_new = order.was_never_sent
         try:
             order, body, was_tried = await self._prepared(order, job, compose)
-        except (RunApiError, SourceRefused, _Withdrawn) as error:
+        except (RunApiError, SourceRefused, _Cancelled) as error:
             order = await self.services.history.given_up(order, error=error.message)
-            if order.state == "failed" or isinstance(error, _Withdrawn) or not is_new:
+            if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
-            return await self._place(job, compose)  # another process has uploaded what this one could not
+            return await self._create(job, compose)  # another process has uploaded what this one could not
         try:
             task = await self.services.runapi.create(
                 cast("Action", order.action), body, idempotency_key=order.idempotency_key
             )
         except RunApiError as error:
-            order = await self._refused(order, error, body, was_tried=was_tried)
+            order = await self._after_error(order, error, body, was_tried=was_tried)
             if order.task_id is not None:
                 return order, _task_of(order, order.task_id)  # another process was luckier with the same order
             if order.state == "unknown":
@@ -219,8 +219,10 @@ class Fulfilment:
             raise
         return await self.services.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
 
-    async def _refused(self, order: Order, error: RunApiError, body: Mapping[str, object], *, was_tried: bool) -> Order:
-        """Note what this answer to the create request means for the order."""
+    async def _after_error(
+        self, order: Order, error: RunApiError, body: Mapping[str, object], *, was_tried: bool
+    ) -> Order:
+        """The order after this answer to its create request."""
         is_rejected = isinstance(error, RequestRejected)
         if is_rejected:
             self.services.uploads.forget(_sources_in(body))
@@ -237,17 +239,17 @@ class Fulfilment:
             Flux2Error: It will not be sent.
         """
         if order.state == "failed":
-            raise _refusal_of(order)
+            raise _error_of(order)
         if not order.was_never_sent:
-            return await _prepared_before(order, compose, was_tried=job.resumed)
+            return await _prepared_before(order, compose, was_tried=job.ordered_before)
         body = await compose(())
-        if job.is_withdrawn:
+        if job.is_cancelled:
             msg = "The call was cancelled before it was sent."
-            raise _Withdrawn(msg)
+            raise _Cancelled(msg)
         order, is_first = await self.services.history.prepared(order, request=body)
         if order.state == "failed":
             # Another process gave it up in the meantime, and its money may be spent elsewhere.
-            raise _refusal_of(order)
+            raise _error_of(order)
         if is_first:
             return _Prepared(order, body, was_tried=False)
         return await _prepared_before(order, compose, was_tried=True)
@@ -262,7 +264,7 @@ class Fulfilment:
         )
         job.expected_seconds = polling.expected(durations)
         waits = self.services.intervals(durations, self._age(order))
-        if job.resumed:
+        if job.ordered_before:
             waits = chain([0.0], waits)
         with self.services.background.patience(deadline.of(job)):
             async with aclosing(
@@ -316,7 +318,7 @@ class Fulfilment:
         )
 
     async def collected(self, order: Order, *, anyway: bool = True) -> list[ResultImage]:
-        """The pictures of a completed order: from disk where they were saved, else fetched, and saved if they shall be.
+        """The pictures of a completed order: from disk, or else fetched, and saved where that is wanted.
 
         Unless they are fetched `anyway`, those that are neither shown nor saved stay where they are.
         """
@@ -332,7 +334,7 @@ class Fulfilment:
     async def _collect(self, order: Order, *, fetches: bool) -> list[ResultImage]:
         # Another process may have saved them since this one has looked.
         order = await self.services.history.latest(order)
-        found = _shots(order, wanted=fetches)
+        found = _images_of(order, wanted=fetches)
         await self._collect_all(order, found)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
         if lacking and (urls := await self._fresh_links(order)):
@@ -340,7 +342,7 @@ class Fulfilment:
                 if any(image is each for each in lacking):
                     image.url, image.error = url, None
             await self._collect_all(order, lacking)
-        await self._note_places(order, found)
+        await self._note_paths(order, found)
         return found
 
     async def _collect_all(self, order: Order, found: Sequence[ResultImage]) -> None:
@@ -364,7 +366,7 @@ class Fulfilment:
         )
         return task.images
 
-    async def _note_places(self, seen: Order, found: Sequence[ResultImage]) -> None:
+    async def _note_paths(self, seen: Order, found: Sequence[ResultImage]) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
 
         That happens when a second host starts its server, which recovers what a call of the first still waits for. That
@@ -377,7 +379,7 @@ class Fulfilment:
         noted = await self.services.history.saved(seen, paths)
         if noted.paths == paths:
             return
-        for image, (_, theirs) in zip(found, _places(noted), strict=False):
+        for image, (_, theirs) in zip(found, _urls_and_files(noted), strict=False):
             ours = image.path
             if await _use_instead(image, theirs) and ours and ours != theirs and str(ours) not in seen.paths:
                 with suppress(OSError):
@@ -418,7 +420,7 @@ class _Prepared(NamedTuple):
     """Whether it may have been sent before."""
 
 
-class _Withdrawn(Flux2Error):
+class _Cancelled(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
@@ -461,12 +463,12 @@ def _sources_in(body: Mapping[str, object]) -> Sequence[str]:
     return cast("Sequence[str]", body.get("source_image_urls", ()))
 
 
-def _placing(order: Order) -> str:
-    """What the background task is called that orders it."""
-    return f"place {order.id}"
+def _creating(order: Order) -> str:
+    """The name of the background task that sends its create request."""
+    return f"create {order.id}"
 
 
-def _refusal_of(order: Order) -> Flux2Error:
+def _error_of(order: Order) -> Flux2Error:
     """Why an order without a task failed."""
     return _never_sent() if order.request is None else _failure_of(order)
 
@@ -480,14 +482,14 @@ def _not_sent() -> Flux2Error:
     return Flux2Error(msg, remedy=same_again("; it takes up this order."))
 
 
-def _places(order: Order) -> Iterator[tuple[str, Path | None]]:
+def _urls_and_files(order: Order) -> Iterator[tuple[str, Path | None]]:
     """Where each picture of the order is: its URL, and its file if it was saved."""
     saved = (Path(path) if path else None for path in order.paths)
     return ((url, next(saved, None)) for url in order.urls)
 
 
-def _shots(order: Order, *, wanted: bool) -> list[ResultImage]:
-    return [ResultImage(url, path=path, wanted=wanted) for url, path in _places(order)]
+def _images_of(order: Order, *, wanted: bool) -> list[ResultImage]:
+    return [ResultImage(url, path=path, wanted=wanted) for url, path in _urls_and_files(order)]
 
 
 def _task_of(order: Order, task_id: str) -> Task:

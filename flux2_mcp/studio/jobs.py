@@ -42,7 +42,7 @@ class ResultImage:
 
 
 Compose = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
-"""From the addresses of uploads that were made for an order before to the JSON to order it with."""
+"""Makes the body of a create request, from the addresses of the sources if they were uploaded for the order before."""
 
 
 @dataclass
@@ -51,20 +51,20 @@ class Job:
 
     order: Order
     compose: Compose | None = None
-    """How to come by the JSON to order it with; the history may not keep it, and sources are uploaded for it."""
+    """None where the call only looks. The history may not keep the body, and sources are uploaded for it."""
     stage: str = ""
-    """What is being done for it before RunAPI has it, in words."""
+    """What is done for it now, before RunAPI has it, in words."""
     expected_seconds: float | None = None
     """How long such pictures usually take, where the history knows."""
-    resumed: bool = False
+    ordered_before: bool = False
     """Whether it was ordered before this call."""
     task: Task | None = None
     images: list[ResultImage] = field(default_factory=list[ResultImage])
     poll_error: RunApiError | None = None
     """Why the last look saw nothing; the task goes on."""
     error: Flux2Error | None = None
-    is_withdrawn: bool = False
-    """Whether its call was cancelled: then it is not ordered any more."""
+    is_cancelled: bool = False
+    """Whether its call was cancelled: then nothing is sent for it any more."""
 
     @property
     def id(self) -> str:
@@ -72,9 +72,9 @@ class Job:
         return self.order.handle
 
     @property
-    def is_repeat(self) -> bool:
-        """Whether a call asked for it again, and was given what an earlier one had ordered."""
-        return self.resumed and self.compose is not None
+    def is_resumed(self) -> bool:
+        """Whether its call asked for a picture, and took up an earlier order."""
+        return self.ordered_before and self.compose is not None
 
     @property
     def is_made(self) -> bool:
@@ -113,7 +113,7 @@ class Deadline:
 
     @contextmanager
     def once(self) -> Generator[None]:
-        """Give what has to be asked before anything is ordered its time, and no more.
+        """Bound the time of what is asked before anything is ordered.
 
         Raises:
             Unreachable: It took longer.
@@ -127,11 +127,11 @@ class Deadline:
 
     def of(self, job: Job) -> float:
         """Until when to wait for this job."""
-        return self.at_least if job.resumed else self.at
+        return self.at_least if job.ordered_before else self.at
 
 
 Report = Callable[[Sequence[Job]], None]
 
 
-def unheard(_: Sequence[Job]) -> None:
+def no_report(_: Sequence[Job]) -> None:
     """For callers that do not want to know how it is going."""

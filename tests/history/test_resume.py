@@ -143,9 +143,9 @@ async def test_deliveries_are_counted_for_each_owner(history: History) -> None:
     assert [await history.deliveries(owner) for owner in ("ann", "bob", "cid")] == [2, 1, 0]
 
 
-async def arrival(history: History, *handed_over: str) -> Arrival:
+async def arrival(history: History, *uncounted: str) -> Arrival:
     """A call comes now, to a process that has handed these orders over a moment ago."""
-    return Arrival(await history.deliveries("ann"), frozenset(handed_over))
+    return Arrival(await history.deliveries("ann"), frozenset(uncounted))
 
 
 async def test_a_failed_order_is_not_resumed(history: History) -> None:

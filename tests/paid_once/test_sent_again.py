@@ -152,6 +152,6 @@ async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_bef
             assert not studios, "it reads the key in a thread"
             await get_ready()
 
-        early, late = sorted(studios, key=lambda studio: len(studio.handed_over))
-        assert early.handed_over == frozenset()
-        assert late.handed_over == {order.id}
+        early, late = sorted(studios, key=lambda studio: len(studio.uncounted))
+        assert early.uncounted == frozenset()
+        assert late.uncounted == {order.id}
