@@ -41,7 +41,7 @@ class BackgroundTasks:
 
     @contextmanager
     def patience(self, until: float) -> Generator[None]:
-        """Give what a call waits for its time, by the event loop's clock; no more when the process is to end."""
+        """Bound the wait of a call by the event loop's clock, and end it when the process is to end."""
         with anyio.CancelScope(deadline=until) as wait:
             if self._is_ending:
                 wait.cancel()
@@ -113,7 +113,7 @@ class BackgroundTasks:
 @asynccontextmanager
 async def background_tasks() -> AsyncGenerator[BackgroundTasks, None]:
     """Background tasks for as long as the process lives; at its end they get half a second to finish."""
-    with _as_itself():
+    with _unwrapped():
         async with anyio.create_task_group() as group:
             tasks = BackgroundTasks(group)
             try:
@@ -127,7 +127,7 @@ async def background_tasks() -> AsyncGenerator[BackgroundTasks, None]:
 @asynccontextmanager
 async def meanwhile(work: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> AsyncGenerator[None, None]:
     """Do this work beside what the caller does, and stop it when that ends."""
-    with _as_itself():
+    with _unwrapped():
         async with anyio.create_task_group() as group:
             group.start_soon(work, *arguments)
             yield
@@ -135,8 +135,8 @@ async def meanwhile(work: Callable[..., Coroutine[Any, Any, object]], *arguments
 
 
 @contextmanager
-def _as_itself() -> Generator[None]:
-    """Let what the caller raised inside a task group arrive as itself: nobody above looks into groups."""
+def _unwrapped() -> Generator[None]:
+    """Raise the error inside a task group's exception group: nobody above looks into groups."""
     try:
         yield
     except ExceptionGroup as wrapped:

@@ -53,7 +53,7 @@ class Request:
     enable_safety_checker: bool | None = None
     callback_url: str | None = None
     service: str = ""
-    """What of RunAPI's is asked; only `Catalogue.check` says it, from the model's entry."""
+    """RunAPI's service; `Catalogue.check` sets it from the model's entry."""
 
     @property
     def resolution(self) -> str:
@@ -97,7 +97,7 @@ class Model(_Entry):
     in_short: str
     """For the description of an argument, where every character costs each session."""
     service: str
-    """What of RunAPI's it belongs to, in RunAPI's own word."""
+    """RunAPI's service that it belongs to."""
     slugs: Mapping[Action, str]
     prompt_characters: tuple[int, int]
     aspect_ratios: tuple[str, ...]
@@ -295,10 +295,10 @@ class PriceList:
         ]
 
     async def current(self) -> Prices:
-        """The prices to reckon with now. Never fails: prices of a known date are better than none."""
+        """The prices to use now. Never fails: prices of a known date are better than none."""
         async with self._lock:
             if self._ask_again_at is None or self._clock() >= self._ask_again_at:
-                # Only after the answer: who is cancelled meanwhile leaves the question to the next.
+                # Set only after the answer: if this call is cancelled, the next one asks.
                 self._ask_again_at = self._clock() + (FRESH_FOR if await self._refresh() else AGAIN_AFTER)
         return self._prices
 

@@ -27,7 +27,7 @@ Flux2Error
 │   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
 ├── HistoryUnusable         the history cannot be read or written
 ├── NoSuchTask              nobody knows that id
-├── PictureUnavailable      the picture exists, but its bytes could not be had
+├── PictureUnavailable      the picture exists, but its bytes could not be fetched
 │   └── PictureUnusable     its bytes can be had, but nothing here can show or save them
 └── PictureNotSaved         the picture is there, but could not be written to disk
 """
@@ -345,7 +345,7 @@ class NoSuchTask(Flux2Error):
 
 
 class PictureUnavailable(Flux2Error):
-    """The picture exists and was paid for, but its bytes could not be had."""
+    """The picture exists and was paid for, but its bytes could not be fetched."""
 
     charge = ""
 

@@ -26,9 +26,9 @@ STEP = 0.05
 WORTH_A_LOOK = 0.07
 """Seconds of expected lateness that one more request is worth."""
 USUAL_SPREAD = 0.27
-"""Standard deviation of the logarithms of durations, as it is believed before any were seen."""
+"""Standard deviation of the logarithms of durations, as assumed before any were seen."""
 BELIEF = 16
-"""As many samples that belief weighs: a few look more alike than tasks are."""
+"""How many samples this assumption weighs as much as: a few look more alike than tasks are."""
 SEEN_LATE = 0.05
 """The share of a duration by which its end was noticed too late, on average."""
 SHORTEST_PAUSE = 0.25
@@ -120,7 +120,7 @@ def expected(durations: Sequence[float]) -> float | None:
 async def poll(
     runapi: RunAPI, task: Task, *, waits: Iterator[float], sleep: Sleep = anyio.sleep
 ) -> AsyncGenerator[Snapshot, None]:
-    """Yield the task after every look, until it is over. How long to have patience is the caller's business.
+    """Yield the task after every look, until it is over. The caller decides how long to wait.
 
     A task that is over already is not looked at again, unless it is said to be completed and shows no images: they may
     arrive a moment later, and the answer to a repeated create request may leave them out. Such a task is looked at once

@@ -13,8 +13,8 @@ State = Literal["intended", "accepted", "completed", "failed", "unknown"]
 
 UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
 DOUBT_LASTS = timedelta(days=1)
-"""How much longer than any other the same request takes up an order that RunAPI may have accepted: it is asked for with
-the same Idempotency-Key, so that it is paid once."""
+"""How much longer the same request takes up an order that RunAPI may have accepted. It is sent with the same
+Idempotency-Key, so it is paid once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Intent:
     """Which picture of the call, from 0."""
     idempotency_key: str
     service: str
-    """What of RunAPI's is asked: flux_2."""
+    """RunAPI's service: flux_2."""
     action: str
     model: str
     """RunAPI's full slug."""
@@ -54,7 +54,7 @@ class Order:
     position: int
     idempotency_key: str = field(repr=False)
     service: str
-    """What of RunAPI's was asked; empty for a task that was made elsewhere."""
+    """RunAPI's service; empty for a task that was made elsewhere."""
     action: str
     model: str
     resolution: str | None

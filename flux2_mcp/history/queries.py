@@ -254,7 +254,7 @@ def _resumed(
 ) -> dict[str, Order]:
     """The orders that these intents resume, by resume key.
 
-    Until every picture of a call was delivered, the same call is to find all of them.
+    Until every picture of a call was delivered, the same call finds all of them.
     """
     keys = [_resume_key(intent) for intent in intents]
     claimed = and_(orders.c.owner == owner, orders.c.resume_key.in_(keys))

@@ -163,7 +163,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE orders RENAME COLUMN claim TO resume_key",
     ),
     (
-        # Until now nothing else was sold; who made a task elsewhere has not said of what it is.
+        # Until now nothing else was sold; a task made elsewhere does not say which service it is of.
         "ALTER TABLE orders ADD COLUMN service TEXT NOT NULL DEFAULT 'flux_2'",
         "UPDATE orders SET service = '' WHERE fingerprint = ''",
     ),

@@ -22,7 +22,7 @@ def words_for(jobs: Sequence[Job], known: Catalogue) -> str:
 
 def _stage(job: Job, known: Catalogue) -> str:
     if job.error:
-        return "It failed" if job.is_lost else "No more can be found out now"
+        return "It failed" if job.is_lost else "Nothing more can be found out now"
     if job.is_made:
         return _last_stage([job])
     if job.task is None:

@@ -30,9 +30,9 @@ Ratio = Annotated[Text, Field(description="{models.ratio}.")]
 Resolution = Annotated[Text, Field(description="{models.resolution}.")]
 Count = Annotated[int, Field(ge=1, le=MOST_PICTURES, description="Different pictures; each is paid for.")]
 Safety = Annotated[bool | None, Field(description="{models.safety}.")]
-Callback = Annotated[Text, Field(description="URL that RunAPI shall notify too.")]
+Callback = Annotated[Text, Field(description="URL that RunAPI notifies too.")]
 SaveTo = Annotated[Text, Field(description="Folder or file, instead of the usual folder.")]
-Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Then its id is handed back; 0: at once.")]
+Wait = Annotated[float, Field(ge=0, le=LONGEST_WAIT, description="Then the call returns its id; 0: at once.")]
 MostCost = Annotated[float | None, Field(ge=0, le=DEAREST, description="Refuse a dearer call.")]
 Repeat = Annotated[bool, Field(description="Order anew, even if the same request still runs.")]
 
@@ -118,7 +118,7 @@ Ask = ToGenerate | ToRemix
 
 
 def request_of(ask: Ask | ToEstimate) -> Request:
-    """What RunAPI is to be asked for."""
+    """The request to RunAPI, not checked yet."""
     return Request(
         action=ask.action,
         prompt=ask.prompt,

@@ -84,7 +84,7 @@ KEEP = (
 
 @dataclass(frozen=True)
 class About:
-    """An argument in one sentence, and what to offer for it; `{models}` in it stands for their names."""
+    """An argument in one sentence, and what to offer for it; `{models}` in it stands for the models' names."""
 
     sentence: str
     offers: Callable[[Catalogue], Iterable[str]] = lambda _: ()

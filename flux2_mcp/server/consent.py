@@ -47,7 +47,7 @@ TheConsent = Annotated[ElicitationResult[Consent], Resolve(consent)]
 async def plan_after(ctx: Ctx, studio: Studio, plan: Plan, answer: ElicitationResult[Consent]) -> Plan:
     """The plan to go on with, if the person agreed to it, or was not asked.
 
-    Who was asked in the middle of the call has thought while prices and orders moved on, and the host's clock stood.
+    Where they were asked in the middle of the call, prices and orders may have changed, and the wait begins anew.
 
     Raises:
         OverLimit: They did not agree.

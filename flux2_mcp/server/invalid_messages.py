@@ -53,7 +53,7 @@ class Inbox(ObjectReceiveStream[Item]):
         self._source = source
         self._target = target
         self._at_end = at_end
-        """What is to be done before the server hears that nothing more will come: it drops all calls then."""
+        """Called before the server hears that nothing more will come; it drops all calls then."""
 
     async def receive(self) -> Item:
         """The next message, once what came before it and is none has been answered."""

@@ -49,7 +49,7 @@ async def remix(
 async def task_status(
     ctx: Ctx, studio: TheStudio, task_id: TaskId, wait_seconds: Seconds = DEFAULT_WAIT
 ) -> CallToolResult:
-    """Wait for a picture ordered before, here or elsewhere with the same key; free. Returns it as generate."""
+    """Wait for a picture ordered before, here or elsewhere with the same key; free. Returns it as generate does."""
     async with ProgressLine(ctx, studio).moving() as report:
         jobs = await studio.status(task_id.strip(), wait=wait_seconds, report=report)
         return await _result(ctx, studio, jobs)

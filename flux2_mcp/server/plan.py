@@ -1,6 +1,6 @@
 """What a call of generate or remix comes to, made once for each request of the host.
 
-What a host is asked for on the way, folders here and consent in `consent`, has to be resolved: in the modern era it
+What a host is asked for on the way (folders here, consent in `consent`) has to be resolved: in the modern era the host
 sends the whole call again with its answers.
 """
 
@@ -27,7 +27,7 @@ PATIENCE_FOR_ROOTS = 3.0
 
 
 async def arrival_of(studio: TheStudio) -> Arrival:
-    """When this request came, among the deliveries; it is to be resolved before the host is asked for anything."""
+    """When this request came, among the deliveries; resolved before the host is asked for anything."""
     return await studio.arrival()
 
 

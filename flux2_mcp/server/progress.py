@@ -34,7 +34,7 @@ class ProgressLine:
 
     @asynccontextmanager
     async def moving(self) -> AsyncGenerator[Report, None]:
-        """Report to the client for as long as this is open; yields where to tell what is new."""
+        """Report to the client for as long as this is open; yields the function that takes the news."""
         async with meanwhile(self._keep_moving):
             yield self._report
 

@@ -88,7 +88,7 @@ def product_shot(
     return _generate(
         f"Make a product image with Flux 2: {product}.",
         "The prompt is a JSON object, which Flux 2 reads part by part. To vary it, change one part.",
-        "A colour is met best when its hex code stands with the thing that has it.",
+        "Colours come out best when the hex code stands next to the thing that has it.",
         request=Request(action="text_to_image", prompt=prompt, model=model, aspect_ratio=aspect_ratio),
         count=count,
     )
@@ -96,7 +96,7 @@ def product_shot(
 
 def poster(
     subject: Annotated[str, About("What the poster shows.")],
-    headline: Annotated[str, About("The words of the headline, exactly as they shall stand there.")],
+    headline: Annotated[str, About("The words of the headline, exactly as they should appear.")],
     small_text: Annotated[str, About("One more line, such as date and place.")] = "",
     lettering: Lettering = LETTERING[0],
     style: Style = "flat vector illustration",

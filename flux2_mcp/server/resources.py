@@ -50,7 +50,7 @@ def add_resources(server: MCPServer[AppState], holder: StateHolder, known: Catal
         "flux2://pricing",
         name="pricing",
         title="Prices",
-        description="What one picture costs in US dollars, by model and resolution, and of when the prices are.",
+        description="What one picture costs in US dollars, by model and resolution, and the date of these prices.",
         mime_type="application/json",
         annotations=for_models,
     )

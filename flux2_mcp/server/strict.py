@@ -45,7 +45,7 @@ from flux2_mcp.text import sendable
 NOTHING_HAPPENED = Flux2Error.charge
 
 NO_ANSWER = OverLimit(
-    "The person was to be asked about this call, and the host did not answer the question.",
+    "The person had to be asked about this call, but the host did not answer the question.",
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
 )
 
@@ -144,7 +144,7 @@ class StrictServer(MCPServer[AppState]):
     async def end_calls(self, *, within: float = 0.0) -> None:
         """Wait for the calls in flight for so many seconds; then have those that are left answer with what they have.
 
-        What cannot do that in time is told that the server is shutting down.
+        Calls that cannot do that in time are told that the server is shutting down.
         """
         with anyio.move_on_after(within):
             await self._all_answered()

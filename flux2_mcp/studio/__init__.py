@@ -221,13 +221,8 @@ class Studio(Services):
             await self.background.run("prices", self.budget.prices.current, matters=False)
         return await self.budget.quote(request, count)
 
-    async def estimate(self, request: Request, *, count: int = 1) -> Quote:
-        """What this would cost. Creates nothing.
-
-        Raises:
-            RequestRefused: RunAPI would refuse it.
-        """
-        request = self.catalogue.check(request)
+    async def estimate(self, request: Request, *, count: int) -> Quote:
+        """What this checked request would cost, by current prices. Creates nothing."""
         await self.budget.prices.current()
         return await self.budget.quote(request, count)
 
@@ -290,7 +285,7 @@ class Studio(Services):
         Raises:
             NoSuchTask: Neither the history nor RunAPI knows the task, or it has no such picture.
             TaskFailed: It failed.
-            PictureUnavailable: It cannot be had, or not yet.
+            PictureUnavailable: It cannot be fetched, or not yet.
         """
         job = await self.peek(task_id)
         if job.error:
@@ -304,7 +299,7 @@ class Studio(Services):
         found = await self._fulfilment.collected(job.order)
         if picture := found[index].picture:
             return picture
-        raise found[index].error or PictureUnavailable("The picture could not be had.")
+        raise found[index].error or PictureUnavailable("The picture could not be fetched.")
 
     def note_delivery(self, jobs: Sequence[Job]) -> None:
         """Note that the results of these jobs go to the host now."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """RunAPI, a history and a folder, in the hands of one owner."""
+    """RunAPI, the history, the folder and the rest, for one owner."""
 
     owner: str
     runapi: RunAPI

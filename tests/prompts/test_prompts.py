@@ -171,7 +171,7 @@ async def test_an_argument_left_blank_counts_as_not_given(tmp_path: Path) -> Non
         (
             "poster",
             {"subject": "a fox", "headline": " "},
-            "poster needs headline: The words of the headline, exactly as they shall stand there.",
+            "poster needs headline: The words of the headline, exactly as they should appear.",
         ),
         (
             "portrait",
