@@ -163,7 +163,6 @@ class RunApiError(Flux2Error):
         message: Words,
         *,
         status: int | None = None,
-        code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
         in_doubt: bool = False,
@@ -173,8 +172,6 @@ class RunApiError(Flux2Error):
         super().__init__(message, charge=charge, remedy=remedy)
         self.status = status
         """HTTP status, or None when no answer came."""
-        self.code = code
-        """RunAPI's own word for the error, where it sent one."""
         self.request_id = request_id
         """RunAPI's id of the failed request, for its support."""
         self.retry_after = retry_after
@@ -264,7 +261,6 @@ class OutcomeUnknown(Flux2Error):
             charge="It is not known whether RunAPI accepted the order; if it did, it is paid once.",
             remedy=late if too_late else again,
         )
-        self.order_id = order_id
 
 
 class TaskOutOfSight(Flux2Error):
@@ -279,7 +275,6 @@ class TaskOutOfSight(Flux2Error):
                 f"Run `{command(f'status {task_id}')}` in a minute.",
             ),
         )
-        self.task_id = task_id
 
 
 class TaskFailed(Flux2Error):
@@ -291,7 +286,6 @@ class TaskFailed(Flux2Error):
         super().__init__(
             message, charge=charge, remedy=remedy or f"Change the words, or send it once more. Task id: {task_id}."
         )
-        self.task_id = task_id
 
 
 class NoImages(TaskFailed):

@@ -61,7 +61,7 @@ class Timing:
     all there is.
     """
 
-    def __init__(self, durations: Sequence[float] = ()) -> None:
+    def __init__(self, durations: Sequence[float]) -> None:
         logs = [math.log(max(seconds, 0.05)) for seconds in durations]
         self.is_known = len(logs) >= FEWEST_SAMPLES
         self._weight = len(logs) / (len(logs) + 1) if self.is_known else 0.0

@@ -178,12 +178,13 @@ Loss = Literal["busy", "damaged", "unusable"]
 
 
 class DatabaseLost(Exception):
-    """The database cannot be used, for a reason that lies outside this program."""
+    """The database cannot be used, for a reason that lies outside this program.
+
+    `str()` is the end of a sentence that begins with the name of the database.
+    """
 
     def __init__(self, reason: str, *, kind: Loss) -> None:
         super().__init__(reason)
-        self.reason = reason
-        """The end of a sentence that begins with the name of the database."""
         self.kind: Loss = kind
 
 

@@ -18,7 +18,7 @@ OUT_OF_SIGHT = (
 )
 
 
-def text_of(jobs: Sequence[Job], *, known: Catalogue, shown: int, out_of_sight: bool = False, warning: str = "") -> str:
+def text_of(jobs: Sequence[Job], *, known: Catalogue, shown: int, out_of_sight: bool, warning: str) -> str:
     """What happened, what it cost, where everything is, what the person should know, and the next step."""
     if len(jobs) == 1:
         lines = _lines(jobs[0], known)

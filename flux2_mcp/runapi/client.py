@@ -286,7 +286,7 @@ class RunAPI:
         *_, last = path.split("/")
         return last if is_task_id(last) and last not in {"tasks", *get_args(Action)} else None
 
-    def _task(self, response: httpx.Response, *, fallback_id: str | None = None) -> Task:
+    def _task(self, response: httpx.Response, *, fallback_id: str | None) -> Task:
         task = task_from(self._json(response), fallback_id=fallback_id)
         if task is None:
             msg = f"RunAPI's answer names no task (HTTP {response.status_code})."

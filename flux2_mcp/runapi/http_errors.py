@@ -56,14 +56,11 @@ def error_from(response: httpx.Response, *, mask: Callable[[str], str]) -> RunAp
     """Describe an unsuccessful answer whose body was read; `mask` hides the key wherever it is echoed."""
     kind = _BY_STATUS.get(response.status_code, Unavailable if response.is_server_error else RunApiError)
     body = _body_of(response)
-    error = body.get("error")
-    code = cast("Mapping[str, object]", error).get("code") if isinstance(error, Mapping) else body.get("code")
     request_id = response.headers.get("x-request-id")
     return kind(
         f"RunAPI said: {one_line(mask(_words_of(response, body)))} (HTTP {response.status_code}).",
         status=response.status_code,
         # Masked first: a cut through the middle of a key would hide it from the mask.
-        code=one_line(mask(code)) if isinstance(code, str) else None,
         request_id=one_line(mask(request_id)) if request_id else None,
         retry_after=retry_after(response.headers),
         remedy=NEXT_STEP if kind is RunApiError else None,

@@ -24,8 +24,8 @@ def result_of(
     *,
     known: Catalogue,
     structured: bool,
-    out_of_sight: bool = False,
-    warning: str = "",
+    out_of_sight: bool,
+    warning: str,
 ) -> CallToolResult:
     """One call's result: words first, then the previews, then links to the originals.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import anyio
-
 from flux2_mcp import polling
 from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.history import History
@@ -23,7 +21,7 @@ class Deliveries:
     was delivered. Calls that come to this process meanwhile learn of them here.
     """
 
-    def __init__(self, history: History, background: BackgroundTasks, *, sleep: polling.Sleep = anyio.sleep) -> None:
+    def __init__(self, history: History, background: BackgroundTasks, *, sleep: polling.Sleep) -> None:
         self._history = history
         self._background = background
         self._sleep = sleep

@@ -129,7 +129,7 @@ async def check_ledger(host: Host, runapi: Simulator) -> None:
 
 
 def check_pictures(*results: Mapping[str, Any], tasks: list[str]) -> None:
-    """Each task's picture was handed over: shown, and lying where the result says."""
+    """Each task's picture was delivered: shown, and lying where the result says."""
     text = "\n".join(block["text"] for result in results for block in result["content"] if block["type"] == "text")
     files = [Path(line) for line in re.findall(r"File: (.+)", text)]
     shown = [block for result in results for block in result["content"] if block["type"] == "image"]

@@ -166,7 +166,7 @@ class Side:
             self.open = {key: value for key, value in self.open.items() if value[0] != order}
         if "open" in outcomes.values():
             return
-        # Until every picture of a call was handed over, the same call is to find all of them.
+        # Until every picture of a call was delivered, the same call finds all of them.
         self.read |= {order for order, outcome in outcomes.items() if outcome == "delivered"}
         fingerprints = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order in outcomes}
         unread = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order not in self.read}

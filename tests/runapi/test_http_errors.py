@@ -13,7 +13,7 @@ from flux2_mcp import errors
 from flux2_mcp.errors import RunApiError
 from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.text import LONGEST_LINE
-from tests.runapi.network import KEY, Answers, runapi, says
+from tests.runapi.network import Answers, runapi, says
 
 GATEWAY_PAGE = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>secret guts</body></html>"
 
@@ -134,20 +134,6 @@ async def test_eight_megabytes_become_one_short_line(content: bytes) -> None:
     error = await refusal(400, content=content)
 
     assert len(error.message) < LONGEST_LINE + 60
-
-
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ({"error": {"code": "request_conflict", "message": "No"}}, "request_conflict"),
-        ({"error": "No", "code": "not_found"}, "not_found"),
-        ({"error": {"message": "No"}}, None),
-        ({"error": {"code": 7, "message": "No"}}, None),
-        ({"error": {"code": f"{KEY}\n"}}, "[key]"),
-    ],
-)
-async def test_runapis_own_code_is_kept(body: object, code: str | None) -> None:
-    assert code == (await refusal(409, body)).code
 
 
 async def test_a_foreign_status_without_words_still_makes_a_sentence() -> None:
