@@ -91,9 +91,9 @@ async def test_a_bad_argument_is_refused_in_both_eras(tmp_path: Path, era: Conne
     assert not here.simulator.requests
 
 
-async def test_null_means_that_an_argument_was_left_out(tmp_path: Path, era: ConnectMode) -> None:
+async def test_null_means_that_an_argument_was_left_out(tmp_path: Path) -> None:
     """Some hosts send null for everything that their model did not fill in."""
-    here = small_world(tmp_path, era)
+    here = small_world(tmp_path)
     async with here.client() as client:
         [generate, *_] = (await client.list_tools()).tools
         optional = set(generate.input_schema["properties"]) - {"prompt"}
@@ -108,10 +108,10 @@ LEFT_OUT = {"enable_safety_checker", "max_cost_usd"}
 
 @pytest.mark.parametrize(("tool", "given"), [("generate", FOX), ("remix", REMIX), ("estimate_cost", FOX)])
 async def test_a_host_that_requires_every_argument_can_leave_out_a_limit_all_the_same(
-    tmp_path: Path, era: ConnectMode, tool: str, given: dict[str, object]
+    tmp_path: Path, tool: str, given: dict[str, object]
 ) -> None:
     """Its model must fill in everything, as in OpenAI's strict mode, and a limit that it makes up refuses calls."""
-    here = small_world(tmp_path, era)
+    here = small_world(tmp_path)
     async with here.client() as client:
         [schema] = [each.input_schema for each in (await client.list_tools()).tools if each.name == tool]
         nothing = {name: nothing_for(each) for name, each in schema["properties"].items()}
@@ -145,11 +145,11 @@ def nothing_for(schema: Mapping[str, object]) -> object:
     ],
     ids=["object", "list", "null", "number", "bool", "quoted", "unicode", "lines", "long"],
 )
-async def test_a_prompt_reaches_runapi_as_it_was_written(tmp_path: Path, prompt: str, era: ConnectMode) -> None:
+async def test_a_prompt_reaches_runapi_as_it_was_written(tmp_path: Path, prompt: str) -> None:
     """Flux 2 takes prompts that are JSON; the SDK would read them as data."""
-    here = small_world(tmp_path, era)
+    here = small_world(tmp_path)
     async with here.client() as client:
-        result = await client.call_tool("generate", {"prompt": prompt})
+        result = await client.call_tool("generate", {"prompt": prompt, "wait_seconds": 0})
 
     assert not result.is_error, text_of(result)
     assert json.loads(here.creates[0].body)["prompt"] == prompt

@@ -18,9 +18,7 @@ ORDERS_AGAIN = ("try again", "send the request", "call generate", "generate agai
 """Advice that would pay for a second picture, once a task exists."""
 
 LOOKS = {
-    **{str(status): Fault(on="look", status=status, times=10_000) for status in (400, 401, 402, 403, 404, 405, 409)},
-    **{str(status): Fault(on="look", status=status, times=10_000) for status in (408, 410, 418, 422, 425, 429)},
-    **{str(status): Fault(on="look", status=status, times=10_000) for status in (500, 502, 503, 520)},
+    **{str(status): Fault(on="look", status=status, times=10_000) for status in (401, 402, 403, 409, 418, 429, 500)},
     "redirect": Fault(on="look", status=302, headers={"Location": "https://elsewhere.example/"}, times=10_000),
     "no answer": Fault(on="look", lose=True, times=10_000),
     "not JSON": Fault(on="look", body="[1, 2", times=10_000),
@@ -29,10 +27,12 @@ LOOKS = {
     "empty": Fault(on="look", body={}, times=10_000),
     "bytes": Fault(on="look", body=b"\xff\xfe\x00", times=10_000),
     "an unknown word": Fault(on="look", body={"status": "marinating"}, times=10_000),
+    "404": Fault(on="look", status=404, times=10_000),
     "silence": Fault(on="look", hang=60, times=10_000),
 }
+"""One status of each kind; tests/runapi/test_polling.py has all of them."""
 DOWNLOADS = {
-    **{str(status): Fault(on="picture", status=status, times=99) for status in (401, 403, 404, 410, 500, 503)},
+    **{str(status): Fault(on="picture", status=status, times=99) for status in (401, 404, 500)},
     "no answer": Fault(on="picture", lose=True, times=99),
     "a page": Fault(on="picture", body="<html><title>Sign in</title></html>", times=99),
     "bytes": Fault(on="picture", body=b"\xff\xfe\x00", times=99),
@@ -78,24 +78,24 @@ async def test_the_id_and_the_url_survive_every_failure_to_fetch(tmp_path: Path,
     assert not any(advice in told for advice in ORDERS_AGAIN)
 
 
-async def test_a_look_that_fails_now_and_then_ends_no_wait(tmp_path: Path) -> None:
-    here = quick_world(
-        tmp_path, Fault(on="look", status=503), Fault(on="look", lose=True), Fault(on="look", status=404)
-    )
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("409", "418", "429", "500"),
+        ("redirect", "no answer", "not JSON", "a page"),
+        ("a list", "empty", "bytes", "an unknown word", "404"),
+    ],
+    ids=", ".join,
+)
+async def test_bad_looks_end_no_wait(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """The first looks go wrong one after the other, each in its own way."""
+    here = quick_world(tmp_path, *(replace(LOOKS[name], times=1) for name in names))
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
 
     assert not result.is_error
     assert "made the picture" in text_of(result)
-
-
-@pytest.mark.parametrize("name", [name for name in LOOKS if name not in {"401", "402", "403", "silence"}])
-async def test_no_single_bad_look_ends_a_wait(tmp_path: Path, name: str) -> None:
-    here = quick_world(tmp_path, replace(LOOKS[name], times=1))
-    async with here.client() as client:
-        result = await client.call_tool("generate", {"prompt": "a fox"})
-
-    assert "made the picture" in text_of(result)
+    assert here.simulator.faults == []
     assert not any(seen.path == "/" for seen in here.simulator.requests)
 
 
@@ -110,29 +110,23 @@ async def test_a_key_that_is_refused_at_a_look_ends_the_wait(tmp_path: Path, nam
     assert len(here.looks) == 1
 
 
-async def test_completed_without_a_picture_is_a_failure_that_keeps_its_id(tmp_path: Path, era: ConnectMode) -> None:
+@pytest.mark.parametrize(
+    ("end", "words", "pays"),
+    [("empty", ("no image", "$0.05"), True), ("failed", ("Content policy violation", "does not charge"), False)],
+    ids=["empty", "failed"],
+)
+async def test_a_task_without_a_picture_keeps_its_id_and_says_what_it_cost(
+    tmp_path: Path, era: ConnectMode, end: str, words: tuple[str, ...], *, pays: bool
+) -> None:
     here = quick_world(tmp_path, mode=era)
     async with here.client() as client:
-        result = await client.call_tool("generate", {"prompt": "a fox [simulate: empty]"})
+        result = await client.call_tool("generate", {"prompt": f"a fox [simulate: {end}]"})
 
     [task] = here.simulator.ledger.tasks()
     assert result.is_error
     assert task.id in text_of(result)
-    assert "no image" in text_of(result)
-    assert "$0.05" in text_of(result)
-
-
-async def test_a_failed_task_is_not_charged_and_keeps_its_id(tmp_path: Path, era: ConnectMode) -> None:
-    here = quick_world(tmp_path, mode=era)
-    async with here.client() as client:
-        result = await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
-
-    [task] = here.simulator.ledger.tasks()
-    assert result.is_error
-    assert task.id in text_of(result)
-    assert "Content policy violation" in text_of(result)
-    assert "does not charge" in text_of(result)
-    assert not here.paid
+    assert all(each in text_of(result) for each in words)
+    assert bool(here.paid) is pays
 
 
 async def test_half_letters_in_a_reason_reach_no_host(tmp_path: Path, era: ConnectMode) -> None:
@@ -191,9 +185,9 @@ async def test_a_task_that_failed_says_the_same_the_next_time(tmp_path: Path) ->
     ],
 )
 async def test_what_runapi_says_about_a_field_reaches_the_caller(
-    tmp_path: Path, era: ConnectMode, body: dict[str, object], words: str
+    tmp_path: Path, body: dict[str, object], words: str
 ) -> None:
-    here = quick_world(tmp_path, Fault(on="create", status=422, body=body), mode=era)
+    here = quick_world(tmp_path, Fault(on="create", status=422, body=body))
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
 
@@ -227,8 +221,8 @@ async def test_a_refused_order_says_that_nothing_was_charged_and_what_to_do(
     assert not here.simulator.ledger.tasks()
 
 
-async def test_no_network_costs_nothing_and_says_so(tmp_path: Path, era: ConnectMode) -> None:
-    here = world(tmp_path, mode=era, transport=NoNetwork())
+async def test_no_network_costs_nothing_and_says_so(tmp_path: Path) -> None:
+    here = world(tmp_path, transport=NoNetwork())
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a fox"})
 
@@ -237,8 +231,8 @@ async def test_no_network_costs_nothing_and_says_so(tmp_path: Path, era: Connect
     assert "Nothing was charged" in text_of(result)
 
 
-async def test_an_id_that_nobody_knows_is_refused_in_words(tmp_path: Path, era: ConnectMode) -> None:
-    here = quick_world(tmp_path, mode=era)
+async def test_an_id_that_nobody_knows_is_refused_in_words(tmp_path: Path) -> None:
+    here = quick_world(tmp_path)
     async with here.client() as client:
         result = await client.call_tool("task_status", {"task_id": "tsk_0000", "wait_seconds": 1})
 

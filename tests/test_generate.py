@@ -13,7 +13,7 @@ from tests.world import text_of, world
 
 async def test_a_picture_arrives_as_preview_file_and_words(tmp_path: Path) -> None:
     """The promise: see it, find it, know its cost."""
-    here = world(tmp_path)
+    here = world(tmp_path, Script(looks_until_done=2))
     async with here.client() as client:
         result = await client.call_tool("generate", {"prompt": "a red fox", "aspect_ratio": "16:9"})
 

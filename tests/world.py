@@ -117,8 +117,8 @@ class World:
 
 
 def world(home: Path, script: Script | None = None, **more: object) -> World:
-    """A world whose RunAPI finishes every picture at the second look, unless the script says otherwise."""
-    return World(Simulator(script or Script(looks_until_done=2)), home, **more)  # pyright: ignore[reportArgumentType]
+    """A world whose RunAPI finishes plain pictures at the second look, unless the script says otherwise."""
+    return World(Simulator(script or Script(looks_until_done=2, plain_pictures=True)), home, **more)  # pyright: ignore[reportArgumentType]
 
 
 def text_of(result: CallToolResult) -> str:

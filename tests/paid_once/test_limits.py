@@ -212,7 +212,7 @@ async def test_the_limit_of_a_call_holds_for_an_unknown_price_whatever_the_perso
 
 
 async def test_a_price_that_only_a_quote_states_is_held_within_the_cap(tmp_path: Path) -> None:
-    here = small_world(tmp_path, script=Script(looks_until_done=1, max_price_cents=20), FLUX2_MAX_COST_PER_CALL="0.19")
+    here = small_world(tmp_path, script=replace(CHEERFUL, max_price_cents=20), FLUX2_MAX_COST_PER_CALL="0.19")
     result = await one_call(here, **UNKNOWN)
 
     assert "$0.20, more than the $0.19" in text_of(result)
@@ -291,7 +291,7 @@ async def test_a_failed_picture_gives_its_money_back_to_the_day(tmp_path: Path) 
 async def test_the_day_counts_what_was_charged_not_what_was_expected(tmp_path: Path, charged: int) -> None:
     """RunAPI changed its price since this version was made, and the list cannot be had."""
     prices = {"flux-2-pro-text-to-image": {"1k": charged}}
-    here = small_world(tmp_path, script=Script(looks_until_done=1, prices=prices), FLUX2_DAILY_BUDGET="1")
+    here = small_world(tmp_path, script=replace(CHEERFUL, prices=prices), FLUX2_DAILY_BUDGET="1")
     here.simulator.faults.append(Fault(on="prices", status=503, times=99))
     async with here.client() as client:
         result = await client.call_tool("generate", FOX)
@@ -624,7 +624,7 @@ async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era:
 async def test_an_estimate_allows_what_the_call_would_be_allowed(
     tmp_path: Path, era: ConnectMode, environ: dict[str, str], cents: int, why_not: str
 ) -> None:
-    here = small_world(tmp_path, script=Script(looks_until_done=1, opening_cents=cents), mode=era, **environ)
+    here = small_world(tmp_path, script=replace(CHEERFUL, opening_cents=cents), mode=era, **environ)
     async with here.client() as client:
         estimate = (await client.call_tool("estimate_cost", FOX)).structured_content
         made = await client.call_tool("generate", FOX)

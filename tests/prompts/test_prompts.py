@@ -61,8 +61,8 @@ async def test_the_prompts_say_what_they_are_for(tmp_path: Path, era: ConnectMod
 
 
 @EACH
-async def test_a_prompt_ends_in_calls_that_our_tools_accept(tmp_path: Path, era: ConnectMode, name: str) -> None:
-    async with world(tmp_path, mode=era).client() as client:
+async def test_a_prompt_ends_in_calls_that_our_tools_accept(tmp_path: Path, name: str) -> None:
+    async with world(tmp_path).client() as client:
         schemas = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
         text = await words(client, name)
 
@@ -86,8 +86,8 @@ async def test_the_calls_are_ones_that_runapi_would_accept(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("name", ["product_shot", "poster", "portrait"])
-async def test_a_prompt_can_be_followed_to_a_picture(tmp_path: Path, era: ConnectMode, name: str) -> None:
-    async with world(tmp_path, mode=era).client() as client:
+async def test_a_prompt_can_be_followed_to_a_picture(tmp_path: Path, name: str) -> None:
+    async with world(tmp_path).client() as client:
         [(tool, arguments)] = calls_in(await words(client, name))
         result = await client.call_tool(tool, arguments)
 
@@ -139,16 +139,13 @@ async def test_a_product_is_described_as_json(tmp_path: Path) -> None:
     assert scene["subjects"][0]["description"] == "matte black espresso cup"
 
 
-@pytest.mark.parametrize(
-    ("headline", "lettered"),
-    [("OPEN LATE", '"OPEN LATE"'), ('"OPEN LATE"', '"OPEN LATE"'), ('The "Blue" Bar', '"The ’Blue’ Bar"')],
-)
-async def test_lettering_stands_in_one_pair_of_quotation_marks(tmp_path: Path, headline: str, lettered: str) -> None:
+async def test_lettering_stands_in_one_pair_of_quotation_marks(tmp_path: Path) -> None:
     """Flux 2 letters what is quoted; a mark inside would end it early."""
+    letters = {"OPEN LATE": '"OPEN LATE"', '"OPEN LATE"': '"OPEN LATE"', 'The "Blue" Bar': '"The ’Blue’ Bar"'}
     async with world(tmp_path).client() as client:
-        [(_, arguments)] = calls_in(await words(client, "poster", headline=headline))
-
-    assert f"says {lettered}." in arguments["prompt"]
+        for headline, lettered in letters.items():
+            [(_, arguments)] = calls_in(await words(client, "poster", headline=headline))
+            assert f"says {lettered}." in arguments["prompt"]
 
 
 async def test_sources_keep_their_order(tmp_path: Path) -> None:
@@ -165,75 +162,68 @@ async def test_an_argument_left_blank_counts_as_not_given(tmp_path: Path) -> Non
         assert await words(client, "portrait", style="", lens=" ") == await words(client, "portrait")
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "complaint"),
-    [
+BAD_ARGUMENTS: list[tuple[str, dict[str, str], str]] = [
+    (
+        "poster",
+        {"subject": "a fox", "headline": " "},
+        "poster needs headline: The words of the headline, exactly as they should appear.",
+    ),
+    (
+        "portrait",
+        {"person": "x", "colour": "red"},
         (
-            "poster",
-            {"subject": "a fox", "headline": " "},
-            "poster needs headline: The words of the headline, exactly as they should appear.",
+            "portrait has no argument 'colour'. It takes person, mood, environment, style, lighting, lens, "
+            "aspect_ratio, model, count."
         ),
+    ),
+    ("portrait", {"person": "x", "count": "nine"}, "count is a number from 1 to 8."),
+    (
+        "portrait",
+        {"person": "x", "aspect_ratio": "21:9"},
+        "flux-2-pro cannot make '21:9' with generate. It can make 1:1, 4:3, 3:4, 16:9, 9:16, 3:2 and 2:3.",
+    ),
+    (
+        "consistent_character",
+        {"character": "Mira", "scenes": "a;" * 9},
+        "scenes has 9 scenes; 1 to 7 can be made, with semicolons between.",
+    ),
+    (
+        "landscape",
+        {},
         (
-            "portrait",
-            {"person": "x", "colour": "red"},
-            (
-                "portrait has no argument 'colour'. It takes person, mood, environment, style, lighting, lens, "
-                "aspect_ratio, model, count."
-            ),
+            "There is no prompt 'landscape'. There are product_shot, poster, portrait, restyle_photo, "
+            "combine_references, consistent_character."
         ),
-        ("portrait", {"person": "x", "count": "nine"}, "count is a number from 1 to 8."),
-        (
-            "portrait",
-            {"person": "x", "aspect_ratio": "21:9"},
-            "flux-2-pro cannot make '21:9' with generate. It can make 1:1, 4:3, 3:4, 16:9, 9:16, 3:2 and 2:3.",
-        ),
-        (
-            "consistent_character",
-            {"character": "Mira", "scenes": "a;" * 9},
-            "scenes has 9 scenes; 1 to 7 can be made, with semicolons between.",
-        ),
-        (
-            "landscape",
-            {},
-            (
-                "There is no prompt 'landscape'. There are product_shot, poster, portrait, restyle_photo, "
-                "combine_references, consistent_character."
-            ),
-        ),
-    ],
-)
-async def test_a_bad_argument_is_named(
-    tmp_path: Path, era: ConnectMode, name: str, arguments: dict[str, str], complaint: str
-) -> None:
+    ),
+]
+
+
+async def test_a_bad_argument_is_named(tmp_path: Path, era: ConnectMode) -> None:
     async with world(tmp_path, mode=era).client() as client:
-        with pytest.raises(MCPError) as refusal:
-            await client.get_prompt(name, arguments)
+        for name, arguments, complaint in BAD_ARGUMENTS:
+            with pytest.raises(MCPError) as refusal:
+                await client.get_prompt(name, arguments)
+            assert (refusal.value.code, refusal.value.message) == (INVALID_PARAMS, complaint)
 
-    assert refusal.value.message == complaint
-    assert refusal.value.code == INVALID_PARAMS
+
+COMPLETED: list[tuple[str, str, str, list[str]]] = [
+    ("product_shot", "aspect_ratio", "", ["1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3"]),
+    ("restyle_photo", "aspect_ratio", "a", ["auto"]),
+    ("poster", "model", "flux-2-f", ["flux-2-flex"]),
+    ("portrait", "lighting", "Neon", ["neon light at night, wet reflections"]),
+    ("poster", "lettering", "capitals", ["bold condensed sans serif capitals", "art deco capitals"]),
+    ("portrait", "count", "", ["1", "2", "3", "4", "5", "6", "7", "8"]),
+    ("portrait", "person", "a", []),
+    ("portrait", "nothing", "", []),
+    ("nothing", "style", "", []),
+]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "argument", "typed", "offered"),
-    [
-        ("product_shot", "aspect_ratio", "", ["1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3"]),
-        ("restyle_photo", "aspect_ratio", "a", ["auto"]),
-        ("poster", "model", "flux-2-f", ["flux-2-flex"]),
-        ("portrait", "lighting", "Neon", ["neon light at night, wet reflections"]),
-        ("poster", "lettering", "capitals", ["bold condensed sans serif capitals", "art deco capitals"]),
-        ("portrait", "count", "", ["1", "2", "3", "4", "5", "6", "7", "8"]),
-        ("portrait", "person", "a", []),
-        ("portrait", "nothing", "", []),
-        ("nothing", "style", "", []),
-    ],
-)
-async def test_arguments_are_completed(
-    tmp_path: Path, era: ConnectMode, prompt: str, argument: str, typed: str, offered: list[str]
-) -> None:
+async def test_arguments_are_completed(tmp_path: Path, era: ConnectMode) -> None:
     async with world(tmp_path, mode=era).client() as client:
-        result = await client.complete(PromptReference(name=prompt), {"name": argument, "value": typed})
-
-    assert result.completion.values == offered
+        for prompt, argument, typed, offered in COMPLETED:
+            result = await client.complete(PromptReference(name=prompt), {"name": argument, "value": typed})
+            assert result.completion.values == offered, (prompt, argument, typed)
 
 
 async def test_what_begins_with_the_letters_comes_before_what_contains_them(tmp_path: Path) -> None:
@@ -245,8 +235,8 @@ async def test_what_begins_with_the_letters_comes_before_what_contains_them(tmp_
     assert not last.startswith("c")
 
 
-async def test_pictures_that_were_made_are_offered_as_sources(tmp_path: Path, era: ConnectMode) -> None:
-    here = world(tmp_path, mode=era)
+async def test_pictures_that_were_made_are_offered_as_sources(tmp_path: Path) -> None:
+    here = world(tmp_path)
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox"})
         result = await client.complete(PromptReference(name="restyle_photo"), {"name": "photo", "value": ""})
