@@ -41,7 +41,9 @@ def draw(spec: PictureSpec) -> bytes:
     """The picture as PNG bytes; the same spec gives the same bytes."""
     chance = _chance(spec.seed + spec.prompt)
     palette = palette_for(spec.prompt, chance)
-    sources = [_opened(source) for source in spec.sources]
+    # A plain picture shows no source; the first may still decide its size.
+    shown = spec.sources[: spec.aspect_ratio == "auto"] if spec.plain else spec.sources
+    sources = [_opened(source) for source in shown]
     size = _size(spec, sources)
     if spec.plain:
         return _plain(size, palette.main)
