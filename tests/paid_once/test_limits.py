@@ -381,14 +381,12 @@ async def test_a_person_who_agrees_to_the_price_gets_the_picture(tmp_path: Path,
     ],
     ids=["lines", "long", "markup", "JSON", "links", "numbers"],
 )
-async def test_the_question_shows_the_first_words_of_the_prompt(
-    tmp_path: Path, era: ConnectMode, prompt: str, shown: str
-) -> None:
+async def test_the_question_shows_the_first_words_of_the_prompt(tmp_path: Path, prompt: str, shown: str) -> None:
     """On one line, and without what could look like words of ours or what hosts make a link of."""
-    here = small_world(tmp_path, mode=era, FLUX2_CONFIRM_OVER="0.04")
+    here = small_world(tmp_path, FLUX2_CONFIRM_OVER="0.04")
     person = Person("accept")
     async with asked(here, person) as client:
-        result = await client.call_tool("generate", {"prompt": prompt})
+        result = await client.call_tool("generate", {"prompt": prompt, "wait_seconds": 0})
 
     assert not result.is_error
     assert person.questions == [question("Flux 2 Pro: one picture for $0.05", shown)]
@@ -622,12 +620,12 @@ async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era:
     ids=["free to go", "poor", "no key", "cap", "budget", "not asked", "cannot be asked"],
 )
 async def test_an_estimate_allows_what_the_call_would_be_allowed(
-    tmp_path: Path, era: ConnectMode, environ: dict[str, str], cents: int, why_not: str
+    tmp_path: Path, environ: dict[str, str], cents: int, why_not: str
 ) -> None:
-    here = small_world(tmp_path, script=replace(CHEERFUL, opening_cents=cents), mode=era, **environ)
+    here = small_world(tmp_path, script=replace(CHEERFUL, opening_cents=cents), **environ)
     async with here.client() as client:
         estimate = (await client.call_tool("estimate_cost", FOX)).structured_content
-        made = await client.call_tool("generate", FOX)
+        made = await client.call_tool("generate", {**FOX, "wait_seconds": 0})
 
     assert estimate is not None
     assert estimate["allowed"] is not made.is_error

@@ -59,9 +59,9 @@ async def test_picture_and_facts_reach_the_model(tmp_path: Path, name: str, era:
 
 
 @every_host
-async def test_an_unfinished_result_is_data_too(tmp_path: Path, name: str, era: ConnectMode) -> None:
+async def test_an_unfinished_result_is_data_too(tmp_path: Path, name: str) -> None:
     """There is no picture yet that it could displace, and a program can act on it."""
-    here = world(tmp_path, Script(looks_until_done=FOREVER), mode=era)
+    here = world(tmp_path, Script(looks_until_done=FOREVER))
     result = await made(here, name, wait_seconds=0)
 
     [task] = here.paid
