@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from flux2_mcp.errors import LoginFailed
 from flux2_mcp.login import Keyring, LoggedIn, Login, login
@@ -74,19 +74,34 @@ class Desk:
         return page
 
 
-@asynccontextmanager
-async def desk(home: Path, simulator: Simulator | None = None) -> AsyncGenerator[Desk, None]:
-    simulator = simulator or Simulator()
-    async with served(simulator) as base_url, async_playwright() as playwright:
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """One event loop for all tests here, as they share a browser."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def chromium() -> AsyncGenerator[Browser, None]:
+    """A browser; it starts once, as that takes a second of computing."""
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        context = await browser.new_context(viewport={"width": 800, "height": 600})
-        context.set_default_timeout(15_000)
-        yield Desk(Computer(home, simulator), context, base_url)
+        yield browser
         await browser.close()
 
 
-async def test_from_runapis_page_to_a_saved_key(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here, here.login() as waiting:
+@asynccontextmanager
+async def desk(chromium: Browser, home: Path, simulator: Simulator | None = None) -> AsyncGenerator[Desk, None]:
+    """A desk whose browser knows nothing of the other desks."""
+    simulator = simulator or Simulator()
+    async with served(simulator) as base_url:
+        context = await chromium.new_context(viewport={"width": 800, "height": 600})
+        context.set_default_timeout(15_000)
+        async with context:
+            yield Desk(Computer(home, simulator), context, base_url)
+
+
+async def test_from_runapis_page_to_a_saved_key(chromium: Browser, tmp_path: Path) -> None:
+    async with desk(chromium, tmp_path) as here, here.login() as waiting:
         page = await here.opens(waiting)
         await expect(page.get_by_text(waiting.code)).to_be_visible()
         await page.get_by_role("button", name="Allow").click()
@@ -100,8 +115,8 @@ async def test_from_runapis_page_to_a_saved_key(tmp_path: Path) -> None:
     assert here.computer.saved["base_url"] == here.base_url
 
 
-async def test_denied(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here, here.login() as waiting:
+async def test_denied(chromium: Browser, tmp_path: Path) -> None:
+    async with desk(chromium, tmp_path) as here, here.login() as waiting:
         page = await here.opens(waiting)
         await page.get_by_role("button", name="Deny").click()
         await expect(page.get_by_role("heading", name="Not logged in")).to_be_visible()
@@ -111,9 +126,9 @@ async def test_denied(tmp_path: Path) -> None:
     assert not here.computer.file.exists()
 
 
-async def test_another_state_is_refused_and_the_login_goes_on(tmp_path: Path) -> None:
+async def test_another_state_is_refused_and_the_login_goes_on(chromium: Browser, tmp_path: Path) -> None:
     """Somebody else's code, with which the person would use that one's account."""
-    async with desk(tmp_path) as here, here.login() as waiting:
+    async with desk(chromium, tmp_path) as here, here.login() as waiting:
         page = await here.opens(waiting)
         port = waiting.url.partition("redirect_port=")[2].partition("&")[0]
         foreign = await here.browser.new_page()
@@ -125,10 +140,10 @@ async def test_another_state_is_refused_and_the_login_goes_on(tmp_path: Path) ->
     assert isinstance(here.outcome[0], LoggedIn)
 
 
-async def test_expired(tmp_path: Path) -> None:
+async def test_expired(chromium: Browser, tmp_path: Path) -> None:
     now = 0.0
     simulator = Simulator(Script(login_seconds=60), clock=lambda: now)
-    async with desk(tmp_path, simulator) as here:
+    async with desk(chromium, tmp_path, simulator) as here:
         here.patience = 3
         async with here.login() as waiting:
             page = await here.opens(waiting)
@@ -140,8 +155,8 @@ async def test_expired(tmp_path: Path) -> None:
     assert not here.computer.file.exists()
 
 
-async def test_a_second_tab_comes_too_late(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here, here.login() as waiting:
+async def test_a_second_tab_comes_too_late(chromium: Browser, tmp_path: Path) -> None:
+    async with desk(chromium, tmp_path) as here, here.login() as waiting:
         first, second = await here.opens(waiting), await here.opens(waiting)
         await first.get_by_role("button", name="Allow").click()
         await expect(first.get_by_role("heading", name="You are logged in")).to_be_visible()
@@ -152,9 +167,9 @@ async def test_a_second_tab_comes_too_late(tmp_path: Path) -> None:
     assert here.computer.saved["api_key"]
 
 
-async def test_a_port_that_another_program_has_taken_meanwhile(tmp_path: Path) -> None:
+async def test_a_port_that_another_program_has_taken_meanwhile(chromium: Browser, tmp_path: Path) -> None:
     """Whoever listens there now learns a code, and can do nothing with it: the proof is not theirs."""
-    async with desk(tmp_path) as here:
+    async with desk(chromium, tmp_path) as here:
         async with login(here.keyring) as waiting:
             page = await here.opens(waiting)
         port = int(waiting.url.partition("redirect_port=")[2].partition("&")[0])
