@@ -8,6 +8,7 @@ import pytest
 from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.transports import Gate, TimesOut, creates, looks
 from tests.world import World, text_of, world
@@ -29,6 +30,7 @@ LOST_ONCE = {
     "two kinds": [Fault(on="create", after=True, lose=True), Fault(on="create", status=503)],
 }
 LOST_FOR_GOOD = {
+    "never arrived": Fault(on="create", lose=True, times=99),
     "no answer": Fault(on="create", after=True, lose=True, times=99),
     "500": Fault(on="create", after=True, status=500, times=99),
     "502": Fault(on="create", after=True, status=502, times=99),
@@ -76,13 +78,14 @@ async def test_an_answer_that_comes_too_late_makes_no_second_task(tmp_path: Path
 
 @pytest.mark.parametrize("fault", LOST_FOR_GOOD.values(), ids=LOST_FOR_GOOD)
 async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, fault: Fault) -> None:
-    """RunAPI made the task and we never heard of it; the same call, with the same key, finds that very task."""
+    """Whether RunAPI made the task we never heard; the same call, with the same key, pays for one picture."""
     here = small_world(tmp_path, fault)
     async with here.client() as client:
         lost = await client.call_tool("generate", FOX)
         [order] = await here.orders()
         here.simulator.faults.clear()
         found = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
 
     assert lost.is_error
     assert "Send the same call again within a day" in text_of(lost)
@@ -92,6 +95,7 @@ async def test_an_order_whose_outcome_is_unknown_is_found_again(tmp_path: Path, 
     [task] = here.simulator.ledger.tasks()
     assert task.id in text_of(found)
     assert len(keys_used(here)) == 1
+    assert ours == ledger_of_runapi(here.simulator)
 
 
 async def test_an_unknown_outcome_is_found_after_a_restart(tmp_path: Path) -> None:
