@@ -302,9 +302,17 @@ async def test_the_status_of_a_remix_that_was_not_sent_says_so(servers: Servers,
     check_pictures(result, tasks=[task.id])
 
 
-@pytest.mark.parametrize("kept", ["on", "private"])
-@pytest.mark.parametrize("hours", [0.3, 25])
-@pytest.mark.parametrize("by", ["task_status", "recover", "the next start"])
+@pytest.mark.parametrize(
+    ("by", "hours", "kept"),
+    [
+        ("task_status", 0.3, "on"),
+        ("task_status", 25, "private"),
+        ("recover", 0.3, "private"),
+        ("recover", 25, "on"),
+        ("the next start", 0.3, "on"),
+        ("the next start", 25, "private"),
+    ],
+)
 async def test_a_remix_that_no_call_can_take_up_any_more_gives_its_money_back(
     servers: Servers, tmp_path: Path, by: str, hours: float, kept: str
 ) -> None:
