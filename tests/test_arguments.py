@@ -12,8 +12,8 @@ from flux2_mcp.simulator import Script
 from tests.world import World, text_of, world
 
 SOURCE = "https://pictures.example/cat.png"
-FOX = {"prompt": "a fox"}
-REMIX = {"prompt": "a fox", "source_image_urls": [SOURCE]}
+FOX: dict[str, object] = {"prompt": "a fox"}
+REMIX: dict[str, object] = {"prompt": "a fox", "source_image_urls": [SOURCE]}
 
 
 def small_world(home: Path, mode: ConnectMode = "auto") -> World:
