@@ -15,10 +15,6 @@ import anyio
 
 from flux2_mcp.errors import HistoryUnusable
 from flux2_mcp.history.orders import (
-    AFTER_ALL,
-    BEFORE_ALL,
-    DOUBT_LASTS,
-    Arrival,
     DailyCap,
     Intent,
     Order,
@@ -35,6 +31,7 @@ from flux2_mcp.history.orders import (
     save,
     utcnow,
 )
+from flux2_mcp.history.resuming import AFTER_ALL, BEFORE_ALL, DOUBT_LASTS, RESUME_WITHIN, Arrival
 
 if TYPE_CHECKING:
     from flux2_mcp.history.database import Database
@@ -44,6 +41,7 @@ __all__ = [
     "BEFORE_ALL",
     "DOUBT_LASTS",
     "FILE_NAME",
+    "RESUME_WITHIN",
     "Arrival",
     "History",
     "Intent",

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -188,9 +188,9 @@ class Database:
         aside = f"history.corrupt-{self._now():%Y%m%dT%H%M%S%f}.sqlite3"
         # The log first: a new database must not find the old one's.
         for suffix in ("-wal", "-shm", ""):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(path.with_name(aside + suffix))
+            # Whoever closes the last connection to it removes the log.
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(aside + suffix))
 
 
 def _server(url: str) -> Engine:

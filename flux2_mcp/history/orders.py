@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 State = Literal["intended", "accepted", "completed", "failed", "unknown"]
 
 UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
-DOUBT_LASTS = timedelta(days=1)
-"""How much longer the same request takes up an order that RunAPI may have accepted. It is sent with the same
-Idempotency-Key, so it is paid once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,28 +110,6 @@ class DailyCap:
 
     cents: int
     day_start: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """What had been delivered when a call came.
-
-    After a delivery the same words mean another picture. But a call that came before may be the same one, sent again by
-    a host that lost patience, however long it takes to find out what it asks for, and whatever process it reaches.
-    """
-
-    deliveries: int
-    """How many the history had counted."""
-    uncounted: frozenset[str] = frozenset()
-    """The orders that this process had delivered a moment ago, and the history had not counted."""
-
-    def is_after(self, order: Order) -> bool:
-        """Whether the call came after the result of this order was delivered."""
-        return order.id in self.uncounted or (order.delivery is not None and order.delivery <= self.deliveries)
-
-
-BEFORE_ALL = Arrival(0)
-AFTER_ALL = Arrival(sys.maxsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from flux2_mcp.errors import OverLimit, RequestRefused, Wording
 from flux2_mcp.history.orders import (
-    DOUBT_LASTS,
     UNFINISHED,
-    Arrival,
     DailyCap,
     Intent,
     Order,
@@ -38,6 +36,7 @@ from flux2_mcp.history.orders import (
     catch_up,
     intended,
 )
+from flux2_mcp.history.resuming import Arrival, resume_key, resumed
 from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
 
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
@@ -65,12 +64,12 @@ class Queries:
     ) -> list[tuple[Order, bool]]:
         with writing(self.engine) as connection:
             lock(connection, owner)
-            resumed = {} if resume_since is None else _resumed(connection, owner, intents, resume_since, arrival)
+            found = {} if resume_since is None else _resumed(connection, owner, intents, resume_since, arrival)
             new = {
                 # A microsecond apart, so that the pictures of one call keep their order in `recent`.
-                _resume_key(intent): intended(intent, owner=owner, at=at + n * MICROSECOND)
+                resume_key(intent): intended(intent, owner=owner, at=at + n * MICROSECOND)
                 for n, intent in enumerate(intents)
-                if _resume_key(intent) not in resumed
+                if resume_key(intent) not in found
             }
             if new:
                 check(len(new))
@@ -80,8 +79,8 @@ class Queries:
             if cap and new:
                 spent = _spent_cents(connection, owner, since=cap.day_start)
                 _refuse_over(cap, spent=spent, new=list(new.values()))
-            keys = [_resume_key(intent) for intent in intents]
-            return [(resumed[key], True) if key in resumed else (_order(self._row(new[key])), False) for key in keys]
+            keys = [resume_key(intent) for intent in intents]
+            return [(found[key], True) if key in found else (_order(self._row(new[key])), False) for key in keys]
 
     def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime, arrival: Arrival) -> int:
         with reading(self.engine) as connection:
@@ -205,7 +204,7 @@ class Queries:
         kept = order if self._keeps_words else replace(order, request=_sources(order), prompt="", error=None)
         row = {name: getattr(kept, name) for name in ORDER_FIELDS}
         return row | {
-            "resume_key": _resume_key(order),
+            "resume_key": resume_key(order),
             "request": None if kept.request is None else dict(kept.request),
             "prompt": _storable(kept.prompt),
             "words": _fold(kept.prompt),
@@ -224,10 +223,6 @@ def _order(row: RowMapping | dict[str, Any]) -> Order:
     return Order(**values)
 
 
-def _resume_key(order: Order | Intent) -> str:
-    return f"{order.fingerprint}:{order.position}"
-
-
 def _resume_key_after(connection: Connection, before: Order, after: Order, found: RowMapping | None) -> str | None:
     """Say whether the same request would still resume the order after it changed."""
     if after.made_elsewhere or after.state == "failed":
@@ -237,8 +232,17 @@ def _resume_key_after(connection: Connection, before: Order, after: Order, found
     if after.delivered:
         return None
     # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
-    same = and_(orders.c.owner == after.owner, orders.c.resume_key == _resume_key(after))
-    return None if connection.scalar(select(orders.c.id).where(same)) else _resume_key(after)
+    same = and_(orders.c.owner == after.owner, orders.c.resume_key == resume_key(after))
+    return None if connection.scalar(select(orders.c.id).where(same)) else resume_key(after)
+
+
+def _resumed(
+    connection: Connection, owner: str, intents: Sequence[Intent], since: datetime, arrival: Arrival
+) -> dict[str, Order]:
+    """The orders that these intents resume, by resume key."""
+    held = and_(orders.c.owner == owner, orders.c.resume_key.in_([resume_key(intent) for intent in intents]))
+    rows = connection.execute(select(orders).where(held)).mappings()
+    return resumed({row["resume_key"]: _order(row) for row in rows}, since=since, arrival=arrival)
 
 
 def _first_with_task(connection: Connection, order: Order) -> str | None:
@@ -249,21 +253,6 @@ def _first_with_task(connection: Connection, order: Order) -> str | None:
     return found
 
 
-def _resumed(
-    connection: Connection, owner: str, intents: Sequence[Intent], since: datetime, arrival: Arrival
-) -> dict[str, Order]:
-    """The orders that these intents resume, by resume key.
-
-    Until every picture of a call was delivered, the same call finds all of them.
-    """
-    keys = [_resume_key(intent) for intent in intents]
-    claimed = and_(orders.c.owner == owner, orders.c.resume_key.in_(keys))
-    holders = {row["resume_key"]: _order(row) for row in connection.execute(select(orders).where(claimed)).mappings()}
-    if all(arrival.is_after(order) for order in holders.values()):
-        return {}
-    return {key: order for key, order in holders.items() if _is_resumable(order, since)}
-
-
 def _deliveries(connection: Connection, owner: str) -> int:
     return connection.scalar(select(func.max(orders.c.delivery)).where(orders.c.owner == owner)) or 0
 
@@ -271,13 +260,6 @@ def _deliveries(connection: Connection, owner: str) -> int:
 def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(orders).values(row)
-
-
-def _is_resumable(order: Order, since: datetime) -> bool:
-    may_have_been_sent = order.state == "intended" and not order.was_never_sent
-    if order.state == "unknown" or may_have_been_sent:
-        return order.created_at >= since - DOUBT_LASTS
-    return order.created_at >= since and order.state != "failed"
 
 
 def _is(order: Order) -> ColumnElement[bool]:

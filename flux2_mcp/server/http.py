@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import HANDLED_SIGNALS
 
 from flux2_mcp.errors import BadSetting
-from flux2_mcp.server.strict import STOPPED, StrictServer
+from flux2_mcp.server.hang_up import STOPPED
+from flux2_mcp.server.strict import StrictServer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHUTDOWN_SECONDS = 2.0
@@ -90,7 +91,7 @@ class _Requests:
 
     async def end(self) -> None:
         """Have the calls answered, now or soon, and close what is open then: streams that nobody else ends."""
-        await self._server.end_calls(within=SHUTDOWN_SECONDS)
+        await self._server.calls.end(within=SHUTDOWN_SECONDS)
         with anyio.move_on_after(TIME_TO_ANSWER):
             while self._running:  # noqa: ASYNC110 the last one is not known beforehand
                 await anyio.sleep(0.05)

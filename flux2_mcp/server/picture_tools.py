@@ -12,7 +12,6 @@ from functools import cache
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
-from starlette.requests import Request as HttpRequest
 
 from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import PictureUnavailable
@@ -20,6 +19,7 @@ from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import account_tools
 from flux2_mcp.server.arguments import Ask, Ctx, Edge, Index, Seconds, TaskId, TheStudio, ToGenerate, ToRemix
 from flux2_mcp.server.consent import Consent, TheConsent, plan_after
+from flux2_mcp.server.hang_up import has_hung_up
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login_tool import login_tool
 from flux2_mcp.server.plan import TheLine, ThePlan
@@ -95,15 +95,9 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
         out_of_sight=any(image.path and studio.destinations.hides(image.path) for job in jobs for image in job.images),
         warning=studio.history.degraded,
     )
-    if not await _is_gone(ctx):
+    if not await has_hung_up(ctx):
         studio.note_delivery(jobs)
     return result
-
-
-async def _is_gone(ctx: Ctx) -> bool:
-    """Whether the client hung up. Over HTTP in the legacy era, nobody cancels its call then."""
-    request = ctx.request_context.request
-    return isinstance(request, HttpRequest) and await request.is_disconnected()
 
 
 @cache

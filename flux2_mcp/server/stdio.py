@@ -26,7 +26,7 @@ async def serve_stdio(server: StrictServer) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are answered first."""
 
     async def answer_all() -> None:
-        await server.end_calls()
+        await server.calls.end()
         await anyio.sleep(TIME_TO_WRITE)
 
     low = low_level_server(server)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, cast
 
-import anyio
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import (
@@ -38,6 +37,7 @@ from pydantic import AnyUrl, ValidationError
 from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
 from flux2_mcp.images import media_type_of
+from flux2_mcp.server.hang_up import CallsInFlight
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
 from flux2_mcp.server.sdk import hand_on_together, is_wrong_answer, replace_schemas, tool_failure
 from flux2_mcp.text import sendable
@@ -47,17 +47,6 @@ NOTHING_HAPPENED = Flux2Error.charge
 NO_ANSWER = OverLimit(
     "The person had to be asked about this call, but the host did not answer the question.",
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
-)
-
-TIME_TO_ANSWER = 0.5
-"""Seconds in which a call can say how far it has come."""
-STOPPED = Flux2Error(
-    "This server is shutting down.",
-    charge="What was ordered goes on at RunAPI, and is paid for once.",
-    remedy=(
-        "Once the server is back, find it with recent_tasks and go on with task_status. "
-        "Do not order again, and not with repeat=true, before you have looked."
-    ),
 )
 
 
@@ -132,33 +121,12 @@ class StrictTool(Tool):
 
 
 class StrictServer(MCPServer[AppState]):
-    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have.
-
-    Its calls can be ended from outside; each still gets an answer then.
-    """
+    """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have."""
 
     @cached_property
-    def _calls(self) -> dict[anyio.CancelScope, AppState | None]:
-        return {}
-
-    async def end_calls(self, *, within: float = 0.0) -> None:
-        """Wait for the calls in flight for so many seconds; then have those that are left answer with what they have.
-
-        Calls that cannot do that in time are told that the server is shutting down.
-        """
-        with anyio.move_on_after(within):
-            await self._all_answered()
-        for state in self._calls.values():
-            if state:
-                state.background.end_patience()
-        with anyio.move_on_after(TIME_TO_ANSWER):
-            await self._all_answered()
-        for call in self._calls:
-            call.cancel()
-
-    async def _all_answered(self) -> None:
-        while self._calls:  # noqa: ASYNC110 the last one is not known beforehand
-            await anyio.sleep(0.05)
+    def calls(self) -> CallsInFlight:
+        """Its calls in flight."""
+        return CallsInFlight()
 
     async def call_tool(
         self, name: str, arguments: Json, context: Context[AppState, Any] | None = None
@@ -168,13 +136,9 @@ class StrictServer(MCPServer[AppState]):
         Raises:
             ToolError: With a sentence that says what was wrong with the call, or what happened.
         """
-        with anyio.CancelScope() as call:
-            self._calls[call] = context.request_context.lifespan_context if context else None
-            try:
-                return await super().call_tool(name, arguments, context)
-            finally:
-                del self._calls[call]
-        raise ToolError(str(STOPPED))
+        with self.calls.one(context.request_context.lifespan_context if context else None):
+            return await super().call_tool(name, arguments, context)
+        raise AssertionError  # a call that was ended has raised
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[AppState, Any] | None = None

@@ -24,12 +24,12 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import Arrival
+from flux2_mcp.history import RESUME_WITHIN, Arrival
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
-from flux2_mcp.studio.jobs import RESUME_WITHIN, Deadline, Job, Report, ResultImage, no_report
+from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage, no_report
 from flux2_mcp.studio.plan import Plan
 from flux2_mcp.studio.services import Services
 

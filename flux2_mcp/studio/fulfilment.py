@@ -38,9 +38,9 @@ from flux2_mcp.errors import (
     TaskOutOfSight,
     same_again,
 )
-from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, Intent, Order
+from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, RESUME_WITHIN, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
-from flux2_mcp.studio.jobs import RESUME_WITHIN, Compose, Deadline, Job, Report, ResultImage
+from flux2_mcp.studio.jobs import Compose, Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -17,8 +16,6 @@ from flux2_mcp.runapi.models import Task
 
 SHORTEST_WAIT = 3.0
 """Seconds that a create request, and the one look of `Studio.status`, get even when the caller wants to wait less."""
-RESUME_WITHIN = timedelta(minutes=15)
-"""How long the same request takes up an order that is not delivered, instead of making another."""
 IN_DOUBT = (OutcomeUnknown, TaskOutOfSight, NoImages)
 """After these there may still be a picture."""
 

@@ -187,7 +187,7 @@ async def test_a_call_whose_connection_drops_is_paid_once(
             await gate.holds_one()
             group.cancel_scope.cancel()
         gate.open()
-        await server.end_calls(within=30)  # they end by themselves: in the legacy era the call goes on
+        await server.calls.end(within=30)  # they end by themselves: in the legacy era the call goes on
         async with Client(url, mode=era) as client:
             result = await client.call_tool("generate", FOX)
             ours = await ledger_of(client)
