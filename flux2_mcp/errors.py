@@ -35,6 +35,7 @@ Flux2Error
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from flux2_mcp.invocation import command
 
@@ -72,6 +73,11 @@ class Flux2Error(Exception):
 
     def __str__(self) -> str:
         return self._told(self.message, self.remedy)
+
+    def without_frames(self) -> Self:
+        """The same error, to be kept as a fact: the frames that raised it would keep alive all that they hold."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
     @property
     def typed(self) -> str:

@@ -35,8 +35,11 @@ class ProgressLine:
     @asynccontextmanager
     async def moving(self) -> AsyncGenerator[Report, None]:
         """Report to the client for as long as this is open; yields the function that takes the news."""
-        async with meanwhile(self._keep_moving):
-            yield self._report
+        try:
+            async with meanwhile(self._keep_moving):
+                yield self._report
+        finally:
+            self._jobs = ()  # they hold pictures, and the frames of tasks live on
 
     def _report(self, jobs: Sequence[Job]) -> None:
         self._jobs = jobs

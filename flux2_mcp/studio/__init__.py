@@ -29,7 +29,7 @@ from flux2_mcp.images import Picture
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
-from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage, no_report
+from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage, Stage, no_report
 from flux2_mcp.studio.plan import Plan
 from flux2_mcp.studio.services import Services
 
@@ -161,13 +161,8 @@ class Studio(Services):
         )
         jobs: list[Job] = []
 
-        def uploading(words: str) -> None:
-            for job in jobs:
-                job.stage = words
-            report(jobs)
-
-        async def compose(uploaded: Sequence[str]) -> Mapping[str, object]:
-            urls = uploaded or await plan.sources.readable_urls(plan.opened, report=uploading)
+        async def compose(uploaded: Sequence[str], /, *, stage: Stage) -> Mapping[str, object]:
+            urls = uploaded or await plan.sources.readable_urls(plan.opened, report=stage)
             return replace(plan.request, source_image_urls=tuple(urls)).body
 
         for order, resumed in orders:
@@ -276,7 +271,7 @@ class Studio(Services):
         try:
             await self._fulfilment.finish(job, Deadline.after(0), lambda: None)
         except (TaskFailed, OutcomeUnknown) as error:
-            job.error = error
+            job.error = error.without_frames()
         return job
 
     async def picture(self, task_id: str, index: int) -> Picture:

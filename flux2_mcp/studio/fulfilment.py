@@ -7,7 +7,7 @@ when the call that wanted them is cancelled or runs out of time. Polling a task 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,8 +40,11 @@ from flux2_mcp.errors import (
 )
 from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, RESUME_WITHIN, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
-from flux2_mcp.studio.jobs import Compose, Deadline, Job, Report, ResultImage
+from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
+
+BodyOf = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
+"""`Compose`, in the hands of one job."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Fulfilment:
             try:
                 await self._advance(job, deadline, lambda: report(jobs))
             except Flux2Error as error:
-                job.error = error
+                job.error = error.without_frames()
             except anyio.get_cancelled_exc_class():
                 job.is_cancelled = True
                 raise
@@ -118,20 +121,25 @@ class Fulfilment:
             raise _failure_of(job.order)
         if job.order.state != "completed":
             with self.services.background.patience(deadline.at_least):
-                job.task = job.task or await self._task_for(job)
+                job.task = job.task or await self._task_for(job, changed)
             changed()
             await self._poll(job, deadline, changed)
         if job.order.state == "completed":
             job.images = _images_of(job.order, wanted=self._wants(job.order))
             changed()
 
-    async def _task_for(self, job: Job) -> Task:
+    async def _task_for(self, job: Job, changed: Callable[[], None]) -> Task:
         """The task of this order: known already, or made now, or found again by its Idempotency-Key."""
+
+        def stage(words: str) -> None:
+            job.stage = words
+            changed()
+
         if job.compose is None:
             return await self._looked_up(job)
         while (task_id := job.order.task_id) is None:
             with suppress(_Cancelled):
-                work = partial(self._create, job, job.compose)
+                work = partial(self._create, job, partial(job.compose, stage=stage))
                 job.order, task = await self.services.background.run(_creating(job.order), work)
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
@@ -187,7 +195,7 @@ class Fulfilment:
         )
         return opened
 
-    async def _create(self, job: Job, compose: Compose) -> tuple[Order, Task]:
+    async def _create(self, job: Job, body_of: BodyOf) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
@@ -200,12 +208,12 @@ class Fulfilment:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
         try:
-            order, body, was_tried = await self._prepared(order, job, compose)
+            order, body, was_tried = await self._prepared(order, job, body_of)
         except (RunApiError, SourceRefused, _Cancelled) as error:
             order = await self.services.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
-            return await self._create(job, compose)  # another process has uploaded what this one could not
+            return await self._create(job, body_of)  # another process has uploaded what this one could not
         try:
             task = await self.services.runapi.create(
                 cast("Action", order.action), body, idempotency_key=order.idempotency_key
@@ -232,7 +240,7 @@ class Fulfilment:
             return await self.services.history.unknown(order, error=error.message)
         return await self.services.history.finished(order, state="failed", error=error.message)
 
-    async def _prepared(self, order: Order, job: Job, compose: Compose) -> _Prepared:
+    async def _prepared(self, order: Order, job: Job, body_of: BodyOf) -> _Prepared:
         """The order with the exact body that its Idempotency-Key stands for.
 
         Raises:
@@ -241,8 +249,8 @@ class Fulfilment:
         if order.state == "failed":
             raise _error_of(order)
         if not order.was_never_sent:
-            return await _prepared_before(order, compose, was_tried=job.ordered_before)
-        body = await compose(())
+            return await _prepared_before(order, body_of, was_tried=job.ordered_before)
+        body = await body_of(())
         if job.is_cancelled:
             msg = "The call was cancelled before it was sent."
             raise _Cancelled(msg)
@@ -252,7 +260,7 @@ class Fulfilment:
             raise _error_of(order)
         if is_first:
             return _Prepared(order, body, was_tried=False)
-        return await _prepared_before(order, compose, was_tried=True)
+        return await _prepared_before(order, body_of, was_tried=True)
 
     async def _poll(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Look until the task is over or the time is up; a resumed one is looked at once in any case."""
@@ -394,7 +402,7 @@ class Fulfilment:
                 return
             image.picture = await self.services.fetcher.fetch(image.url)
         except PictureUnavailable as error:
-            image.error = error
+            image.error = error.without_frames()
             return
         # A repeated call may have said meanwhile that it shall lie elsewhere.
         await self._save(await self.services.history.latest(order), image)
@@ -408,7 +416,7 @@ class Fulfilment:
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
                 image.path = await images.save(image.picture, folder=there.folder, name=name)
         except (PictureNotSaved, RequestRefused) as error:
-            image.error = error
+            image.error = error.without_frames()
 
 
 class _Prepared(NamedTuple):
@@ -424,11 +432,11 @@ class _Cancelled(Flux2Error):
     """The call that wanted it was cancelled before anything was sent."""
 
 
-async def _prepared_before(order: Order, compose: Compose, *, was_tried: bool) -> _Prepared:
+async def _prepared_before(order: Order, body_of: BodyOf, *, was_tried: bool) -> _Prepared:
     """The same for an order that may have been sent; where no words are kept, its call has them."""
     body = order.request or {}
     if "prompt" not in body:
-        body = await compose(_sources_in(body))
+        body = await body_of(_sources_in(body))
     return _Prepared(order, body, was_tried=was_tried)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
@@ -38,8 +39,14 @@ class ResultImage:
         return self.wanted and self.picture is None
 
 
-Compose = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
-"""Makes the body of a create request, from the addresses of the sources if they were uploaded for the order before."""
+Stage = Callable[[str], None]
+"""Hears what is done for a job now, in words."""
+
+
+class Compose(Protocol):
+    """Makes the body of a create request, from the addresses of the sources where they were uploaded before."""
+
+    async def __call__(self, uploaded: Sequence[str], /, *, stage: Stage) -> Mapping[str, object]: ...
 
 
 @dataclass
