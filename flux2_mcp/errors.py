@@ -253,9 +253,9 @@ class OutcomeUnknown(Flux2Error):
             "of it."
         )
         again = Wording(
-            f"Send the same call again within a day, without repeat=true: {how} task_status with "
+            f"Send the same call again within 15 minutes of the first, without repeat=true: {how} task_status with "
             f"task_id='{order_id}' only looks, and orders nothing.",
-            f"Run the same generate or remix command again within a day, without --repeat: {how} "
+            f"Run the same generate or remix command again within 15 minutes of the first, without --repeat: {how} "
             f"`{command(f'status {order_id}')}` only looks, and orders nothing.",
         )
         late = (

@@ -18,7 +18,7 @@ examples:
   {status} abdd3c02-09e4-4a16-acd8-b0564c320494 --wait
 
 A look is free and orders nothing. A finished picture is fetched and saved. To find out what became of an order whose
-answer was lost, run the same generate or remix command again within a day.
+answer was lost, run the same generate or remix command again within 15 minutes.
 exit codes: 0 the picture is there, 1 failed, 2 nobody knows it or it could not be asked about, 5 still being made
 """
 

@@ -31,7 +31,7 @@ from flux2_mcp.history.orders import (
     save,
     utcnow,
 )
-from flux2_mcp.history.resuming import AFTER_ALL, BEFORE_ALL, DOUBT_LASTS, RESUME_WITHIN, Arrival
+from flux2_mcp.history.resuming import AFTER_ALL, BEFORE_ALL, RESUME_WITHIN, Arrival
 
 if TYPE_CHECKING:
     from flux2_mcp.history.database import Database
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEFORE_ALL",
-    "DOUBT_LASTS",
     "FILE_NAME",
     "RESUME_WITHIN",
     "Arrival",
@@ -134,7 +133,7 @@ class History:
         """
         wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
-        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, self.midnight())
+        cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, _midnight(at))
         return await self._write(
             lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
@@ -302,7 +301,7 @@ class History:
 
     def midnight(self) -> datetime:
         """When the day of a daily budget begins: in UTC, so that it is the same for every process and host."""
-        return self.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        return _midnight(self.now())
 
     async def spent_cents(self, owner: str, *, since: datetime) -> int:
         """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""
@@ -351,3 +350,7 @@ class History:
                     now=self.now,
                 )
             return self._database
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -11,9 +11,6 @@ from flux2_mcp.history.orders import Intent, Order
 
 RESUME_WITHIN = timedelta(minutes=15)
 """How long the same request takes up an order that is not delivered, instead of making another."""
-DOUBT_LASTS = timedelta(days=1)
-"""How much longer the same request takes up an order that RunAPI may have accepted. It is sent with the same
-Idempotency-Key, so it is paid once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,5 @@ def resumed(holders: Mapping[str, Order], *, since: datetime, arrival: Arrival) 
 
 
 def _is_young(order: Order, since: datetime) -> bool:
-    may_have_been_sent = order.state == "intended" and not order.was_never_sent
-    if order.state == "unknown" or may_have_been_sent:
-        return order.created_at >= since - DOUBT_LASTS
-    return order.created_at >= since and order.state != "failed"
+    """Whether it was made since then, or its task if that took long to become known."""
+    return (order.accepted_at or order.created_at) >= since and order.state != "failed"

@@ -38,7 +38,7 @@ from flux2_mcp.errors import (
     TaskOutOfSight,
     same_again,
 )
-from flux2_mcp.history import BEFORE_ALL, DOUBT_LASTS, RESUME_WITHIN, Intent, Order
+from flux2_mcp.history import BEFORE_ALL, RESUME_WITHIN, Intent, Order
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
@@ -98,8 +98,7 @@ class Fulfilment:
 
     def _is_too_old(self, order: Order) -> bool:
         """Whether the same call would not take it up any more."""
-        lasts = RESUME_WITHIN if order.was_never_sent else RESUME_WITHIN + DOUBT_LASTS
-        return self.services.history.now() - order.created_at > lasts
+        return self.services.history.now() - order.created_at > RESUME_WITHIN
 
     def _in_doubt(self, order: Order, message: str) -> OutcomeUnknown:
         return OutcomeUnknown(message, order_id=order.id, too_late=self._is_too_old(order))

@@ -529,7 +529,7 @@ async def test_recover_fetches_what_was_finished_and_says_what_is_not_known(serv
     assert made == f"{task.id}: made; {picture}"
     assert unknown.startswith(f"{order}: ")
     assert "It is not known whether RunAPI accepted the order" in unknown
-    assert "Run the same generate or remix command again within a day, without --repeat" in unknown
+    assert "Run the same generate or remix command again within 15 minutes of the first, without --repeat" in unknown
     assert ended.returncode == 5
     assert len(runapi.ledger.tasks()) == 2
 

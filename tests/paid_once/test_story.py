@@ -129,6 +129,7 @@ class Order(NamedTuple):
     is_prepared: bool
     """Whether it is known what to send."""
     made: datetime
+    """Or, if that was later, when its task became known."""
 
 
 @dataclass
@@ -139,10 +140,8 @@ class Side:
     simulator: Simulator
     live: dict[str, int] = field(default_factory=dict[str, int])
     """What each order costs that was not refused: these, and no others, are paid."""
-    open: dict[tuple[Fingerprint, int], tuple[str, timedelta]] = field(
-        default_factory=dict[tuple[Fingerprint, int], tuple[str, timedelta]]
-    )
-    """The order that the same call would take up again, and when it was made."""
+    open: dict[tuple[Fingerprint, int], str] = field(default_factory=dict[tuple[Fingerprint, int], str])
+    """The order that the same call would take up again, as long as it is young."""
     seen: set[str] = field(default_factory=set[str])
     read: set[str] = field(default_factory=set[str])
     """The orders whose result the host has."""
@@ -151,25 +150,22 @@ class Side:
     def owner(self) -> str:
         return f"local {self.base_url}:443"
 
-    def takes_up(self, fingerprint: Fingerprint, *, now: timedelta, doubts: set[str]) -> list[str | None]:
-        """The order that each picture of a call would be, or None where it would be a new one.
-
-        No story lasts a day, so that what is in doubt is always taken up.
-        """
-        found = [self.open.get((fingerprint, position), ("", now)) for position in range(fingerprint.pictures)]
-        return [order if order and (now - made <= RESUMED_WITHIN or order in doubts) else None for order, made in found]
+    def takes_up(self, fingerprint: Fingerprint, *, young: set[str]) -> list[str | None]:
+        """The order that each picture of a call would be, or None where it would be a new one."""
+        found = [self.open.get((fingerprint, position)) for position in range(fingerprint.pictures)]
+        return [order if order in young else None for order in found]
 
     def end(self, outcomes: Mapping[str, Outcome]) -> None:
         """Draw the conclusions from what the host was told of the orders of one call."""
         for order in [order for order, outcome in outcomes.items() if outcome == "failed"]:
             self.live.pop(order, None)
-            self.open = {key: value for key, value in self.open.items() if value[0] != order}
+            self.open = {key: value for key, value in self.open.items() if value != order}
         if "open" in outcomes.values():
             return
         # Until every picture of a call was delivered, the same call finds all of them.
         self.read |= {order for order, outcome in outcomes.items() if outcome == "delivered"}
-        fingerprints = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order in outcomes}
-        unread = {fingerprint for (fingerprint, _), (order, _) in self.open.items() if order not in self.read}
+        fingerprints = {fingerprint for (fingerprint, _), order in self.open.items() if order in outcomes}
+        unread = {fingerprint for (fingerprint, _), order in self.open.items() if order not in self.read}
         self.open = {key: value for key, value in self.open.items() if key[0] not in fingerprints - unread}
 
 
@@ -318,10 +314,10 @@ class Story(RuleBasedStateMachine):
                 assert (await process.client.call_tool("task_status", {"task_id": task_id})).is_error
 
     async def _resolve_doubts(self, nth_side: int) -> None:
-        """Send again what is in doubt."""
+        """Send again what is in doubt and young enough to be found out about."""
         side = self.sides[nth_side]
         doubts = self._doubts(side)
-        for fingerprint in {fingerprint for (fingerprint, _), (order, _) in side.open.items() if order in doubts}:
+        for fingerprint in {fingerprint for (fingerprint, _), order in side.open.items() if order in doubts}:
             await self._order(nth_side, fingerprint, {"repeat": False, "wait_seconds": 45}, "none")
 
     def _doubts(self, side: Side) -> set[str]:
@@ -330,7 +326,9 @@ class Story(RuleBasedStateMachine):
         }
 
     def _takes_up(self, side: Side, fingerprint: Fingerprint) -> list[str | None]:
-        return side.takes_up(fingerprint, now=self.now, doubts=self._doubts(side))
+        now = utcnow() + self.now
+        young = {order.id for order in self._orders(side) if now - order.made <= RESUMED_WITHIN}
+        return side.takes_up(fingerprint, young=young)
 
     # How it happens.
 
@@ -438,7 +436,7 @@ class Story(RuleBasedStateMachine):
         assert sorted(new) == [position for position, order in enumerate(expected) if order is None]
         side.seen |= set(new.values())
         side.live |= dict.fromkeys(new.values(), CENTS[fingerprint.model])
-        side.open |= {(fingerprint, position): (order, self.now) for position, order in new.items()}
+        side.open |= {(fingerprint, position): order for position, order in new.items()}
         return [order or new[position] for position, order in enumerate(expected)]
 
     def _new(self, side: Side) -> dict[int, str]:
@@ -516,7 +514,7 @@ class Story(RuleBasedStateMachine):
 
     async def _deliveries_are_written_down(self) -> None:
         """The second is over that a host gets to read a result."""
-        open_ones = {order for side in self.sides for order, _ in side.open.values()}
+        open_ones = {order for side in self.sides for order in side.open.values()}
         read = {order for side in self.sides for order in side.read} - open_ones
         while not all(order.delivered for side in self.sides for order in self._orders(side) if order.id in read):  # noqa: ASYNC110 there is no event for it
             await anyio.sleep(0.005)
@@ -536,7 +534,7 @@ class Story(RuleBasedStateMachine):
 
     def _orders(self, side: Side) -> list[Order]:
         query = """
-            SELECT id, task_id, position, state, delivered, request IS NOT NULL, created_at
+            SELECT id, task_id, position, state, delivered, request IS NOT NULL, COALESCE(accepted_at, created_at)
             FROM orders WHERE owner = ? ORDER BY created_at
         """
         with closing(sqlite3.connect(self._database)) as database:

@@ -90,7 +90,7 @@ async def test_an_order_in_doubt_is_asked_about_with_a_command_that_exists(comma
     assert "task_status" not in json.dumps(first)
     assert f"`flux2-mcp status {order}`" in first["pictures"][0]["error"]
     assert ended.code == 5
-    assert "Run the same generate or remix command again within a day" in ended.err
+    assert "Run the same generate or remix command again within 15 minutes" in ended.err
     assert "Sending the order" not in ended.err
     assert "Looking for the order" in ended.err
     assert "It failed" not in ended.err
