@@ -43,6 +43,8 @@ def _leave(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # a closed one is, and pythonw's
                 stream.flush()
+    except BrokenPipeError:
+        code = cli.NOBODY_READS
     except (OSError, ValueError):
         return  # nobody reads any more; the interpreter has its own way to say so
     os._exit(code)

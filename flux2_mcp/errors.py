@@ -335,7 +335,10 @@ class HistoryUnusable(Flux2Error):
     charge = "Nothing was ordered."
 
     def _next_step(self) -> Words:
-        return same_again(" once that is fixed. FLUX2_HISTORY=off goes on without a history.")
+        return same_again(
+            " once that is fixed. FLUX2_HISTORY=off goes on without a history: then a lost answer may be paid for "
+            "twice, and a daily limit starts anew."
+        )
 
 
 class NoSuchTask(Flux2Error):

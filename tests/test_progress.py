@@ -53,6 +53,8 @@ async def test_progress_rises_strictly_and_says_what_happens(tmp_path: Path, era
     assert len(heard.values) >= 4
     assert all(before < after for before, after in pairwise(heard.values))
     assert all(heard.words)
+    assert any("Sending the order to RunAPI" in words for words in heard.words)
+    assert not any("Asking RunAPI whether it has the order" in words for words in heard.words)
     assert any("Flux 2 Pro is painting" in words for words in heard.words)
     assert all(total is None or total >= value for value, total in zip(heard.values, heard.totals, strict=True))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -35,6 +36,8 @@ COMMANDS = {
 
 INTERRUPTED = 130
 """The exit code of what a person stopped with Ctrl-C."""
+NOBODY_READS = 141
+"""The exit code of what writes into a pipe that nobody reads: that of SIGPIPE, which Python ignores."""
 
 
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
@@ -55,6 +58,10 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read it has read enough. What is still to be flushed goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NOBODY_READS)
 
 
 def _with_command(given: list[str]) -> list[str]:
@@ -68,7 +75,7 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
     options, left = parser.parse_known_args(given)
     words = [each for each in left if not each.startswith("-")]
     if words != left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        _refuse(parser, given, left)
     if words and "source" in options:
         # argparse looks for a list of files before the first option only.
         options.source = [*options.source, *words]
@@ -76,8 +83,14 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
         whole = command(f'{given[0]} "{" ".join([options.prompt, *words])}"')
         parser.error(f"put the prompt in quotes, so that it is one argument: {whole}")
     elif words:
-        parser.error(f"unrecognized arguments: {' '.join(words)}")
+        _refuse(parser, given, words)
     return options
+
+
+def _refuse(parser: argparse.ArgumentParser, given: Sequence[str], left: Sequence[str]) -> NoReturn:
+    """Say which words the command has no use for, and where its help is."""
+    parser.prog = f"{parser.prog} {given[0]}"
+    parser.error(f"unrecognized arguments: {' '.join(left)}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -82,8 +82,8 @@ def run(options: argparse.Namespace) -> int:
             raise BadSetting(msg, remedy="Leave them out, or say with --before up to which day.")
         return _forget(options)
     if options.before or options.yes:
-        msg = "--before and --yes go with --forget."
-        raise BadSetting(msg, remedy="Add --forget, or leave them out.")
+        msg = "--before and --yes only say what --forget deletes."
+        raise BadSetting(msg, remedy="To look at the history, leave them out.")
     page = anyio.run(_page, options)
     if options.json:
         print(page.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True, serialize_as_any=True))

@@ -137,7 +137,8 @@ class JobCommand(ABC):
         steps: list[str] = []
         if known:
             steps.append(
-                f"RunAPI has the order: task {known}. Run `{command('recover')}` in a minute to get the picture."
+                f"The picture is not ready yet. RunAPI has the order: task {known}. Run `{command('recover')}` in a "
+                "minute to get it; the same command takes it up, too, and pays nothing again."
             )
         doubts = [job.error.typed_remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
         steps += dict.fromkeys(doubts)

@@ -27,7 +27,8 @@ exit codes:
   0  done: the picture is there
   1  failed: RunAPI could not make it, or it could not be fetched or saved
   2  refused: an argument, a setting, the key or a limit of yours; nothing was ordered
-  5  still running: the time was up, or Ctrl-C. `{recover}` fetches it later
+  5  still running: the time was up, or Ctrl-C. `{recover}` fetches it later;
+     where it is not known whether RunAPI has the order, the same command finds out
 130  stopped: Ctrl-C before anything was ordered
 
 The same command again within 15 minutes takes up an order that was interrupted, and pays once.

@@ -53,8 +53,8 @@ class StatusCommand(JobCommand):
 
     @property
     def ask_again(self) -> str:
-        """The same look."""
-        return f"Run `{command(f'status {self.options.id.strip()}')}` again"
+        """Looking finds out nothing more: only the call that ordered it does."""
+        return "Run the same generate or remix command again, without --repeat"
 
     def prepare(self) -> None:
         """Read the person's settings.

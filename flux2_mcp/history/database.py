@@ -46,6 +46,7 @@ class Database:
         self._setting_up = threading.Lock()
         self._damage = ""
         """What became of a damaged file, as a sentence."""
+        self._lost_reading = False
         self._loss = ""
         """Why nothing could be written when it was last tried, as a sentence."""
 
@@ -64,9 +65,10 @@ class Database:
         except DatabaseLost as lost:
             problem = f"The history cannot be {'written' if writes else 'read'}: {self._path or 'its database'} {lost}."
             self._note_loss(problem)
+            self._lost_reading = not writes
             raise HistoryUnusable(problem) from lost
-        if writes:
-            self._loss = ""
+        if writes or self._lost_reading:
+            self._loss, self._lost_reading = "", False
         return result
 
     def _run(self, work: Callable[[Queries], T]) -> T:

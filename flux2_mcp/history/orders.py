@@ -155,7 +155,8 @@ def catch_up(order: Order, *, seen: Order) -> Order:
         order = replace(order, task_id=seen.task_id, dialect=seen.dialect, accepted_at=seen.accepted_at)
         order = order if order.state == "completed" else replace(order, state="accepted", error=None)
     if seen.state == "completed" and order.state != "completed":
-        ended = {"finished_at": seen.finished_at, "settled_cents": seen.settled_cents, "error": None}
+        settled = order.settled_cents if seen.settled_cents is None else seen.settled_cents
+        ended = {"finished_at": seen.finished_at, "settled_cents": settled, "error": None}
         order = replace(order, state="completed", urls=seen.urls, urls_expire_at=seen.urls_expire_at, **ended)
     return order
 

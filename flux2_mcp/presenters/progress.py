@@ -42,7 +42,8 @@ def _before_the_task(job: Job) -> str:
         return "Asking RunAPI how the picture is doing"
     if job.compose is None:
         return "Looking for the order"  # to ask RunAPI for it could order it
-    return "Sending the order to RunAPI" if order.was_never_sent else "Asking RunAPI whether it has the order"
+    is_new = order.was_never_sent or not job.ordered_before
+    return "Sending the order to RunAPI" if is_new else "Asking RunAPI whether it has the order"
 
 
 def _last_stage(jobs: Sequence[Job]) -> str:

@@ -21,7 +21,8 @@ flux2://guide says how to write prompts for Flux 2.
 Every picture costs money: flux2://pricing says how much, and every result says what was charged.
 A picture takes about 5 to 60 seconds. When a call runs out of time the picture is still being made and paid for: call \
 task_status with the id in the result, and do not generate again.
-An identical call after a lost or unfinished one resumes it instead of paying again; repeat=true asks for another.
+An identical call within 15 minutes of a lost or unfinished one resumes it instead of paying again; repeat=true asks \
+for another.
 Give the person the file path and the URL of a finished picture. Do not describe a picture that you cannot see.
 """
 

@@ -58,11 +58,14 @@ class CallsInFlight:
         """
         with anyio.move_on_after(within):
             await self._all_answered()
-        for state in self._calls.values():
-            if state:
-                state.background.end_patience()
+        states = [state for state in self._calls.values() if state]
+        for state in states:
+            state.background.end_patience()
         with anyio.move_on_after(TIME_TO_ANSWER):
             await self._all_answered()
+            for state in states:
+                # What is on its way to RunAPI may still learn what becomes of it.
+                await state.background.all_done()
         for call in self._calls:
             call.cancel()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.platforms import not_on
-from tests.processes import MODULE, finished, served
+from tests.processes import MODULE, environment, finished, served, started
 from tests.terminal.conftest import Command
 
 
@@ -88,3 +89,29 @@ async def test_ctrl_c_while_the_program_is_loaded_leaves_no_traceback(tmp_path: 
 
     assert ended.returncode == 130
     assert ended.stderr == b""
+
+
+async def test_an_option_that_does_not_exist_leads_to_the_help_of_its_command(command: Command) -> None:
+    ended = await command("generate", "a fox", "--aspectratio", "1:1")
+
+    assert ended.code == 2
+    assert ended.err == (
+        "flux2-mcp: unrecognized arguments: --aspectratio 1:1. `flux2-mcp generate --help` says more.\n"
+    )
+
+
+@not_on("Windows", "a pipe that nobody reads is another error there")
+@pytest.mark.parametrize("arguments", [["account"], ["install", "zed", "--print"]], ids=" ".join)
+async def test_a_reader_that_has_read_enough_ends_a_command_without_a_word(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    err = tmp_path / "stderr.txt"
+    with os.fdopen(writer, "wb") as stdout, err.open("wb") as stderr:
+        environ = environment(tmp_path, "")
+        async with started(*MODULE, *arguments, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
+            code = await process.wait()
+
+    assert err.read_text(encoding="utf-8") == ""
+    assert code == 141
