@@ -352,10 +352,14 @@ class Story(RuleBasedStateMachine):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             group.start_soon(call)
-        unknown = [order for order in self._orders(side) if order.id not in side.seen]
-        replaced = [each for each in unknown if each.id not in self._new(side).values()]
+        orders, new = self._orders(side), self._new(side)
+        taken_up = {order for position, order in enumerate(expected) if order and position in new}
+        unknown = {order.id for order in orders if order.id not in side.seen} - {*new.values()}
+        replaced = [order for order in orders if order.id in taken_up | unknown]
         assert all(order.state == "failed" for order in replaced)
-        side.seen |= {order.id for order in replaced}
+        side.seen |= unknown
+        side.end({order.id: "failed" for order in replaced})
+        expected = [None if position in new else order for position, order in enumerate(expected)]
         for result in results[1:] if replaced else results:
             expected = self._learn(side, fingerprint, expected, result) or expected
 
