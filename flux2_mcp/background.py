@@ -80,8 +80,9 @@ class BackgroundTasks:
         """
         task = self._running.get(name)
         if task is None:
-            task = self._running[name] = _Running(matters)
+            task = _Running(matters)
             self._group.start_soon(self._do, name, task, work)
+            self._running[name] = task  # only now: after the end of the process nothing can be started
         return task
 
     async def settled(self, name: str) -> None:
