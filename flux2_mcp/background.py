@@ -80,7 +80,7 @@ class BackgroundTasks:
         """
         task = self._running.get(name)
         if task is None:
-            task = _Running(matters)
+            task = _Running[object](matters)
             self._group.start_soon(self._do, name, task, work)
             self._running[name] = task  # only now: after the end of the process nothing can be started
         return task
