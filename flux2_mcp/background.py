@@ -101,7 +101,7 @@ class BackgroundTasks:
         try:
             task.result.append(await work())
             task.error = None
-        except Exception as error:
+        except Exception as error:  # kept for those who wait, and raised there
             task.error = error
             if not task.waiters:
                 crash = None if isinstance(error, Flux2Error) else error

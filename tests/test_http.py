@@ -86,11 +86,11 @@ async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_pa
     assert len(runapi.ledger.tasks()) == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
-async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a_complaint(
-    tmp_path: Path, era: ConnectMode, number: signal.Signals, code: int
-) -> None:
-    """Also while the client keeps a stream open for what the server may have to say."""
+@asynccontextmanager
+async def a_call_in_flight(
+    home: Path, era: ConnectMode, *, often: bool = False
+) -> AsyncGenerator[tuple[Simulator, str, Process, list[CallToolResult]]]:
+    """A generate that RunAPI has accepted and never finishes; its result comes into the list."""
     runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
     results: list[CallToolResult] = []
 
@@ -99,7 +99,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
 
     async with (
         served(runapi) as (base_url, _),
-        http_server(tmp_path, base_url) as (url, process),
+        http_server(home, base_url, often=often) as (url, process),
         Client(url, mode=era) as client,
         anyio.create_task_group() as group,
     ):
@@ -108,6 +108,15 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
         group.start_soon(call, client)
         while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
             await anyio.sleep(0.01)
+        yield runapi, url, process, results
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a_complaint(
+    tmp_path: Path, era: ConnectMode, number: signal.Signals, code: int
+) -> None:
+    """Also while the client keeps a stream open for what the server may have to say."""
+    async with a_call_in_flight(tmp_path, era) as (runapi, _, process, results):
         process.send_signal(number)
         with anyio.fail_after(AT_ONCE):
             await process.wait()
@@ -122,22 +131,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
 
 
 async def test_a_call_that_is_nearly_done_when_a_signal_comes_is_finished(tmp_path: Path, era: ConnectMode) -> None:
-    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
-    results: list[CallToolResult] = []
-
-    async def call(client: Client) -> None:
-        results.append(await client.call_tool("generate", {"prompt": "a fox"}))
-
-    async with (
-        served(runapi) as (base_url, _),
-        http_server(tmp_path, base_url, often=True) as (url, process),
-        Client(url, mode=era) as client,
-        anyio.create_task_group() as group,
-    ):
-        await client.list_tools()  # the client checks a result by what it finds there, and would ask for it too late
-        group.start_soon(call, client)
-        while not runapi.ledger.tasks():  # noqa: ASYNC110 the simulator has no event for it
-            await anyio.sleep(0.01)
+    async with a_call_in_flight(tmp_path, era, often=True) as (runapi, url, process, results):
         process.send_signal(signal.SIGTERM)
         while await answers(httpx.URL(url).port or 0):  # noqa: ASYNC110 another process has no event to wait for
             await anyio.sleep(0.01)

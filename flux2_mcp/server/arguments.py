@@ -74,30 +74,11 @@ class ToGenerate(Arguments):
     repeat: Repeat = False
 
 
-class ToRemix(Arguments):
-    """What remix is asked for: the same, of sources."""
-
-    action: ClassVar[Action] = "remix_image"
+class _Explained(Arguments):
+    """The same, with sources, where generate has explained what it means."""
 
     prompt: Text
-    source_image_urls: Sources
-    model: Text = ""
-    aspect_ratio: RemixRatio = ""
-    output_resolution: Text = ""
-    count: Number = 1
-    enable_safety_checker: bool | None = None
-    callback_url: Text = ""
-    save_to: Text = ""
-    wait_seconds: Seconds = DEFAULT_WAIT
-    max_cost_usd: Dollars = None
-    repeat: bool = False
-
-
-class ToEstimate(Arguments):
-    """What either would cost; it takes whatever they take, so that a model can send the same arguments."""
-
-    prompt: Text = ""
-    source_image_urls: Sequence[str] = ()
+    source_image_urls: list[str]
     model: Text = ""
     aspect_ratio: Text = ""
     output_resolution: Text = ""
@@ -108,6 +89,22 @@ class ToEstimate(Arguments):
     wait_seconds: Seconds = DEFAULT_WAIT
     max_cost_usd: Dollars = None
     repeat: bool = False
+
+
+class ToRemix(_Explained):
+    """What remix is asked for."""
+
+    action: ClassVar[Action] = "remix_image"
+
+    source_image_urls: Sources
+    aspect_ratio: RemixRatio = ""
+
+
+class ToEstimate(_Explained):
+    """What either would cost; it takes whatever they take, so that a model can send the same arguments."""
+
+    prompt: Text = ""
+    source_image_urls: list[str] = Field(default_factory=list)
 
     @property
     def action(self) -> Action:
