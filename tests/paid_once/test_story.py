@@ -506,6 +506,9 @@ class Story(RuleBasedStateMachine):
         self._data.mkdir()
         with closing(sqlite3.connect(before)) as old, closing(sqlite3.connect(self._database)) as new:
             old.backup(new)
+        for side in self.sides:
+            # Of a call that is not over, some pictures may have been read a moment ago: nobody knows of that any more.
+            side.read -= {order.id for order in self._orders(side) if not order.delivered}
         for process in self.processes:
             process.line.is_cut = True
             process.line.open()
