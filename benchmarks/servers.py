@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ PLAIN = {"FLUX2_PREVIEW": "off", "FLUX2_SAVE": "off"}
 
 OURS = ("-m", "flux2_mcp")
 BARE = ("-m", "benchmarks.bare")
+THIN = ("-m", "benchmarks.thin")
+THIN_WITH_PICTURES = (*THIN, "--download")
 
 # Everything but the moments of looking stays the same.
 _LOOKING = """
@@ -114,6 +117,17 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         [line] = [line for line in status.splitlines() if line.startswith(what)]
         return int(line.split()[1]) / 1024
+
+    def forget_peak(self) -> None:
+        """Begin VmHWM anew from what is held now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What all threads of the process have used so far, of the system's time too."""
+        _, _, fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")
+        used, of_the_system = fields.split()[11:13]
+        return (int(used) + int(of_the_system)) / os.sysconf("SC_CLK_TCK")
 
     def longest_hold_up(self, *, since: float) -> float:
         """Seconds; for `BEATING`, from a moment of the monotonic clock on."""

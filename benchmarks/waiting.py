@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
@@ -25,7 +25,13 @@ class Waits:
     requests: int = 0
     refused: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the server's process."""
+    idle_mib: float = 0.0
+    """Before the calls."""
     peak_mib: float = 0.0
+    settled_mib: float = 0.0
+    """Some seconds after the last result."""
 
 
 async def waits(
@@ -35,21 +41,28 @@ async def waits(
     known: Sequence[float] = (0.0,),
     apart: float = 0.0,
     pace: float | None = None,
+    picture: bytes | None = None,
+    environ: Mapping[str, str] = PLAIN,
+    settles: float = 0.0,
 ) -> Waits:
     """One server, and a call for each of `durations`, so many seconds apart; after those `known` have come to an end.
 
-    There is always one before them: the first call pays for what is imported and opened then.
+    There is always one before them: the first call pays for what is imported and opened then. After the last, the
+    server has `settles` seconds before its memory is looked at.
     """
-    runapi = PlainRunAPI(chain(known, durations), tiny_picture())
+    runapi = PlainRunAPI(chain(known, durations), picture or tiny_picture())
     found = Waits()
-    async with served(runapi) as base_url, running(command, base_url, PLAIN) as server:
+    async with served(runapi) as base_url, running(command, base_url, environ) as server:
         await _all(server, runapi, [f"known {n}" for n in range(len(known))], Waits(), apart=0.0)
         before, runapi.bucket = runapi.requests, Bucket(pace) if pace else None
+        found.idle_mib, used = server.memory("VmRSS"), server.cpu_seconds
         began = monotonic()
         await _all(server, runapi, [f"fox {n}" for n in range(len(durations))], found, apart=apart)
-        found.seconds = monotonic() - began
+        found.seconds, found.cpu_seconds = monotonic() - began, server.cpu_seconds - used
         found.requests, found.refused = runapi.requests - before, runapi.refused
         found.peak_mib = server.memory()
+        await anyio.sleep(settles)
+        found.settled_mib = server.memory("VmRSS")
     return found
 
 

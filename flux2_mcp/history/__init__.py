@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import anyio
 
 from flux2_mcp.errors import HistoryUnusable
+from flux2_mcp.history.batches import Batches
 from flux2_mcp.history.orders import (
     DailyCap,
     Intent,
@@ -91,9 +92,8 @@ class History:
         self._lock_patience = lock_patience
         self._database: Database | None = None
         self._opening = threading.Lock()
-        # SQLite has one writer, and ours wait better in this queue than in its busy loop.
-        self._writers = anyio.CapacityLimiter(8 if self._url else 1)
-        self._readers = anyio.CapacityLimiter(4)
+        self._writes = Batches(lambda works: self._opened().write(works))
+        self._reads = Batches(lambda works: self._opened().read(works))
 
     @property
     def note(self) -> str:
@@ -134,10 +134,11 @@ class History:
         wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, _midnight(at))
-        return await self._write(
+        return await self._writes.do(
+            owner,
             lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
-            )
+            ),
         )
 
     async def resumable(
@@ -145,7 +146,9 @@ class History:
     ) -> int:
         """Say how many of these `open_orders` would resume at this moment."""
         wanted, since = list(intents), self.now() - resume_within
-        return await self._read(lambda queries: queries.resumable(owner, wanted, since=since, arrival=arrival))
+        return await self._reads.do(
+            owner, lambda queries: queries.resumable(owner, wanted, since=since, arrival=arrival)
+        )
 
     async def prepared(self, order: Order, *, request: Mapping[str, object]) -> tuple[Order, bool]:
         """Note the exact body to send, unless one was noted before; say whether this is the one that stays.
@@ -166,7 +169,7 @@ class History:
             after = queries.change(order, step)
             return after, found[-1].request is None and after.request is not None
 
-        return await self._write(noted)
+        return await self._writes.do(order.owner, noted)
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:
         """Note that its pictures are wanted somewhere else than was said before."""
@@ -223,15 +226,15 @@ class History:
     async def delivered(self, *order_ids: str, owner: str) -> None:
         """Count a delivery: the same words mean new pictures for every call that comes from now on."""
         with suppress(HistoryUnusable):  # at worst they are shown a second time
-            await self._write(lambda queries: queries.deliver(owner, order_ids))
+            await self._writes.do(owner, lambda queries: queries.deliver(owner, order_ids))
 
     async def deliveries(self, owner: str) -> int:
         """How many deliveries were counted."""
-        return await self._read(lambda queries: queries.deliveries(owner))
+        return await self._reads.do(owner, lambda queries: queries.deliveries(owner))
 
     async def find(self, owner: str, id: str) -> Order | None:
         """Find an order of this owner by our id or by RunAPI's."""
-        return await self._read(lambda queries: queries.find(owner, id))
+        return await self._reads.do(owner, lambda queries: queries.find(owner, id))
 
     async def latest(self, order: Order) -> Order:
         """The order as it is now, which may be further on than the caller saw it, or could note."""
@@ -260,7 +263,7 @@ class History:
             created_at=self.now(),
         )
         try:
-            return await self._write(lambda queries: queries.adopt(order))
+            return await self._writes.do(owner, lambda queries: queries.adopt(order))
         except HistoryUnusable:
             return order
 
@@ -276,17 +279,17 @@ class History:
             RequestRefused: `before` is not a cursor.
         """
         at_most = min(max(1, limit), PAGE_LIMIT)
-        return await self._read(
-            lambda queries: queries.recent(owner, limit=at_most, states=states, text=text, before=before)
+        return await self._reads.do(
+            owner, lambda queries: queries.recent(owner, limit=at_most, states=states, text=text, before=before)
         )
 
     async def unfinished(self, owner: str) -> list[Order]:
         """Give the orders that were left open, oldest first: for the start after a crash."""
-        return await self._read(lambda queries: queries.unfinished(owner))
+        return await self._reads.do(owner, lambda queries: queries.unfinished(owner))
 
     async def unseen(self, owner: str) -> list[Order]:
         """Give the completed orders that were neither saved nor delivered while their links live, oldest first."""
-        return await self._read(lambda queries: queries.unseen(owner, at=self.now()))
+        return await self._reads.do(owner, lambda queries: queries.unseen(owner, at=self.now()))
 
     async def durations(
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
@@ -294,8 +297,11 @@ class History:
         """Give the seconds from accepted to finished of recent completed orders like this one, newest first."""
         found: list[timedelta] = []
         with suppress(HistoryUnusable):  # it is only for the pace of looking
-            found = await self._read(
-                lambda queries: queries.durations(owner, action=action, model=model, resolution=resolution, limit=limit)
+            found = await self._reads.do(
+                owner,
+                lambda queries: queries.durations(
+                    owner, action=action, model=model, resolution=resolution, limit=limit
+                ),
             )
         return [duration.total_seconds() for duration in found]
 
@@ -305,36 +311,30 @@ class History:
 
     async def spent_cents(self, owner: str, *, since: datetime) -> int:
         """Add up the orders made since then: settled, else estimated, reservations included, failed ones free."""
-        return await self._read(lambda queries: queries.spent_cents(owner, since=since))
+        return await self._reads.do(owner, lambda queries: queries.spent_cents(owner, since=since))
 
     async def owners(self) -> dict[str, int]:
         """Say whose orders there are, and how many: for the person to whom the whole file belongs."""
-        return await self._read(lambda queries: queries.owners())
+        return await self._reads.do("", lambda queries: queries.owners())
 
     async def forget(self, owner: str, *, before: datetime | None = None) -> int:
         """Delete this owner's orders, or those made before a time, from the file too; say how many."""
-        return await self._write(lambda queries: queries.forget(owner, before=before))
+        count = await self._writes.do(owner, lambda queries: queries.forget(owner, before=before))
+        await anyio.to_thread.run_sync(self._opened().empty_log)
+        return count
 
     async def aclose(self) -> None:
         """Close the database; the next call opens it again."""
         if self._database:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._database.close, limiter=self._writers)
+                await anyio.to_thread.run_sync(self._database.close)
 
     async def _changed(self, order: Order, step: Callable[[Order], Order]) -> Order:
         """Apply a step to the order; where that cannot be written, to what the caller has seen of it."""
         try:
-            return await self._write(lambda queries: queries.change(order, step))
+            return await self._writes.do(order.owner, lambda queries: queries.change(order, step))
         except HistoryUnusable:
             return step(order)
-
-    async def _write(self, work: Callable[[Queries], T]) -> T:
-        with anyio.CancelScope(shield=True):
-            return await anyio.to_thread.run_sync(lambda: self._opened().run(work), limiter=self._writers)
-        raise AssertionError  # a scope can end early, but nobody cancels this one
-
-    async def _read(self, work: Callable[[Queries], T]) -> T:
-        return await anyio.to_thread.run_sync(lambda: self._opened().run(work, writes=False), limiter=self._readers)
 
     def _opened(self) -> Database:
         # SQLAlchemy is imported here, in a worker thread and when the first order comes.

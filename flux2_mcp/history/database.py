@@ -6,22 +6,21 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Engine, exc
 
 from flux2_mcp.errors import BadSetting, HistoryUnusable
 from flux2_mcp.history import FILE_NAME, schema
+from flux2_mcp.history.batches import Work
 from flux2_mcp.history.queries import Queries
 from flux2_mcp.history.schema import DatabaseLost
 
 log = logging.getLogger("flux2_mcp.history")
-
-T = TypeVar("T")
 
 GUARD_NAME = "history.lock"
 
@@ -41,7 +40,7 @@ class Database:
         self._keeps_words = keeps_words
         self._patience = patience
         self._now = now
-        self._queries: Queries | None = None
+        self._engine: Engine | None = None
         self._inode: int | None = None
         self._setting_up = threading.Lock()
         self._damage = ""
@@ -54,30 +53,63 @@ class Database:
     def degraded(self) -> str:
         return self._loss or self._damage
 
-    def run(self, work: Callable[[Queries], T], *, writes: bool = True) -> T:
-        """Do the work; each call tries anew what failed before.
+    def write(self, works: Sequence[Work[Any]]) -> None:
+        """Do this in one transaction, and note in each work what came of it; each call tries anew what failed before.
 
-        Raises:
-            HistoryUnusable: The database cannot be read or written.
+        Where the database cannot be written, that is a HistoryUnusable for each.
         """
         try:
-            result = self._run(work)
+            self._run(works, writes=True)
         except DatabaseLost as lost:
-            problem = f"The history cannot be {'written' if writes else 'read'}: {self._path or 'its database'} {lost}."
-            self._note_loss(problem)
-            self._lost_reading = not writes
-            raise HistoryUnusable(problem) from lost
-        if writes or self._lost_reading:
+            self._fail(works, lost, "written")
+        else:
             self._loss, self._lost_reading = "", False
-        return result
 
-    def _run(self, work: Callable[[Queries], T]) -> T:
-        queries = self._current()
+    def read(self, works: Sequence[Work[Any]]) -> None:
+        """The same for what only reads."""
         try:
-            return work(queries)
+            self._run(works, writes=False)
         except DatabaseLost as lost:
-            self._replace(queries, lost)
-        return work(self._current())
+            self._fail(works, lost, "read")
+            self._lost_reading = True
+        else:
+            self._loss = "" if self._lost_reading else self._loss
+            self._lost_reading = False
+
+    def empty_log(self) -> None:
+        """Cut off the write-ahead log, which still holds what was deleted."""
+        with suppress(DatabaseLost):  # the next write to the file does it
+            schema.empty_log(self._current())
+
+    def _run(self, works: Sequence[Work[Any]], *, writes: bool) -> None:
+        engine = self._current()
+        try:
+            self._do(works, engine, writes=writes)
+        except DatabaseLost as lost:
+            self._replace(engine, lost)
+            self._do(works, self._current(), writes=writes)
+
+    def _do(self, works: Sequence[Work[Any]], engine: Engine, *, writes: bool) -> None:
+        with schema.writing(engine) if writes else schema.reading(engine) as connection:
+            # In one order for all replicas: none may hold what another waits for.
+            for owner in sorted({work.owner for work in works}) if writes else ():
+                schema.lock(connection, owner)
+            queries = Queries(connection, keeps_words=self._keeps_words)
+            for work in works:
+                try:
+                    with schema.savepoint(connection):
+                        work.result, work.error = work.do(queries), None
+                except DatabaseLost:
+                    raise
+                except Exception as error:  # noqa: BLE001 raised where the work was asked for
+                    work.error = error
+
+    def _fail(self, works: Sequence[Work[Any]], lost: DatabaseLost, what: str) -> None:
+        problem = f"The history cannot be {what}: {self._path or 'its database'} {lost}."
+        self._note_loss(problem)
+        for work in works:
+            work.error = HistoryUnusable(problem)
+            work.error.__cause__ = lost
 
     def _note_loss(self, problem: str) -> None:
         loss = f"{problem} Nothing is ordered until that is fixed; what was ordered before is fetched, but not noted."
@@ -91,24 +123,24 @@ class Database:
             self._damage = self._loss = ""
 
     def _retire(self) -> None:
-        if self._queries:
-            schema.retire(self._queries.engine)
-            self._queries = None
+        if self._engine:
+            schema.retire(self._engine)
+            self._engine = None
 
-    def _current(self) -> Queries:
+    def _current(self) -> Engine:
         with self._setting_up:
-            if self._queries is None:
+            if self._engine is None:
                 with self._alone():
-                    self._queries = self._open_or_begin_anew()
-            return self._queries
+                    self._engine = self._open_or_begin_anew()
+            return self._engine
 
-    def _open_or_begin_anew(self) -> Queries:
+    def _open_or_begin_anew(self) -> Engine:
         try:
             return self._open()
         except DatabaseLost as lost:
             return self._begin_anew(lost)
 
-    def _open(self) -> Queries:
+    def _open(self) -> Engine:
         if self._url:
             return self._ready(_server(self._url))
         if self._path:
@@ -116,21 +148,21 @@ class Database:
             return self._ready(schema.sqlite_file(self._path, patience=self._patience))
         return self._ready(schema.sqlite_memory())
 
-    def _ready(self, engine: Engine) -> Queries:
+    def _ready(self, engine: Engine) -> Engine:
         with ExitStack() as undo:
             undo.callback(engine.dispose)
             schema.migrate(engine, patience=self._patience)
             undo.pop_all()
-        return Queries(engine, keeps_words=self._keeps_words)
+        return engine
 
-    def _replace(self, broken: Queries, lost: DatabaseLost) -> None:
+    def _replace(self, broken: Engine, lost: DatabaseLost) -> None:
         """Put a new file in the place of one that turned out damaged, with what can still be read from it.
 
         Raises:
             DatabaseLost: It is not damaged, or for the second time.
         """
         with self._setting_up:
-            if self._queries is not broken:
+            if self._engine is not broken:
                 return  # another thread was first
             if lost.kind == "busy" or not self._path:
                 raise lost
@@ -140,10 +172,11 @@ class Database:
             if self._damage:
                 raise lost
             with self._alone():
-                self._queries = self._begin_anew(lost)
-            self._queries.take_in(rows)
+                self._engine = self._begin_anew(lost)
+            with schema.writing(self._engine) as connection:
+                Queries(connection, keeps_words=self._keeps_words).take_in(rows)
 
-    def _begin_anew(self, lost: DatabaseLost) -> Queries:
+    def _begin_anew(self, lost: DatabaseLost) -> Engine:
         if lost.kind != "damaged" or not self._path:
             raise lost
 
@@ -151,13 +184,13 @@ class Database:
             self._set_aside(self._path)
         except OSError as error:
             raise lost from error
-        queries = self._open()
+        engine = self._open()
         self._damage = (
             f"The history file {self._path} was damaged. It is kept beside the new one that was begun, as "
             "history.corrupt-*.sqlite3; earlier orders cannot be found, resumed or counted against a daily limit."
         )
         log.warning("%s", self._damage)
-        return queries
+        return engine
 
     @contextmanager
     def _alone(self) -> Generator[None]:
@@ -232,9 +265,10 @@ def _make(path: Path) -> None:
             path.chmod(mode & 0o700)
 
 
-def _what_matters(queries: Queries, *, since: datetime) -> list[dict[str, Any]]:
+def _what_matters(broken: Engine, *, since: datetime) -> list[dict[str, Any]]:
     try:
-        return queries.since(since)
+        with schema.reading(broken) as connection:
+            return Queries(connection, keeps_words=True).since(since)
     except (DatabaseLost, exc.DBAPIError, ValueError):
         # A damaged file may say anything, also what is neither text nor JSON.
         return []

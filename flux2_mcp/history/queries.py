@@ -1,4 +1,4 @@
-"""The orders in a database: each method is one transaction, blocking, and for one owner."""
+"""The orders in a database: each method is a step of a transaction, blocking, and for one owner."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Engine,
     RowMapping,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -37,18 +37,86 @@ from flux2_mcp.history.orders import (
     intended,
 )
 from flux2_mcp.history.resuming import Arrival, resume_key, resumed
-from flux2_mcp.history.schema import EPOCH, MICROSECOND, empty_log, lock, orders, reading, writing
+from flux2_mcp.history.schema import EPOCH, MICROSECOND, orders
+from flux2_mcp.history.statements import Row, Statement
 
 ORDER_FIELDS = tuple(field.name for field in fields(Order))
 SEARCHED_WORDS = 20
 SEARCHED_LETTERS = 200
+BY_AGE = (orders.c.created_at.desc(), orders.c.id.desc())
+
+THIS = and_(orders.c.owner == bindparam("of_owner"), orders.c.id == bindparam("of_id"))
+"""The one order of these parameters."""
+OF_OWNER = orders.c.owner == bindparam("of_owner")
+
+ORDER = Statement(select(orders).where(THIS))
+INSERT = Statement(insert(orders))
+HOLDER = Statement(select(orders).where(OF_OWNER, orders.c.resume_key == bindparam("held")))
+GIVE_WAY = Statement(update(orders).where(OF_OWNER, orders.c.resume_key == bindparam("held")).values(resume_key=None))
+DELIVERIES = Statement(select(func.max(orders.c.delivery)).where(OF_OWNER))
+DELIVER = Statement(
+    update(orders).where(THIS, orders.c.delivered.is_(False)).values(delivered=True, delivery=bindparam("number"))
+)
+# A task that RunAPI has named for two orders is the first one's; the second is found by our id. Where somebody only
+# looked at it before its order was known, the order counts.
+BY_TASK = Statement(
+    select(orders)
+    .where(OF_OWNER, orders.c.task_id == bindparam("task"))
+    .order_by(orders.c.fingerprint == "", orders.c.shared_with.is_not(None), *BY_AGE)
+    .limit(1)
+)
+FIRST_WITH_TASK = Statement(
+    select(orders.c.id)
+    .where(
+        OF_OWNER,
+        orders.c.task_id == bindparam("task"),
+        orders.c.shared_with.is_(None),
+        orders.c.id != bindparam("but_id"),
+        orders.c.fingerprint != "",
+    )
+    .order_by(orders.c.created_at)
+    .limit(1)
+)
+# A failed task is free, except where RunAPI stated a cost all the same.
+SPENT = Statement(
+    select(
+        func.coalesce(
+            func.sum(
+                case(
+                    (orders.c.state == "failed", func.coalesce(orders.c.settled_cents, 0)),
+                    else_=func.coalesce(orders.c.settled_cents, orders.c.estimated_cents, 0),
+                )
+            ),
+            0,
+        ).label("cents")
+    ).where(OF_OWNER, orders.c.created_at >= bindparam("since"), orders.c.fingerprint != "")
+)
+DURATIONS = Statement(
+    select(orders.c.accepted_at, orders.c.finished_at)
+    .where(
+        OF_OWNER,
+        orders.c.action == bindparam("action"),
+        orders.c.model == bindparam("model"),
+        orders.c.resolution.is_not_distinct_from(bindparam("resolution")),
+        orders.c.state == "completed",
+        orders.c.accepted_at.is_not(None),
+    )
+    .order_by(*BY_AGE)
+    .limit(bindparam("most"))
+)
+
+
+@cache
+def _change_of(columns: tuple[str, ...]) -> Statement:
+    """Change these columns of an order."""
+    return Statement(update(orders).where(THIS).values({name: bindparam(name) for name in columns}))
 
 
 class Queries:
-    """What `History` does, for one database."""
+    """What `History` does, within one transaction."""
 
-    def __init__(self, engine: Engine, *, keeps_words: bool) -> None:
-        self.engine = engine
+    def __init__(self, connection: Connection, *, keeps_words: bool) -> None:
+        self.connection = connection
         self._keeps_words = keeps_words
 
     def open_orders(
@@ -62,143 +130,114 @@ class Queries:
         check: Callable[[int], None],
         cap: DailyCap | None,
     ) -> list[tuple[Order, bool]]:
-        with writing(self.engine) as connection:
-            lock(connection, owner)
-            found = {} if resume_since is None else _resumed(connection, owner, intents, resume_since, arrival)
-            new = {
-                # A microsecond apart, so that the pictures of one call keep their order in `recent`.
-                resume_key(intent): intended(intent, owner=owner, at=at + n * MICROSECOND)
-                for n, intent in enumerate(intents)
-                if resume_key(intent) not in found
-            }
-            if new:
-                check(len(new))
-                replaced = and_(orders.c.owner == owner, orders.c.resume_key.in_(new))
-                connection.execute(update(orders).where(replaced).values(resume_key=None))
-                connection.execute(insert(orders), [self._row(order) for order in new.values()])
-            if cap and new:
-                spent = _spent_cents(connection, owner, since=cap.day_start)
-                _refuse_over(cap, spent=spent, new=list(new.values()))
-            keys = [resume_key(intent) for intent in intents]
-            return [(found[key], True) if key in found else (_order(self._row(new[key])), False) for key in keys]
+        found = {} if resume_since is None else self._resumed(owner, intents, resume_since, arrival)
+        new = {
+            # A microsecond apart, so that the pictures of one call keep their order in `recent`.
+            resume_key(intent): intended(intent, owner=owner, at=at + n * MICROSECOND)
+            for n, intent in enumerate(intents)
+            if resume_key(intent) not in found
+        }
+        if new:
+            check(len(new))
+            rows = [self._row(order) for order in new.values()]
+            GIVE_WAY.run(self.connection, *({"of_owner": owner, "held": key} for key in new))
+            INSERT.run(self.connection, *rows)
+        if cap and new:
+            _refuse_over(cap, spent=self.spent_cents(owner, since=cap.day_start), new=list(new.values()))
+        keys = [resume_key(intent) for intent in intents]
+        return [(found[key], True) if key in found else (_order(self._row(new[key])), False) for key in keys]
 
     def resumable(self, owner: str, intents: Sequence[Intent], *, since: datetime, arrival: Arrival) -> int:
-        with reading(self.engine) as connection:
-            return len(_resumed(connection, owner, intents, since, arrival))
+        return len(self._resumed(owner, intents, since, arrival))
 
     def change(self, seen: Order, step: Callable[[Order], Order]) -> Order:
         """Apply a step to the order as it is now, which may be further on than the caller saw it."""
-        with writing(self.engine) as connection:
-            lock(connection, seen.owner)
-            found = connection.execute(select(orders).where(_is(seen))).mappings().one_or_none()
-            before = _order(found) if found else seen
-            after = step(catch_up(before, seen=seen))
-            if after.task_id != before.task_id:
-                after = replace(after, shared_with=_first_with_task(connection, after))
-            row = self._row(after) | {"resume_key": _resume_key_after(connection, before, after, found)}
-            if not found:
-                # Forgotten, or lost with its file, but a picture is paid for.
-                connection.execute(insert(orders).values(row))
-            elif any(row[name] != found[name] for name in row):
-                connection.execute(update(orders).where(_is(seen)).values(row))
-            return _order(row)
+        found = ORDER.first(self.connection, of_owner=seen.owner, of_id=seen.id)
+        before = _order(found) if found else seen
+        after = step(catch_up(before, seen=seen))
+        if after.task_id != before.task_id:
+            after = replace(after, shared_with=self._first_with_task(after))
+        row = self._row(after) | {"resume_key": self._resume_key_after(before, after, found)}
+        if not found:
+            # Forgotten, or lost with its file, but a picture is paid for.
+            INSERT.run(self.connection, row)
+        elif news := {name: value for name, value in row.items() if value != found[name]}:
+            _change_of(tuple(news)).run(self.connection, {"of_owner": seen.owner, "of_id": seen.id, **news})
+        return _order(row)
 
     def deliver(self, owner: str, ids: Sequence[str]) -> None:
         """Count one delivery, of these orders; what is shown again was delivered at the first time."""
-        with writing(self.engine) as connection:
-            lock(connection, owner)
-            first = and_(orders.c.owner == owner, orders.c.id.in_(ids), orders.c.delivered.is_(False))
-            number = _deliveries(connection, owner) + 1
-            connection.execute(update(orders).where(first).values(delivered=True, delivery=number))
+        number = self.deliveries(owner) + 1
+        DELIVER.run(self.connection, *({"of_owner": owner, "of_id": id, "number": number} for id in ids))
 
     def deliveries(self, owner: str) -> int:
-        with reading(self.engine) as connection:
-            return _deliveries(connection, owner)
+        return DELIVERIES.scalar(self.connection, of_owner=owner) or 0
 
     def find(self, owner: str, id: str) -> Order | None:
-        with reading(self.engine) as connection:
-            return _find(connection, owner, id)
+        name = _storable(id)
+        # Not in one statement: SQLite would go through all orders of the owner for it.
+        row = ORDER.first(self.connection, of_owner=owner, of_id=name) or BY_TASK.first(
+            self.connection, of_owner=owner, task=name
+        )
+        return _order(row) if row else None
 
     def adopt(self, order: Order) -> Order:
-        with writing(self.engine) as connection:
-            lock(connection, order.owner)
-            known = _find(connection, order.owner, order.task_id or "")
-            if known:
-                return known
+        if known := self.find(order.owner, order.task_id or ""):
+            return known
 
-            row = self._row(order) | {"resume_key": None}
-            connection.execute(insert(orders).values(row))
-            return _order(row)
+        row = self._row(order) | {"resume_key": None}
+        INSERT.run(self.connection, row)
+        return _order(row)
 
     def recent(self, owner: str, *, limit: int, states: Sequence[State], text: str, before: str | None) -> Page:
-        newest_first = select(orders).where(orders.c.owner == owner).order_by(*_BY_AGE)
+        newest_first = select(orders).where(orders.c.owner == owner).order_by(*BY_AGE)
         if states:
             newest_first = newest_first.where(orders.c.state.in_(states))
         if before:
             newest_first = newest_first.where(tuple_(orders.c.created_at, orders.c.id) < _place(before))
         for word in _fold(text).split()[:SEARCHED_WORDS]:
             newest_first = newest_first.where(orders.c.words.contains(word[:SEARCHED_LETTERS], autoescape=True))
-        with reading(self.engine) as connection:
-            found = [_order(row) for row in connection.execute(newest_first.limit(limit + 1)).mappings()]
+        found = [_order(row) for row in self.connection.execute(newest_first.limit(limit + 1)).mappings()]
         return Page(tuple(found[:limit]), _cursor(found[limit - 1]) if len(found) > limit else None)
 
     def unfinished(self, owner: str) -> list[Order]:
         running = and_(orders.c.owner == owner, orders.c.state.in_(UNFINISHED))
-        with reading(self.engine) as connection:
-            rows = connection.execute(select(orders).where(running).order_by(orders.c.created_at, orders.c.id))
-            return [_order(row) for row in rows.mappings()]
+        rows = self.connection.execute(select(orders).where(running).order_by(orders.c.created_at, orders.c.id))
+        return [_order(row) for row in rows.mappings()]
 
     def unseen(self, owner: str, *, at: datetime) -> list[Order]:
         made_here = and_(orders.c.owner == owner, orders.c.fingerprint != "", orders.c.state == "completed")
         nowhere = and_(orders.c.delivered.is_(False), orders.c.paths == [], orders.c.urls_expire_at > at)
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(orders).where(made_here, nowhere).order_by(orders.c.created_at, orders.c.id)
-            )
-            return [_order(row) for row in rows.mappings()]
+        oldest_first = select(orders).where(made_here, nowhere).order_by(orders.c.created_at, orders.c.id)
+        return [_order(row) for row in self.connection.execute(oldest_first).mappings()]
 
     def durations(self, owner: str, *, action: str, model: str, resolution: str | None, limit: int) -> list[timedelta]:
-        alike = and_(
-            orders.c.owner == owner,
-            orders.c.action == action,
-            orders.c.model == model,
-            orders.c.resolution.is_not_distinct_from(resolution),
-            orders.c.state == "completed",
-            orders.c.accepted_at.is_not(None),
-        )
-        times = select(orders.c.accepted_at, orders.c.finished_at).where(alike).order_by(*_BY_AGE).limit(limit)
-        with reading(self.engine) as connection:
-            return [finished - accepted for accepted, finished in connection.execute(times)]
+        alike = {"action": action, "model": model, "resolution": resolution}
+        rows = DURATIONS.rows(self.connection, of_owner=owner, **alike, most=limit)
+        return [row["finished_at"] - row["accepted_at"] for row in rows]
 
     def spent_cents(self, owner: str, *, since: datetime) -> int:
-        with reading(self.engine) as connection:
-            return _spent_cents(connection, owner, since=since)
+        return int(SPENT.scalar(self.connection, of_owner=owner, since=since) or 0)
 
     def forget(self, owner: str, *, before: datetime | None) -> int:
         doomed = orders.c.owner == owner
         if before is not None:
             doomed = and_(doomed, orders.c.created_at < before)
-        with writing(self.engine) as connection:
-            count = connection.execute(delete(orders).where(doomed)).rowcount
-        empty_log(self.engine)
-        return count
+        return self.connection.execute(delete(orders).where(doomed)).rowcount
 
     def owners(self) -> dict[str, int]:
         counted = select(orders.c.owner, func.count()).group_by(orders.c.owner).order_by(orders.c.owner)
-        with reading(self.engine) as connection:
-            return {str(owner): int(count) for owner, count in connection.execute(counted)}
+        return {str(owner): int(count) for owner, count in self.connection.execute(counted)}
 
     def since(self, moment: datetime) -> list[dict[str, Any]]:
         """Give the rows of all owners that still matter: young ones, and those that are not over."""
         matters = or_(orders.c.created_at >= moment, orders.c.state.in_(UNFINISHED))
-        with reading(self.engine) as connection:
-            return [dict(row) for row in connection.execute(select(orders).where(matters)).mappings()]
+        return [dict(row) for row in self.connection.execute(select(orders).where(matters)).mappings()]
 
     def take_in(self, rows: Sequence[dict[str, Any]]) -> None:
-        with writing(self.engine) as connection:
-            for row in rows:
-                # Another process that lost the same file may have brought them already.
-                connection.execute(_insert(connection, row).on_conflict_do_nothing())
+        for row in rows:
+            # Another process that lost the same file may have brought them already.
+            self.connection.execute(_insert(self.connection, row).on_conflict_do_nothing())
 
     def _row(self, order: Order) -> dict[str, Any]:
         kept = order if self._keeps_words else replace(order, request=_sources(order), prompt="", error=None)
@@ -213,78 +252,41 @@ class Queries:
             "paths": list(order.paths),
         }
 
+    def _resumed(self, owner: str, intents: Sequence[Intent], since: datetime, arrival: Arrival) -> dict[str, Order]:
+        """The orders that these intents resume, by resume key."""
+        keys = {resume_key(intent) for intent in intents}
+        rows = {key: HOLDER.first(self.connection, of_owner=owner, held=key) for key in keys}
+        return resumed({key: _order(row) for key, row in rows.items() if row}, since=since, arrival=arrival)
 
-_BY_AGE = (orders.c.created_at.desc(), orders.c.id.desc())
+    def _resume_key_after(self, before: Order, after: Order, found: Row | None) -> str | None:
+        """Say whether the same request would still resume the order after it changed."""
+        if after.made_elsewhere or after.state == "failed":
+            return None
+        if found and before.state != "failed":
+            return found["resume_key"]
+        if after.delivered:
+            return None
+        # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
+        key = resume_key(after)
+        return None if HOLDER.first(self.connection, of_owner=after.owner, held=key) else key
+
+    def _first_with_task(self, order: Order) -> str | None:
+        """The other order for which RunAPI has named this task, if there is one; what was only looked at is none."""
+        found: str | None = FIRST_WITH_TASK.scalar(
+            self.connection, of_owner=order.owner, task=order.task_id, but_id=order.id
+        )
+        return found
 
 
-def _order(row: RowMapping | dict[str, Any]) -> Order:
+def _order(row: RowMapping | Row) -> Order:
     values: dict[str, Any] = {name: row[name] for name in ORDER_FIELDS}
     values["urls"], values["paths"] = tuple(values["urls"]), tuple(values["paths"])
     return Order(**values)
 
 
-def _resume_key_after(connection: Connection, before: Order, after: Order, found: RowMapping | None) -> str | None:
-    """Say whether the same request would still resume the order after it changed."""
-    if after.made_elsewhere or after.state == "failed":
-        return None
-    if found and before.state != "failed":
-        return found["resume_key"]
-    if after.delivered:
-        return None
-    # It was given up, or its row is gone, and turns out to be alive: it is resumed again, unless a newer one is.
-    same = and_(orders.c.owner == after.owner, orders.c.resume_key == resume_key(after))
-    return None if connection.scalar(select(orders.c.id).where(same)) else resume_key(after)
-
-
-def _resumed(
-    connection: Connection, owner: str, intents: Sequence[Intent], since: datetime, arrival: Arrival
-) -> dict[str, Order]:
-    """The orders that these intents resume, by resume key."""
-    held = and_(orders.c.owner == owner, orders.c.resume_key.in_([resume_key(intent) for intent in intents]))
-    rows = connection.execute(select(orders).where(held)).mappings()
-    return resumed({row["resume_key"]: _order(row) for row in rows}, since=since, arrival=arrival)
-
-
-def _first_with_task(connection: Connection, order: Order) -> str | None:
-    """The other order for which RunAPI has named this task, if there is one; what was only looked at is none."""
-    same = and_(orders.c.owner == order.owner, orders.c.task_id == order.task_id, orders.c.shared_with.is_(None))
-    others = and_(same, orders.c.id != order.id, orders.c.fingerprint != "")
-    found: str | None = connection.scalar(select(orders.c.id).where(others).order_by(orders.c.created_at).limit(1))
-    return found
-
-
-def _deliveries(connection: Connection, owner: str) -> int:
-    return connection.scalar(select(func.max(orders.c.delivery)).where(orders.c.owner == owner)) or 0
-
-
 def _insert(connection: Connection, row: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(orders).values(row)
-
-
-def _is(order: Order) -> ColumnElement[bool]:
-    return and_(orders.c.owner == order.owner, orders.c.id == order.id)
-
-
-def _find(connection: Connection, owner: str, id: str) -> Order | None:
-    name = _storable(id)
-    named = and_(orders.c.owner == owner, or_(orders.c.id == name, orders.c.task_id == name))
-    # A task that RunAPI has named for two orders is the first one's; the second is found by our id. Where somebody only
-    # looked at it before its order was known, the order counts.
-    rank = (orders.c.fingerprint == "", orders.c.shared_with.is_not(None))
-    best_first = select(orders).where(named).order_by(*rank, *_BY_AGE)
-    row = connection.execute(best_first.limit(1)).mappings().one_or_none()
-    return _order(row) if row else None
-
-
-def _spent_cents(connection: Connection, owner: str, *, since: datetime) -> int:
-    # A failed task is free, except where RunAPI stated a cost all the same.
-    cost = case(
-        (orders.c.state == "failed", func.coalesce(orders.c.settled_cents, 0)),
-        else_=func.coalesce(orders.c.settled_cents, orders.c.estimated_cents, 0),
-    )
-    ours = and_(orders.c.owner == owner, orders.c.created_at >= since, orders.c.fingerprint != "")
-    return int(connection.scalar(select(func.coalesce(func.sum(cost), 0)).where(ours)) or 0)
 
 
 def _refuse_over(cap: DailyCap, *, spent: int, new: Sequence[Order]) -> None:

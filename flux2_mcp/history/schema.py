@@ -262,7 +262,7 @@ def upgrade(connection: Connection, migrations: Iterable[Sequence[str]]) -> None
 @contextmanager
 def writing(engine: Engine) -> Generator[Connection]:
     """One transaction that no other writer can come between (on PostgreSQL: none that takes the same `lock`)."""
-    with losses(), engine.execution_options(flux2_writes=True).begin() as connection:
+    with losses(), engine.connect().execution_options(flux2_writes=True) as connection, connection.begin():
         yield connection
 
 
@@ -273,14 +273,35 @@ def reading(engine: Engine) -> Generator[Connection]:
 
 
 @contextmanager
+def savepoint(connection: Connection) -> Generator[None]:
+    """A part of a transaction that is undone where it raises, and leaves the rest as it is."""
+    with losses():
+        _execute(connection, "SAVEPOINT part")
+        try:
+            with losses():
+                yield
+        except DatabaseLost:
+            raise  # and the whole transaction with it
+        except Exception:
+            _execute(connection, "ROLLBACK TO SAVEPOINT part")
+            _execute(connection, "RELEASE SAVEPOINT part")
+            raise
+        _execute(connection, "RELEASE SAVEPOINT part")
+
+
+@contextmanager
 def losses() -> Generator[None]:
     """Raise DatabaseLost where the database, and not a statement of ours, is to blame."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise _lost(error) or error from error
     except exc.DBAPIError as error:
-        raise _lost(error.orig) or error from error
+        if lost := _lost(error.orig):
+            raise lost from error
+        raise
+    except Exception as error:
+        if lost := _lost(error):
+            raise lost from error
+        raise
 
 
 def empty_log(engine: Engine) -> None:
@@ -297,6 +318,14 @@ def lock(connection: Connection, name: str) -> None:
     # SQLite has one writer at a time anyway: BEGIN IMMEDIATE.
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def _execute(connection: Connection, statement: str) -> None:
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(statement)
+    finally:
+        cursor.close()
 
 
 def _with_settings(engine: Engine) -> Engine:

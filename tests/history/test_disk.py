@@ -17,6 +17,7 @@ from sqlalchemy import Engine, inspect
 
 from flux2_mcp.errors import BadSetting, HistoryUnusable
 from flux2_mcp.history import Arrival, History, Order, schema
+from flux2_mcp.history.batches import Work
 from flux2_mcp.history.database import Database
 from flux2_mcp.history.queries import Queries
 from tests.history.orders import FOX, MIDNIGHT, NOON, QUARTER, Clock, during, fox, order, painted
@@ -265,16 +266,20 @@ def test_a_connection_in_use_when_the_file_breaks_is_closed_after_its_work(folde
     """It would keep the damaged file open, which on Windows nobody can then move or delete."""
     database = Database(folder=folder, url=None, keeps_words=True, patience=5, now=Clock())
 
-    def breaks_once(store: Queries) -> None:
-        if store is broken:
+    def breaks_once(queries: Queries) -> None:
+        if queries.connection.engine is broken:
             reason = "is damaged"
             raise schema.DatabaseLost(reason, kind="damaged")
 
     with closing(database):
-        broken = database.run(lambda store: store)
-        with schema.reading(broken.engine) as connection:
+        opened = Work("ann", lambda queries: queries.connection.engine)
+        database.write([opened])
+        broken = opened.outcome()
+        with schema.reading(broken) as connection:
             in_use = cast("sqlite3.Connection", connection.connection.driver_connection)
-            database.run(breaks_once)
+            broke = Work("ann", breaks_once)
+            database.write([broke])
+            broke.outcome()
 
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             in_use.execute("SELECT 1")
