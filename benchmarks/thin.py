@@ -21,7 +21,7 @@ BETWEEN_LOOKS = 2.0
 def main() -> None:
     """Serve generate over stdio."""
     downloads = "--download" in sys.argv
-    server = MCPServer("thin")
+    server = MCPServer("thin", log_level="WARNING")
     runapi = httpx.AsyncClient(
         base_url=os.environ["RUNAPI_BASE_URL"],
         headers={"Authorization": f"Bearer {os.environ['RUNAPI_API_KEY']}"},

@@ -50,6 +50,8 @@ NEEDED_LATER = (
 """What takes long to import, and is no part of the first answers."""
 LOCAL = "local "
 """How owners begin who are the one person on this computer; the address follows."""
+FOLDERS_LAST = 5.0
+"""Seconds for which folders are taken to lead where they led: a person may replace one by a link."""
 TIME_TO_START = 2.0
 """Seconds that the host gets for its first questions, before anything is done in the background."""
 
@@ -81,6 +83,15 @@ class Upstream:
     prices: PriceList
 
 
+@dataclass(frozen=True)
+class _Folders:
+    """Where pictures are saved and sources may lie, as the disk had it."""
+
+    destinations: Destinations
+    good_until: float
+    """By the event loop's clock."""
+
+
 @dataclass
 class AppState:
     """What lives with the process. Connections are opened when they are first needed."""
@@ -92,6 +103,7 @@ class AppState:
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
     began: datetime = field(default_factory=utcnow)
     """By the history's clock."""
+    _folders: _Folders | None = None
 
     @cached_property
     def history(self) -> History:
@@ -119,7 +131,7 @@ class AppState:
         """
         environment = self.environment
         uncounted = self.deliveries.uncounted  # as the call comes: reading the key takes time
-        held = await anyio.to_thread.run_sync(partial(self._credentials, without_key=without_key))
+        held, destinations = await self._configured(without_key=without_key)
         upstream = self.upstream(held.base_url)
         from flux2_mcp.runapi.client import RunAPI
 
@@ -135,7 +147,7 @@ class AppState:
             deliveries=self.deliveries,
             uncounted=uncounted.get(owner, frozenset()),
             uploads=self.uploads,
-            destinations=await anyio.to_thread.run_sync(self._destinations),
+            destinations=destinations,
             shows=environment.settings.preview_edge is not None,
             intervals=environment.intervals,
             sleep=environment.sleep,
@@ -212,8 +224,22 @@ class AppState:
         prices = PriceList(environment.catalogue, lambda etag: anybody.price_schedules(etag=etag))
         return Upstream(connection, fetcher, prices)
 
-    def _credentials(self, *, without_key: bool) -> credentials.Credentials:
+    async def _configured(self, *, without_key: bool) -> tuple[credentials.Credentials, Destinations]:
+        """The key and the folders. A thread is used only for what has to be read from the disk."""
+        now = anyio.current_time()
+        if self._folders is None or now >= self._folders.good_until or self.environment.settings.api_key is None:
+            return await anyio.to_thread.run_sync(partial(self._read_configuration, now, without_key=without_key))
+        return self._credentials(without_key=without_key), self._folders.destinations
+
+    def _read_configuration(self, now: float, *, without_key: bool) -> tuple[credentials.Credentials, Destinations]:
         import_module(CLIENT)
+        held = self._credentials(without_key=without_key)
+        folders = self._folders
+        if folders is None or now >= folders.good_until:
+            folders = self._folders = _Folders(self._destinations(), now + FOLDERS_LAST)
+        return held, folders.destinations
+
+    def _credentials(self, *, without_key: bool) -> credentials.Credentials:
         settings, home = self.environment.settings, self.environment.home
         try:
             return credentials.credentials(settings, home=home)

@@ -294,10 +294,15 @@ class PriceList:
             if any(self._prices.cents.get(slug) for slug in model.slugs.values())
         ]
 
+    @property
+    def are_fresh(self) -> bool:
+        """Whether there is no need to ask now."""
+        return self._ask_again_at is not None and self._clock() < self._ask_again_at
+
     async def current(self) -> Prices:
         """The prices to use now. Never fails: prices of a known date are better than none."""
         async with self._lock:
-            if self._ask_again_at is None or self._clock() >= self._ask_again_at:
+            if not self.are_fresh:
                 # Set only after the answer: if this call is cancelled, the next one asks.
                 self._ask_again_at = self._clock() + (FRESH_FOR if await self._refresh() else AGAIN_AFTER)
         return self._prices

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,19 @@ MEMORY_ONLY = (
 HASHES_ONLY = "History keeps no prompts: words cannot be searched."
 
 
+Kind = tuple[str, str, str, str | None, int]
+"""Owner, action, model, resolution, and of how many orders."""
+DURATIONS_LAST = 1.0
+"""Seconds for which durations that were read are used again."""
+
+
+@dataclass(frozen=True)
+class _Durations:
+    seconds: list[float]
+    good_until: float
+    """By the event loop's clock."""
+
+
 class History:
     """The orders of every owner; use it from one event loop.
 
@@ -92,6 +105,7 @@ class History:
         self._lock_patience = lock_patience
         self._database: Database | None = None
         self._opening = threading.Lock()
+        self._durations: dict[Kind, _Durations] = {}
         self._writes = Batches(lambda works: self._opened().write(works))
         self._reads = Batches(lambda works: self._opened().read(works))
 
@@ -294,7 +308,19 @@ class History:
     async def durations(
         self, owner: str, *, action: str, model: str, resolution: str | None, limit: int = 50
     ) -> list[float]:
-        """Give the seconds from accepted to finished of recent completed orders like this one, newest first."""
+        """Give the seconds from accepted to finished of recent completed orders like this one, newest first.
+
+        Those that were finished in the last second may be missing.
+        """
+        kind = (owner, action, model, resolution, limit)
+        known = self._durations.get(kind)
+        if known is None or anyio.current_time() >= known.good_until:
+            known = _Durations(await self._durations_of(kind), anyio.current_time() + DURATIONS_LAST)
+            self._durations[kind] = known
+        return known.seconds
+
+    async def _durations_of(self, kind: Kind) -> list[float]:
+        owner, action, model, resolution, limit = kind
         found: list[timedelta] = []
         with suppress(HistoryUnusable):  # it is only for the pace of looking
             found = await self._reads.do(

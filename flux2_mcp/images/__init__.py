@@ -11,7 +11,7 @@ from flux2_mcp.images.destinations import (
     resolve_save_to,
 )
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
-from flux2_mcp.images.formats import MAX_PIXELS, MediaType, Picture, Preview, media_type_of, recognise
+from flux2_mcp.images.formats import MAX_PIXELS, MediaType, Picture, PictureInfo, Preview, media_type_of, recognise
 from flux2_mcp.images.loading import read
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.previewing import preview_of, previews
@@ -26,6 +26,7 @@ __all__ = [
     "Fetcher",
     "MediaType",
     "Picture",
+    "PictureInfo",
     "Preview",
     "container",
     "default_folder",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 ADDRESSES_TRIED: Final = 3
+AT_ONCE: Final = 8
+"""Pictures whose bytes are held at the same time; the next is fetched when one of them is put away."""
 
 _HEADERS: Final = {
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
@@ -62,7 +66,8 @@ class Fetcher:
         self._limits = limits
         self._transport = transport
         self._resolve: Resolve = resolve or system_resolver
-        self._previewer = previewer
+        self.previewer = previewer
+        self._turns = anyio.CapacityLimiter(AT_ONCE)
         self._opening = anyio.Lock()
 
     async def fetch(self, url: str) -> Picture:
@@ -78,7 +83,18 @@ class Fetcher:
         except TimeoutError as error:
             msg = f"The picture did not arrive within {self._limits.seconds:g} seconds."
             raise PictureUnavailable(msg) from error
-        return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels, previewer=self._previewer))
+        return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels, previewer=self.previewer))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """While a picture is fetched and put away; each waits until few others are."""
+        async with self._turns:
+            yield
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether pictures wait for others to be fetched."""
+        return self._turns.statistics().tasks_waiting > 0
 
     async def aclose(self) -> None:
         if self._transport is not None:

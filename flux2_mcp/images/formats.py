@@ -103,9 +103,31 @@ class Picture:
     """One that was made while it was decoded anyway."""
 
     @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    @property
+    def info(self) -> PictureInfo:
+        """What is left of it to tell and to show when its bytes are let go."""
+        return PictureInfo(self.media_type, self.width, self.height, self.size, self.preview)
+
+    @property
     def extension(self) -> str:
         """What a file with these bytes is called at its end, such as ".png"."""
         return _EXTENSIONS[self.media_type]
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """What is known of a picture whose bytes are not held any more; see `Picture`."""
+
+    media_type: MediaType
+    width: int
+    height: int
+    size: int
+    """Bytes."""
+    preview: Preview | None = field(default=None, repr=False, compare=False)
 
 
 Previewer = Callable[["Image.Image"], Preview]

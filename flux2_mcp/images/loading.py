@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from flux2_mcp.errors import PictureUnavailable
-from flux2_mcp.images.formats import Picture, in_worker, recognise
+from flux2_mcp.images.formats import Picture, Previewer, in_worker, recognise
 
 
-async def read(path: Path) -> Picture | None:
-    """The picture in this file; None when it is gone, or is no picture any more."""
-    return await in_worker(lambda: _read(path))
+async def read(path: Path, *, previewer: Previewer | None = None) -> Picture | None:
+    """The picture in this file, with a preview if there is a previewer; None when it is gone, or no picture now."""
+    return await in_worker(lambda: _read(path, previewer))
 
 
-def _read(path: Path) -> Picture | None:
+def _read(path: Path, previewer: Previewer | None) -> Picture | None:
     try:
-        return recognise(path.read_bytes())
+        return recognise(path.read_bytes(), previewer=previewer)
     except (OSError, PictureUnavailable):
         return None

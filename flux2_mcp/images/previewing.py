@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import anyio
 
 from flux2_mcp.errors import PictureUnavailable
-from flux2_mcp.images.formats import DAMAGED, Picture, Preview, in_worker, opened
+from flux2_mcp.images.formats import DAMAGED, Picture, PictureInfo, Preview, in_worker, opened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,9 @@ _STEPS: Final = [
 """Share of the edge, and quality. Quality goes first: details are lost less in a rough picture than in a small one."""
 
 
-async def previews(pictures: Sequence[Picture], *, edge: int = 1024, budget: int = BUDGET) -> list[Preview]:
+async def previews(
+    pictures: Sequence[Picture | PictureInfo], *, edge: int = 1024, budget: int = BUDGET
+) -> list[Preview]:
     """One preview per picture that can be shown, upright, without metadata, at most `edge` pixels long and wide.
 
     The base64 texts of all together have at most `budget` characters: what small ones leave, large ones use. A
@@ -46,11 +48,13 @@ def preview_of(image: Image.Image, *, edge: int) -> Preview:
     return _encoded(_canvas(image, edge=edge), quality=_BEST)
 
 
-def _best(picture: Picture, *, edge: int) -> Preview | None:
+def _best(picture: Picture | PictureInfo, *, edge: int) -> Preview | None:
     """The preview of which smaller ones are made; None for a picture of which none can be made."""
     made, longest = picture.preview, max(picture.width, picture.height)
     if made and max(made.width, made.height) == min(edge, longest):
         return made
+    if isinstance(picture, PictureInfo):
+        return None
     size = _fitted((picture.width, picture.height), edge)
     try:
         with opened(picture.data, picture.media_type, max_pixels=picture.width * picture.height, draft=size) as image:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import Flux2Error, OutcomeUnknown, PictureUnusable
 from flux2_mcp.history import Order
-from flux2_mcp.images import Picture
+from flux2_mcp.images import Picture, PictureInfo
 from flux2_mcp.invocation import command
 from flux2_mcp.studio import Job, ResultImage
 
@@ -141,7 +141,7 @@ def _image_lines(job: Job, image: ResultImage) -> list[str]:
     return lines
 
 
-def _image_error(task_id: str, picture: Picture | None, error: Flux2Error, *, typed: bool) -> str:
+def _image_error(task_id: str, picture: Picture | PictureInfo | None, error: Flux2Error, *, typed: bool) -> str:
     """Without the error's own word on money: this picture was paid for."""
     message, remedy = (error.typed_message, error.typed_remedy) if typed else (error.message, error.remedy)
     if isinstance(error, PictureUnusable):

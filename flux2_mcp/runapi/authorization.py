@@ -86,7 +86,7 @@ async def exchange(connection: Connection, code: str, proof: Proof, *, port: int
     headers = {"X-CLI-Hostname": hostname}
     request = connection.http.build_request("POST", "/api/v1/cli/exchange", json=body, headers=headers)
     try:
-        response = await connection.http.send(request)
+        response = await connection.transport.handle_async_request(request)
     except httpx.RequestError as error:
         msg = "RunAPI did not answer when the key was fetched."
         raise LoginFailed(msg) from error

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeVar, cast, get_args
 from urllib.parse import urljoin, urlsplit
 
@@ -30,7 +29,8 @@ from flux2_mcp.runapi.models import (
     is_task_id,
     task_from,
 )
-from flux2_mcp.runapi.origins import origin_of, proxy_for, safe_origin
+from flux2_mcp.runapi.network import network
+from flux2_mcp.runapi.origins import origin_of, safe_origin
 from flux2_mcp.runapi.rate_limit import RateLimitedTransport, RateLimiter
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
 from flux2_mcp.runapi.retry_after import retry_after
@@ -42,7 +42,6 @@ Shape = TypeVar("Shape", bound=Wire)
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 """Seconds for one try."""
-LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=10)
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)
@@ -70,18 +69,18 @@ class Connection:
         self.storage = transport
         self._sleep = sleep
         self._rate_limiters: dict[str, RateLimiter] = {}
+        # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
+        # the third reads answers whole, so that one that breaks off is repeated too.
+        self.transport = RetryingTransport(
+            RateLimitedTransport(BoundedTransport(transport or network(base_url))), sleep=sleep
+        )
+        # It builds the requests, which are handed to the transport. What the client would do beside that is not wanted:
+        # follow redirects, log in, and keep cookies, so that one key's session would be another's.
         self.http = httpx.AsyncClient(
             base_url=base_url,
             headers={"Accept": "application/json", "Accept-Encoding": ENCODINGS, "User-Agent": user_agent},
-            # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
-            # the third reads answers whole, so that one that breaks off is repeated too.
-            transport=RetryingTransport(
-                RateLimitedTransport(BoundedTransport(transport or _network(base_url))), sleep=sleep
-            ),
-            # One key's session is no business of another's.
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            transport=self.transport,
             timeout=TIMEOUT,
-            follow_redirects=False,
         )
 
     def rate_limiter(self, key: str) -> RateLimiter:
@@ -229,7 +228,7 @@ class RunAPI:
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
-            response = await self.connection.http.send(request)
+            response = await self.connection.transport.handle_async_request(request)
         except httpx.RequestError as error:
             raise Unreachable(_no_answer(error), in_doubt=_in_doubt(request)) from error
         if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
@@ -356,8 +355,3 @@ def _no_answer(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.DecodingError):
         return "RunAPI's answer cannot be decoded, or is far too long."
     return f"The connection to RunAPI broke ({type(error).__name__})."
-
-
-def _network(base_url: str) -> httpx.AsyncBaseTransport:
-    # The client reads proxies from the environment only without a transport of ours.
-    return httpx.AsyncHTTPTransport(proxy=proxy_for(base_url), limits=LIMITS)

@@ -60,6 +60,8 @@ class ProgressLine:
         words = words_for(self._jobs, self._studio.catalogue)
         if self._studio.runapi.is_throttled and any(not job.is_over for job in self._jobs):
             return f"{words}; RunAPI limits the pace, so requests wait their turn"
+        if self._studio.fetcher.is_crowded and any(job.is_made and not job.has_pictures for job in self._jobs):
+            return f"{words}; other pictures are fetched first"
         return words
 
     def _total(self) -> float | None:

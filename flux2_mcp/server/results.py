@@ -55,7 +55,7 @@ def picture_result(task_id: str, index: int, picture: Picture, preview: Preview)
         name=f"{task_id}-{index}",
         uri=_address(task_id, index),
         mime_type=picture.media_type,
-        size=len(picture.data),
+        size=picture.size,
     )
     return CallToolResult(content=[TextContent(text=text), _block(preview), original])
 
@@ -73,5 +73,5 @@ def _link(job: Job, nth: int, image: ResultImage) -> ResourceLink:
         name=image.path.name if image.path else f"{job.id}-{nth}",
         uri=_address(job.id, nth),
         mime_type=image.picture.media_type if image.picture else None,
-        size=len(image.picture.data) if image.picture else None,
+        size=image.picture.size if image.picture else None,
     )

@@ -253,6 +253,8 @@ async def _each(
     works: Sequence[Callable[[], Coroutine[object, object, T]]], *, at_once: int, to_the_end: bool
 ) -> list[T | Flux2Error]:
     """The outcome of each work, in order; of those that were begun, unless `to_the_end`, after the first failure."""
+    if not works:
+        return []
     outcomes: dict[int, T | Flux2Error] = {}
     limiter = anyio.CapacityLimiter(max(1, at_once))
 

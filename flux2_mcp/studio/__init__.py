@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import anyio
 
@@ -103,7 +104,8 @@ class Studio(Services):
         deadline = Deadline.after(wait)
         arrival = arrival or await self.arrival()
         request = self.catalogue.check(request)
-        await anyio.to_thread.run_sync(self.destinations.destination, save_to)
+        if save_to:
+            await anyio.to_thread.run_sync(self.destinations.destination, save_to)
         sources = await self._sources(client_roots)
         with deadline.once():
             opened = await sources.opened(request.source_image_urls)
@@ -200,7 +202,9 @@ class Studio(Services):
         return any(lies_outside(text, home=self.destinations.home, roots=self.destinations.roots) for text in given)
 
     async def _sources(self, client_roots: Sequence[str]) -> Sources:
-        more = await anyio.to_thread.run_sync(checked_roots, self.destinations.home, None, None, client_roots)
+        more: Sequence[Path] = ()
+        if client_roots:
+            more = await anyio.to_thread.run_sync(checked_roots, self.destinations.home, None, None, client_roots)
         return Sources(
             owner=self.owner,
             runapi=self.runapi,
@@ -212,8 +216,9 @@ class Studio(Services):
 
     async def quote(self, request: Request, count: int) -> Quote:
         """What this checked request would cost, by current prices if RunAPI tells them within a second."""
-        with anyio.move_on_after(PATIENCE_FOR_PRICES):
-            await self.background.run("prices", self.budget.prices.current, matters=False)
+        if not self.budget.prices.are_fresh:
+            with anyio.move_on_after(PATIENCE_FOR_PRICES):
+                await self.background.run("prices", self.budget.prices.current, matters=False)
         return await self.budget.quote(request, count)
 
     async def estimate(self, request: Request, *, count: int) -> Quote:
@@ -291,8 +296,8 @@ class Studio(Services):
         if not 0 <= index < len(job.images):
             msg = f"Task {job.id} has {len(job.images)} picture(s), counted from 0."
             raise NoSuchTask(msg)
-        found = await self._fulfilment.collected(job.order)
-        if picture := found[index].picture:
+        found = await self._fulfilment.collected(job.order, whole=True)
+        if isinstance(picture := found[index].picture, Picture):
             return picture
         raise found[index].error or PictureUnavailable("The picture could not be fetched.")
 

@@ -39,6 +39,7 @@ from flux2_mcp.errors import (
     same_again,
 )
 from flux2_mcp.history import BEFORE_ALL, RESUME_WITHIN, Intent, Order
+from flux2_mcp.images import Picture
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
@@ -106,9 +107,9 @@ class Fulfilment:
     async def _advance(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Take one job as far as it gets in time."""
         await self.finish(job, deadline, changed)
-        if job.is_made:
+        if job.is_made and (self._wants(job.order) or job.order.paths):
             with self.services.background.patience(deadline.of(job)):
-                job.images = await self.collected(job.order, anyway=False)
+                job.images = await self.collected(job.order)
 
     async def finish(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:
         """Have RunAPI finish the job, if it does so in time.
@@ -201,8 +202,10 @@ class Fulfilment:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        # Another call or process may be further on than this one has seen.
-        order = await self.services.history.latest(job.order)
+        order = job.order
+        if job.ordered_before:
+            # Another call or process may be further on than this one has seen.
+            order = await self.services.history.latest(order)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
@@ -212,6 +215,7 @@ class Fulfilment:
             order = await self.services.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
+            job.order = order
             return await self._create(job, body_of)  # another process has uploaded what this one could not
         try:
             task = await self.services.runapi.create(
@@ -324,38 +328,42 @@ class Fulfilment:
             settled_cents=task.cost_cents,
         )
 
-    async def collected(self, order: Order, *, anyway: bool = True) -> list[ResultImage]:
+    async def collected(self, order: Order, *, whole: bool = False) -> list[ResultImage]:
         """The pictures of a completed order: from disk, or else fetched, and saved where that is wanted.
 
-        Unless they are fetched `anyway`, those that are neither shown nor saved stay where they are.
+        Unless they are wanted `whole`, those that are neither shown nor saved stay where they are, and of the others
+        the bytes are let go.
         """
-        fetches = anyway or self._wants(order)
-        # Two background tasks: whoever wants the bytes must not be given the result of one that leaves them.
-        name = f"collect {order.id}" if fetches else f"look up {order.id}"
-        return await self.services.background.run(name, partial(self._collect, order, fetches=fetches))
+        # Two background tasks: whoever wants the bytes must not be given the result of one that lets them go.
+        name = f"collect {order.id}{' whole' if whole else ''}"
+        return await self.services.background.run(name, partial(self._collect, order, whole=whole))
 
     def _wants(self, order: Order) -> bool:
         """Whether anybody is shown its pictures, or they are to be saved."""
         return self.services.shows or self.services.destinations.saves or bool(order.save_to)
 
-    async def _collect(self, order: Order, *, fetches: bool) -> list[ResultImage]:
-        # Another process may have saved them since this one has looked.
-        order = await self.services.history.latest(order)
-        found = _images_of(order, wanted=fetches)
-        await self._collect_all(order, found)
+    async def _collect(self, order: Order, *, whole: bool) -> list[ResultImage]:
+        found = _images_of(order, wanted=whole or self._wants(order))
+        await self._collect_all(order, found, whole=whole)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
         if lacking and (urls := await self._fresh_links(order)):
             for image, url in zip(found, urls, strict=True):
                 if any(image is each for each in lacking):
                     image.url, image.error = url, None
-            await self._collect_all(order, lacking)
-        await self._note_paths(order, found)
+            await self._collect_all(order, lacking, whole=whole)
+        await self._note_paths(order, found, whole=whole)
         return found
 
-    async def _collect_all(self, order: Order, found: Sequence[ResultImage]) -> None:
+    async def _collect_all(self, order: Order, found: Sequence[ResultImage], *, whole: bool) -> None:
+        async def one(image: ResultImage) -> None:
+            async with self.services.fetcher.turn():
+                await self._collect_one(order, image)
+                if isinstance(image.picture, Picture) and not whole:
+                    image.picture = image.picture.info
+
         async with anyio.create_task_group() as group:
             for image in found:
-                group.start_soon(self._collect_one, order, image)
+                group.start_soon(one, image)
 
     async def _fresh_links(self, order: Order) -> Sequence[str]:
         """The addresses that RunAPI shows now, if it shows others: links die, some sooner than after seven days."""
@@ -373,7 +381,7 @@ class Fulfilment:
         )
         return task.images
 
-    async def _note_paths(self, seen: Order, found: Sequence[ResultImage]) -> None:
+    async def _note_paths(self, seen: Order, found: Sequence[ResultImage], *, whole: bool) -> None:
         """Note where the pictures lie. Where another process was first, its files are used, and ours are removed.
 
         That happens when a second host starts its server, which recovers what a call of the first still waits for. That
@@ -388,14 +396,26 @@ class Fulfilment:
             return
         for image, (_, theirs) in zip(found, _urls_and_files(noted), strict=False):
             ours = image.path
-            if await _use_instead(image, theirs) and ours and ours != theirs and str(ours) not in seen.paths:
+            if (
+                await self._use_instead(image, theirs, whole=whole)
+                and ours
+                and ours != theirs
+                and str(ours) not in seen.paths
+            ):
                 with suppress(OSError):
                     await anyio.Path(ours).unlink()
+
+    async def _use_instead(self, image: ResultImage, path: Path | None, *, whole: bool) -> bool:
+        """Use this file, if it can be read; say whether it is used."""
+        if path is None or not (picture := await images.read(path, previewer=self.services.fetcher.previewer)):
+            return False
+        image.picture, image.path, image.error = picture if whole else picture.info, path, None
+        return True
 
     async def _collect_one(self, order: Order, image: ResultImage) -> None:
         saved, image.path = image.path, None
         try:
-            if saved and (picture := await images.read(saved)):
+            if saved and (picture := await images.read(saved, previewer=self.services.fetcher.previewer)):
                 image.picture, image.path = picture, saved
             if not image.is_missing:
                 return
@@ -408,7 +428,7 @@ class Fulfilment:
 
     async def _save(self, order: Order, image: ResultImage) -> None:
         """Write the picture where the order wants it."""
-        if image.picture is None:
+        if not isinstance(image.picture, Picture):
             return
         try:
             if there := await anyio.to_thread.run_sync(self.services.destinations.destination, order.save_to):
@@ -437,14 +457,6 @@ async def _prepared_before(order: Order, body_of: BodyOf, *, was_tried: bool) ->
     if "prompt" not in body:
         body = await body_of(_sources_in(body))
     return _Prepared(order, body, was_tried=was_tried)
-
-
-async def _use_instead(image: ResultImage, path: Path | None) -> bool:
-    """Use this file, if it can be read; say whether it is used."""
-    if path is None or not (picture := await images.read(path)):
-        return False
-    image.picture, image.path, image.error = picture, path, None
-    return True
 
 
 def _failure_of(order: Order, words: str = "") -> TaskFailed:

@@ -12,7 +12,7 @@ import anyio
 
 from flux2_mcp.errors import Flux2Error, NoImages, OutcomeUnknown, RunApiError, TaskOutOfSight, Unreachable
 from flux2_mcp.history import Order
-from flux2_mcp.images import Picture
+from flux2_mcp.images import Picture, PictureInfo
 from flux2_mcp.runapi.models import Task
 
 SHORTEST_WAIT = 3.0
@@ -23,10 +23,11 @@ IN_DOUBT = (OutcomeUnknown, TaskOutOfSight, NoImages)
 
 @dataclass
 class ResultImage:
-    """One image of a finished task: where it is, and its bytes once they are here."""
+    """One image of a finished task: where it is, and what it is once it has been fetched."""
 
     url: str
-    picture: Picture | None = None
+    picture: Picture | PictureInfo | None = None
+    """With its bytes only where somebody asked for them; else they are let go once it is saved and its preview made."""
     path: Path | None = None
     error: Flux2Error | None = None
     """Why it could not be fetched or saved. It was paid for all the same."""
