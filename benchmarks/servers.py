@@ -34,11 +34,11 @@ _LOOKING = """
 from itertools import chain, repeat
 from flux2_mcp import polling
 intervals = polling.intervals
-polling.intervals = lambda durations, elapsed: {looks}
+polling.intervals = lambda durations, elapsed, crowd: {looks}
 from flux2_mcp.__main__ import main
 main()
 """
-KNOWING_NOTHING = ("-c", _LOOKING.format(looks="intervals((), elapsed)"))
+KNOWING_NOTHING = ("-c", _LOOKING.format(looks="intervals((), elapsed, crowd)"))
 """Ours, which otherwise learns from every task that ends."""
 
 # A callback that is due every two milliseconds notes when it comes late, and by how much.

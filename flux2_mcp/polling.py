@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
 
 Sleep = Callable[[float], Awaitable[None]]
-Intervals = Callable[[Sequence[float], float], Iterator[float]]
-"""From the durations of similar tasks and the age of this one, in seconds, to the intervals between looks."""
+Intervals = Callable[[Sequence[float], float, Callable[[], int]], Iterator[float]]
+"""From the durations of similar tasks and the age of this one, in seconds, and how many tasks are waited for at any
+moment, to the intervals between looks."""
 
 FEWEST_SAMPLES = 3
 STEP = 0.05
@@ -31,6 +32,10 @@ BELIEF = 16
 """How many samples this assumption weighs as much as: a few look more alike than tasks are."""
 SEEN_LATE = 0.05
 """The share of a duration by which its end was noticed too late, on average."""
+FEW = 50
+"""So many tasks can be looked at without one being in the way of another."""
+MANY = 200
+"""From so many on, the longest pauses grow too."""
 SHORTEST_PAUSE = 0.25
 LONG_PAUSE = 0.95
 LONG_PAUSE_WHEN_KNOWN = 0.75
@@ -83,7 +88,12 @@ def _spread(logs: Sequence[float]) -> float:
     return math.sqrt(variance) * (1 + 1 / count)
 
 
-def intervals(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator[float]:
+def one() -> int:
+    """For a task that is waited for alone."""
+    return 1
+
+
+def intervals(durations: Sequence[float] = (), elapsed: float = 0.0, crowd: Callable[[], int] = one) -> Iterator[float]:
     """Yield the seconds to wait before each look at a task that has been running for `elapsed` seconds.
 
     One formula: looks are as dense as sqrt(hazard / 2c) per second, where the hazard is the chance that a running task
@@ -92,6 +102,9 @@ def intervals(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator
     p = sqrt(2c / hazard). No pause is shorter than 0.25 s. It is cut to 0.95 s, or 0.75 s when enough durations are
     known, once the task may well have ended in it, and to 5 s otherwise; for old tasks, to a fourteenth of their age
     where that is longer.
+
+    A look takes time from the other tasks that this process waits for. Where `crowd` says that they are many, c grows
+    with their number, and so do the longest pauses.
     """
     timing = Timing(durations)
     long = LONG_PAUSE_WHEN_KNOWN if timing.is_known else LONG_PAUSE
@@ -103,8 +116,9 @@ def intervals(durations: Sequence[float] = (), elapsed: float = 0.0) -> Iterator
         age += step
         before, running = running, timing.still_runs(age)
         hazard = 2 * (before - running) / (before + running) / step
-        looks += math.sqrt(hazard / (2 * WORTH_A_LOOK)) * step
-        pause, longest = age - last, max(long, age / 14)
+        many = crowd()
+        looks += math.sqrt(hazard / (2 * WORTH_A_LOOK * max(1.0, many / FEW))) * step
+        pause, longest = age - last, max(long * math.sqrt(max(1.0, many / MANY)), age / 14)
         due = looks >= 1 and pause >= SHORTEST_PAUSE
         overdue = pause >= longest and 1 - running / seen_running >= WORTH_CHECKING
         if due or overdue or pause >= max(LONGEST_PAUSE, longest):

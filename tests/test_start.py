@@ -14,8 +14,8 @@ from tests.processes import ABOUT, Message, environment
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOUT}
 
 OURS = """
-__main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors files history history.orders
-history.resuming
+__main__ app_state background budget catalogue cli cli.ports cli.serve credentials errors files history history.batches
+history.orders history.resuming
 images images.destinations images.fetching images.formats images.loading images.naming images.previewing
 images.public_addresses images.saving invocation login polling presenters presenters.account
 presenters.estimate presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -36,7 +36,7 @@ def at_once(*_: object) -> Iterator[float]:
 def every(seconds: float) -> Intervals:
     """A fixed interval."""
 
-    def fixed(_durations: Sequence[float], _elapsed: float) -> Iterator[float]:
+    def fixed(*_: object) -> Iterator[float]:
         return repeat(seconds)
 
     return fixed

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
 from flux2_mcp.errors import HistoryUnusable
-from flux2_mcp.history.batches import Batches
+from flux2_mcp.history.batches import Batches, Work
 from flux2_mcp.history.orders import (
     DailyCap,
     Intent,
@@ -50,8 +50,6 @@ __all__ = [
     "State",
     "utcnow",
 ]
-
-T = TypeVar("T")
 
 FILE_NAME = "history.sqlite3"
 PAGE_LIMIT = 1000
@@ -106,8 +104,8 @@ class History:
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._durations: dict[Kind, _Durations] = {}
-        self._writes = Batches(lambda works: self._opened().write(works))
-        self._reads = Batches(lambda works: self._opened().read(works))
+        self._writes = Batches(self._write)
+        self._reads = Batches(self._read)
 
     @property
     def note(self) -> str:
@@ -361,6 +359,12 @@ class History:
             return await self._writes.do(order.owner, lambda queries: queries.change(order, step))
         except HistoryUnusable:
             return step(order)
+
+    def _write(self, works: Sequence[Work[Any]]) -> None:
+        self._opened().write(works)
+
+    def _read(self, works: Sequence[Work[Any]]) -> None:
+        self._opened().read(works)
 
     def _opened(self) -> Database:
         # SQLAlchemy is imported here, in a worker thread and when the first order comes.

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
-import anyio.to_thread
 
 from flux2_mcp.errors import PictureUnavailable, PictureUnusable
 from flux2_mcp.images.formats import MAX_PIXELS, Picture, Previewer, in_worker, recognise
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 ADDRESSES_TRIED: Final = 3
+MOST_CONNECTIONS: Final = 16
 AT_ONCE: Final = 8
 """Pictures whose bytes are held at the same time; the next is fetched when one of them is put away."""
 
@@ -68,7 +68,6 @@ class Fetcher:
         self._resolve: Resolve = resolve or system_resolver
         self.previewer = previewer
         self._turns = anyio.CapacityLimiter(AT_ONCE)
-        self._opening = anyio.Lock()
 
     async def fetch(self, url: str) -> Picture:
         """The picture at this address, recognised by its bytes; with a preview if there is a previewer.
@@ -132,7 +131,7 @@ class Fetcher:
     async def _ask(self, url: httpx.URL) -> httpx.Response:
         import httpx
 
-        transport = await self._opened()
+        transport = self._opened()
         requests = await self._requests(url)
         for request in requests[:-1]:
             try:
@@ -204,20 +203,11 @@ class Fetcher:
     def _too_much(self) -> PictureUnusable:
         return PictureUnusable(f"The file has more than {self._limits.max_bytes / 1e6:g} MB, the limit here.")
 
-    async def _opened(self) -> httpx.AsyncBaseTransport:
-        async with self._opening:
-            if self._transport is None:
-                # In a thread: reading the certificates takes a while.
-                self._transport = await anyio.to_thread.run_sync(_network)
-            return self._transport
+    def _opened(self) -> httpx.AsyncBaseTransport:
+        from flux2_mcp.runapi.network import Network
 
-
-def _network() -> httpx.AsyncBaseTransport:
-    import httpx
-
-    # No connection is used twice: they are kept per IP address, and behind one address there are many names, of
-    # which TLS has proved only the first. The environment may name certificates (SSL_CERT_FILE), nothing else.
-    return httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=16, max_keepalive_connections=0))
+        self._transport = self._transport or Network(most=MOST_CONNECTIONS, kept=AT_ONCE)
+        return self._transport
 
 
 def _address(text: str, *, base: httpx.URL | None = None) -> httpx.URL:

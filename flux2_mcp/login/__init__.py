@@ -268,7 +268,7 @@ def open_browser(url: str) -> bool:
 
 
 def _base_url(connection: Connection) -> str:
-    return str(connection.http.base_url).rstrip("/")
+    return str(connection.url)
 
 
 def _hostname() -> str:

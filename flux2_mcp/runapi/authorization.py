@@ -84,9 +84,9 @@ async def exchange(connection: Connection, code: str, proof: Proof, *, port: int
     """
     body = {"code": code, "code_verifier": proof.verifier, "redirect_port": port}
     headers = {"X-CLI-Hostname": hostname}
-    request = connection.http.build_request("POST", "/api/v1/cli/exchange", json=body, headers=headers)
+    request = connection.request("POST", "/api/v1/cli/exchange", json=body, headers=headers)
     try:
-        response = await connection.transport.handle_async_request(request)
+        response = await connection.send(request)
     except httpx.RequestError as error:
         msg = "RunAPI did not answer when the key was fetched."
         raise LoginFailed(msg) from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TypeVar, cast, get_args
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import anyio
 import anyio.to_thread
@@ -40,7 +41,7 @@ from flux2_mcp.text import one_line
 
 Shape = TypeVar("Shape", bound=Wire)
 
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+TIMEOUT = httpx.Timeout(30.0, connect=5.0).as_dict()
 """Seconds for one try."""
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
@@ -69,19 +70,58 @@ class Connection:
         self.storage = transport
         self._sleep = sleep
         self._rate_limiters: dict[str, RateLimiter] = {}
+        self.waits = 0
+        """How many tasks are waited for."""
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
         # the third reads answers whole, so that one that breaks off is repeated too.
-        self.transport = RetryingTransport(
+        self._transport = RetryingTransport(
             RateLimitedTransport(BoundedTransport(transport or network(base_url))), sleep=sleep
         )
-        # It builds the requests, which are handed to the transport. What the client would do beside that is not wanted:
-        # follow redirects, log in, and keep cookies, so that one key's session would be another's.
-        self.http = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Accept": "application/json", "Accept-Encoding": ENCODINGS, "User-Agent": user_agent},
-            transport=self.transport,
-            timeout=TIMEOUT,
+        self.url = httpx.URL(base_url.rstrip("/"))
+        self._path = self.url.path.rstrip("/")
+        self._headers = [
+            ("Accept", "application/json"),
+            ("Accept-Encoding", ENCODINGS),
+            ("User-Agent", user_agent),
+        ]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] = {},
+        json: Mapping[str, object] | None = None,
+        extensions: Mapping[str, object] = {},
+    ) -> httpx.Request:
+        """A request to this RunAPI."""
+        return httpx.Request(
+            method,
+            self.url.copy_with(raw_path=f"{self._path}{path}".encode("ascii")),
+            headers=[*self._headers, *headers.items()],
+            json=json,
+            extensions={"timeout": TIMEOUT, **extensions},
         )
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The answer, read to its end.
+
+        What httpx's client would do beside that takes time, and is not wanted: follow redirects, log in, and keep
+        cookies, so that one key's session would be another's.
+
+        Raises:
+            httpx.RequestError: There was none.
+        """
+        return await self._transport.handle_async_request(request)
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """While a task is waited for."""
+        self.waits += 1
+        try:
+            yield
+        finally:
+            self.waits -= 1
 
     def rate_limiter(self, key: str) -> RateLimiter:
         """What all requests with this key pass: RunAPI's limits are per key."""
@@ -89,7 +129,7 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self.http.aclose()
+        await self._transport.aclose()
 
 
 class RunAPI:
@@ -217,18 +257,17 @@ class RunAPI:
         waits: Callable[[], Iterator[float]] = backoff,
     ) -> httpx.Request:
         allowed = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        return self.connection.http.build_request(
+        return self.connection.request(
             method,
-            path,
+            f"{path}?{urlencode(params)}" if params else path,
             json=json,
-            params=params,
             headers={**allowed, **headers},
             extensions={"waits": waits, "rate_limiter": self._rate_limiter},
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
-            response = await self.connection.transport.handle_async_request(request)
+            response = await self.connection.send(request)
         except httpx.RequestError as error:
             raise Unreachable(_no_answer(error), in_doubt=_in_doubt(request)) from error
         if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
@@ -315,7 +354,7 @@ class RunAPI:
         if origin_of(target.geturl()) != self.connection.origin:
             return None
         # The slash stays, come what may: without it the rest of a hostile path could be an address.
-        path = "/" + target.path.removeprefix(self.connection.http.base_url.path).lstrip("/")
+        path = "/" + target.path.removeprefix(self.connection.url.path).lstrip("/")
         path += f"?{target.query}" if target.query else ""
         return path if PATH.fullmatch(path) else None
 

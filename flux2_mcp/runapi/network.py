@@ -1,42 +1,197 @@
-"""The network below everything: httpx's transport, with connections whose state costs little to ask for."""
+"""The network below everything: HTTP/1.1 by httpcore, over connections that are kept for the next request.
+
+httpx's own transport uses httpcore's connection pool, which at every request walks through all its connections, several
+times where they are idle, and asks the system about each of these. With a few dozen of them that takes longer than the
+request itself (docs/performance.md). Here the connection that was used last is used next, and only that one is looked
+at.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterable
-from ssl import SSLContext
-from typing import Any
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
+from contextlib import aclosing, contextmanager
+from typing import Any, NamedTuple, cast
 
+import anyio
+import anyio.to_thread
 import httpcore
 import httpx
 
 from flux2_mcp.runapi.origins import proxy_for
 
-LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+MOST_CONNECTIONS = 100
+MOST_KEPT = 50
+KEPT_FOR = 5.0
+"""Seconds that a connection stays open without being used."""
 
 
 def network(base_url: str) -> httpx.AsyncBaseTransport:
-    """A transport to this RunAPI, through the proxy that the environment names for it.
-
-    Before each request httpcore asks every idle connection whether its peer has closed it. Through anyio that collects
-    all that is known of the socket, from the system too: a third of what a request costs. There is no public way to
-    give httpx's transport another network backend; where the private one is gone, requests cost what they cost.
-    Seen in httpx 0.28.1 and httpcore 1.0.9.
-    """
+    """A transport to this RunAPI, through the proxy that the environment names for it."""
+    proxy = proxy_for(base_url)
     # The client reads proxies from the environment only without a transport of ours.
-    transport = httpx.AsyncHTTPTransport(proxy=proxy_for(base_url), limits=LIMITS)
-    pool = getattr(transport, "_pool", None)
-    if hasattr(pool, "_network_backend"):
-        pool._network_backend = _Backend(pool._network_backend)  # noqa: SLF001  # pyright: ignore[reportOptionalMemberAccess]
-    return transport
+    return Network() if proxy is None else httpx.AsyncHTTPTransport(proxy=proxy)
+
+
+class _Peer(NamedTuple):
+    """Whom a connection leads to: the address, and the name that TLS has proved."""
+
+    scheme: bytes
+    host: bytes
+    port: int
+    name: str | None
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Send requests over at most `most` connections at once, of which `kept` stay open in between.
+
+    A connection is used again for the same address and the same name only: behind one address there are many names, and
+    TLS has proved one of them. The environment may name certificates (SSL_CERT_FILE), nothing else.
+    """
+
+    def __init__(self, *, most: int = MOST_CONNECTIONS, kept: int = MOST_KEPT) -> None:
+        self._kept = kept
+        self._free = anyio.Semaphore(most, fast_acquire=True)
+        self._idle: list[tuple[_Peer, httpcore.AsyncConnectionInterface]] = []
+        """The one that was used last comes last."""
+        self._backend = _Backend()
+        self._certificates: ssl.SSLContext | None = None
+        self._reading = anyio.Lock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the answer; its connection is free for others once it is closed.
+
+        Raises:
+            httpx.TransportError: There was none.
+        """
+        url = request.url
+        scheme, host, port = url.raw_scheme, url.raw_host, url.port or (443 if url.scheme == "https" else 80)
+        peer = _Peer(scheme, host, port, request.extensions.get("sni_hostname"))
+        target = httpcore.URL(scheme=scheme, host=host, port=port, target=url.raw_path)
+        asked = httpcore.Request(
+            request.method,
+            target,
+            headers=request.headers.raw,
+            content=cast("httpx.AsyncByteStream", request.stream),
+            extensions=request.extensions,
+        )
+        await self._acquire(request)
+        connection = None
+        try:
+            with _as_httpx():
+                connection = await self._connection_to(peer, target.origin)
+                answer = await connection.handle_async_request(asked)
+        except BaseException:
+            await self.release(peer, connection)
+            raise
+        stream = _Answer(self, peer, connection, answer)
+        return httpx.Response(
+            answer.status, headers=answer.headers, stream=stream, extensions=cast("dict[str, Any]", answer.extensions)
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections that are idle; the others are closed with their answers."""
+        self._kept = 0
+        idle, self._idle = self._idle, []
+        for _, connection in idle:
+            await connection.aclose()
+
+    async def _acquire(self, request: httpx.Request) -> None:
+        try:
+            self._free.acquire_nowait()
+        except anyio.WouldBlock:
+            try:
+                with anyio.fail_after(request.extensions.get("timeout", {}).get("pool")):
+                    await self._free.acquire()
+            except TimeoutError as error:
+                msg = "All connections are in use."
+                raise httpx.PoolTimeout(msg, request=request) from error
+
+    async def _connection_to(self, peer: _Peer, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        for index in range(len(self._idle) - 1, -1, -1):
+            if self._idle[index][0] == peer:
+                _, connection = self._idle.pop(index)
+                if not connection.has_expired():
+                    return connection
+                await connection.aclose()
+        certificates = await self._read_certificates() if origin.scheme == b"https" else None
+        return httpcore.AsyncHTTPConnection(
+            origin, ssl_context=certificates, keepalive_expiry=KEPT_FOR, network_backend=self._backend
+        )
+
+    async def release(self, peer: _Peer, connection: httpcore.AsyncConnectionInterface | None) -> None:
+        """Keep the connection, if it can be used again, and close one that has been idle for too long."""
+        self._free.release()
+        with anyio.CancelScope(shield=True):
+            if connection is not None and connection.is_idle() and not connection.is_closed():
+                self._idle.append((peer, connection))
+            elif connection is not None:
+                await connection.aclose()
+            if self._idle and (len(self._idle) > self._kept or self._idle[0][1].has_expired()):
+                _, oldest = self._idle.pop(0)
+                await oldest.aclose()
+
+    async def _read_certificates(self) -> ssl.SSLContext:
+        async with self._reading:
+            if self._certificates is None:
+                # In a thread: it takes a while.
+                self._certificates = await anyio.to_thread.run_sync(httpx.create_ssl_context)
+            return self._certificates
+
+
+class _Answer(httpx.AsyncByteStream):
+    """The body of an answer, whose connection is given back when it is closed."""
+
+    def __init__(
+        self, network: Network, peer: _Peer, connection: httpcore.AsyncConnectionInterface, answer: httpcore.Response
+    ) -> None:
+        self._network = network
+        self._peer = peer
+        self._connection: httpcore.AsyncConnectionInterface | None = connection
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx():
+            async with aclosing(cast("AsyncGenerator[bytes]", aiter(cast("Any", self._answer.stream)))) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def aclose(self) -> None:
+        if (connection := self._connection) is None:
+            return
+        self._connection = None
+        try:
+            with _as_httpx():
+                await self._answer.aclose()
+        finally:
+            await self._network.release(self._peer, connection)
+
+
+@contextmanager
+def _as_httpx() -> Generator[None]:
+    """Raise httpcore's errors as those of httpx, which have the same names."""
+    try:
+        yield
+    except _HTTPCORE_ERRORS as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error
+
+
+_HTTPCORE_ERRORS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    """Another backend, whose streams keep their socket at hand."""
+    """Connections whose socket is at hand; anyio would collect all that is known of it to say whether it has ended."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkBackend) -> None:
-        self._inner = inner
+    def __init__(self) -> None:
+        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
     async def connect_tcp(
         self,
@@ -56,26 +211,23 @@ class _Backend(httpcore.AsyncNetworkBackend):
 class _Stream(httpcore.AsyncNetworkStream):
     """Another stream, and its socket."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream, raw: socket.socket | None) -> None:
+    def __init__(self, inner: httpcore.AsyncNetworkStream, raw: socket.socket) -> None:
         self._inner = inner
         self._raw = raw
-        # They are what takes the time; nothing is to be added.
         self.read = inner.read
         self.write = inner.write
         self.aclose = inner.aclose
 
     async def start_tls(
         self,
-        ssl_context: SSLContext,
+        ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._raw)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
-        if info == "is_readable" and self._raw is not None:
-            return _is_readable(self._raw)
-        return self._inner.get_extra_info(info)
+        return _is_readable(self._raw) if info == "is_readable" else self._inner.get_extra_info(info)
 
 
 def _is_readable(raw: socket.socket) -> bool:

@@ -274,10 +274,11 @@ class Fulfilment:
             self.services.owner, action=order.action, model=order.model, resolution=order.resolution
         )
         job.expected_seconds = polling.expected(durations)
-        waits = self.services.intervals(durations, self._age(order))
+        connection = self.services.runapi.connection
+        waits = self.services.intervals(durations, self._age(order), lambda: connection.waits)
         if job.ordered_before:
             waits = chain([0.0], waits)
-        with self.services.background.patience(deadline.of(job)):
+        with connection.waiting(), self.services.background.patience(deadline.of(job)):
             async with aclosing(
                 polling.poll(self.services.runapi, job.task, waits=waits, sleep=self.services.sleep)
             ) as snapshots:

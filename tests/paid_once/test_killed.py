@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -195,6 +196,50 @@ async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
 
     [task] = gate.ledger.tasks()
     check_pictures(result, tasks=[task.id])
+
+
+# Ends itself, as by SIGKILL, before or after a transaction of the history is committed, counted from the first.
+MORTAL = """
+import os, signal, sys
+from itertools import count
+from flux2_mcp import polling
+from flux2_mcp.__main__ import main
+from flux2_mcp.history import batches
+last, after = {last}, {after}
+numbers = count(1)
+def mortal(self, run, made=batches.Batches.__init__):
+    def running(works):
+        number = next(numbers) if run.__name__ == "_write" else 0
+        if number == last and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        run(works)
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    made(self, running)
+batches.Batches.__init__ = mortal
+polling.intervals = lambda *_: iter(lambda: 0.05, None)
+main()
+"""
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["gathered", "committed"])
+@pytest.mark.parametrize("last", [1, 2, 3])
+async def test_two_calls_whose_server_dies_within_a_group_commit_are_paid_once(
+    servers: Servers, tmp_path: Path, last: int, *, after: bool
+) -> None:
+    """Before it is committed nobody has heard of anything in it; what was committed and not answered is found again."""
+    calls = [{"prompt": "a fox"}, {"prompt": "a hare"}]
+    async with served() as (base_url, runapi):
+        async with hosted(tmp_path, base_url, command=("-c", MORTAL.format(last=last, after=after))) as host:
+            for call in calls:
+                await host.call("generate", call)
+            assert await host.process.wait() == -signal.SIGKILL
+        async with servers.server(tmp_path, base_url) as host:
+            results = [await called(host, "generate", call) for call in calls]
+            await check_ledger(host, runapi)
+
+    check_pictures(*results, tasks=[task.id for task in runapi.ledger.tasks()])
+    assert len(runapi.ledger.tasks()) == 2
 
 
 @pytest.mark.parametrize("again", ["generate", "task_status"])

@@ -124,7 +124,7 @@ async def _routes(connection: Connection) -> Finding:
     for dialect in connection.routes.dialects():
         path = dialect.create_path("text_to_image")
         try:
-            answer = await connection.http.post(path, json={}, extensions={"waits": no_retries})
+            answer = await connection.send(connection.request("POST", path, json={}, extensions={"waits": no_retries}))
         except httpx.RequestError:
             return Finding(name, f"no answer at {path}.", ADDRESS)
         if _is_refusal(answer):

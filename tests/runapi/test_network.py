@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from flux2_mcp.runapi.network import Network
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@dataclass
+class Web:
+    """A server on a port of this machine that says what it is told to say, and counts who comes."""
+
+    says: bytes = OK
+    closes: bool = False
+    """After each answer."""
+    connections: int = 0
+    open: int = 0
+    at_once: int = 0
+    """The most that were open at the same time."""
+    url: str = ""
+    held: anyio.Event = field(default_factory=anyio.Event)
+    """No answer is given before this is set."""
+
+    async def serve(self, stream: SocketStream) -> None:
+        self.connections += 1
+        self.open += 1
+        self.at_once = max(self.at_once, self.open)
+        async with stream:
+            try:
+                while True:
+                    await stream.receive()
+                    await self.held.wait()
+                    await stream.send(self.says)
+                    if self.closes:
+                        return
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                pass
+            finally:
+                self.open -= 1
+
+
+@asynccontextmanager
+async def web(says: bytes = OK, *, closes: bool = False, holds: bool = False) -> AsyncGenerator[Web, None]:
+    here = Web(says, closes)
+    if not holds:
+        here.held.set()
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        port = listener.extra(SocketAttribute.local_port)  # noqa: S610 nothing of Django's
+        here.url = f"http://127.0.0.1:{port}/"
+        group.start_soon(listener.serve, here.serve)
+        yield here
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def opened(*, most: int = 100, kept: int = 10) -> AsyncGenerator[Network, None]:
+    network = Network(most=most, kept=kept)
+    yield network
+    await network.aclose()
+
+
+async def got(network: Network, url: str, *, name: str | None = None, patience: float = 30.0) -> bytes:
+    timeouts = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": patience}
+    extensions = {"timeout": timeouts} | ({} if name is None else {"sni_hostname": name})
+    response = await network.handle_async_request(httpx.Request("GET", url, extensions=extensions))
+    try:
+        return await response.aread()
+    finally:
+        await response.aclose()
+
+
+async def test_the_next_request_uses_the_same_connection() -> None:
+    async with web() as here, opened() as network:
+        assert [await got(network, here.url) for _ in range(5)] == [b"ok"] * 5
+
+    assert here.connections == 1
+
+
+async def test_requests_at_the_same_time_have_connections_of_their_own_of_which_some_are_kept() -> None:
+    async with web(holds=True) as here, opened(kept=3) as network:
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(got, network, here.url)
+            while here.connections < 8:
+                await anyio.lowlevel.checkpoint()
+            here.held.set()
+        with anyio.fail_after(5):
+            while here.open > 3:
+                await anyio.lowlevel.checkpoint()
+        for _ in range(5):
+            await got(network, here.url)
+
+    assert here.connections == 8
+
+
+async def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
+    async with web(closes=True) as here, opened() as network:
+        for _ in range(3):
+            assert await got(network, here.url) == b"ok"
+            while here.open:
+                await anyio.lowlevel.checkpoint()
+
+    assert here.connections == 3
+
+
+async def test_a_connection_is_used_for_one_name_only() -> None:
+    """TLS has proved no other."""
+    async with web() as here, opened() as network:
+        for name in ("one.example", "two.example", "one.example", None, "two.example"):
+            await got(network, here.url, name=name)
+
+    assert here.connections == 3
+
+
+async def test_no_more_connections_are_open_than_allowed() -> None:
+    async with web(holds=True) as here, opened(most=2) as network, anyio.create_task_group() as group:
+        for _ in range(6):
+            group.start_soon(got, network, here.url)
+        await anyio.wait_all_tasks_blocked()
+        here.held.set()
+
+    assert here.at_once == 2
+
+
+async def test_who_waits_too_long_for_a_connection_is_told_that_nothing_was_sent() -> None:
+    async with web(holds=True) as here, opened(most=1) as network, anyio.create_task_group() as group:
+        group.start_soon(got, network, here.url)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(httpx.PoolTimeout):
+            await got(network, here.url, patience=0.01)
+        here.held.set()
+
+
+async def test_a_request_that_is_cancelled_leaves_its_place_to_the_next() -> None:
+    async with web(holds=True) as here, opened(most=1) as network:
+        with anyio.move_on_after(0.05):
+            await got(network, here.url)
+        here.held.set()
+
+        assert await got(network, here.url, patience=5.0) == b"ok"
+
+    assert here.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (b"", httpx.RemoteProtocolError),
+        (b"not HTTP at all\r\n\r\n", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\ncut off", httpx.RemoteProtocolError),
+    ],
+    ids=["nothing", "nonsense", "half an answer"],
+)
+async def test_what_goes_wrong_is_one_of_the_errors_of_httpx_and_costs_the_connection(
+    says: bytes, error: type[httpx.TransportError]
+) -> None:
+    async with web(says, closes=True) as here, opened(most=1) as network:
+        for _ in range(2):
+            with pytest.raises(error):
+                await got(network, here.url)
+
+    assert here.connections == 2
+
+
+async def test_a_server_that_is_not_there_is_a_connect_error() -> None:
+    async with web() as here:
+        pass
+    async with opened() as network:
+        with pytest.raises(httpx.ConnectError):
+            await got(network, here.url)
+
+
+async def test_nothing_stays_open_once_it_is_closed() -> None:
+    async with web() as here:
+        async with opened() as network:
+            await got(network, here.url)
+        with anyio.fail_after(5):
+            while here.open:
+                await anyio.lowlevel.checkpoint()
