@@ -30,8 +30,16 @@ class Web:
     held: anyio.Event = field(default_factory=anyio.Event)
     """No answer is given before this is set."""
 
+    _streams: list[SocketStream] = field(default_factory=list[SocketStream])
+
+    async def hang_up(self) -> None:
+        """Close every connection."""
+        for stream in self._streams:
+            await stream.aclose()
+
     async def serve(self, stream: SocketStream) -> None:
         self.connections += 1
+        self._streams.append(stream)
         self.open += 1
         self.at_once = max(self.at_once, self.open)
         async with stream:
@@ -42,7 +50,7 @@ class Web:
                     await stream.send(self.says)
                     if self.closes:
                         return
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
             finally:
                 self.open -= 1
@@ -102,12 +110,12 @@ async def test_requests_at_the_same_time_have_connections_of_their_own_of_which_
     assert here.connections == 8
 
 
-async def test_a_connection_that_the_server_has_closed_is_not_used_again() -> None:
-    async with web(closes=True) as here, opened() as network:
+@pytest.mark.parametrize("closes", [True, False], ids=["at once", "later"])
+async def test_a_connection_that_the_server_has_closed_is_not_used_again(*, closes: bool) -> None:
+    async with web(closes=closes) as here, opened() as network:
         for _ in range(3):
             assert await got(network, here.url) == b"ok"
-            while here.open:
-                await anyio.lowlevel.checkpoint()
+            await here.hang_up()
 
     assert here.connections == 3
 
