@@ -8,6 +8,7 @@ at.
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import ssl
@@ -24,6 +25,8 @@ from flux2_mcp.runapi.origins import proxy_for
 
 MOST_CONNECTIONS = 100
 MOST_KEPT = 50
+MOST_UNSENT = 2**16
+"""Bytes of a request that are gathered before they are sent."""
 KEPT_FOR = 5.0
 """Seconds that a connection stays open without being used."""
 
@@ -188,35 +191,56 @@ _HTTPCORE_ERRORS = (
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    """Connections whose socket is at hand; anyio would collect all that is known of it to say whether it has ended."""
-
-    def __init__(self) -> None:
-        self._inner = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+    """Connections by asyncio alone: anyio's take twice as long for the few bytes of a look."""
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 as httpcore declares it
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        local_address: str | None = None,  # noqa: ARG002 nobody asks for one
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        stream = await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-        return _Stream(stream, stream.get_extra_info("socket"))
+        with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
+            async with asyncio.timeout(timeout):
+                # Where a name has several addresses, the next one is tried beside the first after a moment.
+                reader, writer = await asyncio.open_connection(host, port, happy_eyeballs_delay=0.25)
+        return _Stream(reader, writer)
 
     async def sleep(self, seconds: float) -> None:
-        await self._inner.sleep(seconds)
+        await asyncio.sleep(seconds)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """Another stream, and its socket."""
+    """One connection. A request goes out as a whole, when its answer is waited for."""
 
-    def __init__(self, inner: httpcore.AsyncNetworkStream, raw: socket.socket) -> None:
-        self._inner = inner
-        self._raw = raw
-        self.read = inner.read
-        self.write = inner.write
-        self.aclose = inner.aclose
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._unsent = bytearray()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        await self._flush(timeout)
+        with _failures(httpcore.ReadTimeout, httpcore.ReadError):
+            async with asyncio.timeout(timeout):
+                return await self._reader.read(max_bytes)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._unsent += buffer
+        if len(self._unsent) > MOST_UNSENT:
+            await self._flush(timeout)
+
+    async def _flush(self, timeout: float | None) -> None:  # noqa: ASYNC109
+        if not self._unsent:
+            return
+        with _failures(httpcore.WriteTimeout, httpcore.WriteError):
+            async with asyncio.timeout(timeout):
+                self._writer.write(bytes(self._unsent))
+                self._unsent.clear()
+                await self._writer.drain()
+
+    async def aclose(self) -> None:
+        self._writer.close()
 
     async def start_tls(
         self,
@@ -224,10 +248,30 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout), self._raw)
+        with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
+            except BaseException:
+                self._writer.transport.abort()
+                raise
+        return self
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
-        return _is_readable(self._raw) if info == "is_readable" else self._inner.get_extra_info(info)
+        if info == "is_readable":
+            return self._reader.at_eof() or _is_readable(self._writer.get_extra_info("socket"))
+        return self._writer.get_extra_info(info)
+
+
+@contextmanager
+def _failures(slow: type[httpcore.TimeoutException], broken: type[httpcore.NetworkError]) -> Generator[None]:
+    """Raise what can go wrong with a connection as httpcore does."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise slow(str(error)) from error
+    except OSError as error:
+        raise broken(str(error)) from error
 
 
 def _is_readable(raw: socket.socket) -> bool:
@@ -237,5 +281,5 @@ def _is_readable(raw: socket.socket) -> bool:
     if not hasattr(select, "poll"):
         return bool(select.select([raw], [], [], 0)[0])
     poll = select.poll()
-    poll.register(raw, select.POLLIN)
+    poll.register(raw.fileno(), select.POLLIN)
     return bool(poll.poll(0))
