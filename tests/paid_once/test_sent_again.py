@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import anyio
 import httpx
@@ -14,9 +15,11 @@ import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult
 
+from flux2_mcp import credentials
 from flux2_mcp.app_state import app_state
 from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
+from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.studio import Job, ResultImage, Studio
 from tests.history.orders import fox
@@ -134,8 +137,17 @@ async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) 
     assert len(here.paid) == 2
 
 
-async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_before_it(tmp_path: Path) -> None:
+async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long it takes to read the key: the call may be the same one, sent again."""
+    may_read, read = Event(), credentials.credentials
+
+    def slow(settings: Settings, *, home: Path) -> credentials.Credentials:
+        may_read.wait(30)
+        return read(settings, home=home)
+
+    monkeypatch.setattr(credentials, "credentials", slow)
     here = world(tmp_path)
     async with app_state(here.environment()) as state:
         [(order, _)] = await state.history.open_orders([fox()], owner=OWNER, resume_within=None)
@@ -146,10 +158,11 @@ async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_bef
 
         async with anyio.create_task_group() as group:
             group.start_soon(get_ready)
-            await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
             image = ResultImage("https://runapi.test/fox.png", wanted=False)
             state.deliveries.note(OWNER, [Job(order, images=[image])])
             assert not studios, "it reads the key in a thread"
+            may_read.set()
             await get_ready()
 
         early, late = sorted(studios, key=lambda studio: len(studio.uncounted))
