@@ -27,6 +27,8 @@ MOST_CONNECTIONS = 100
 MOST_KEPT = 50
 MOST_UNSENT = 2**16
 """Bytes of a request that are gathered before they are sent."""
+MOST_UNREAD = 2**18
+"""Bytes of an answer that are taken from the system before they are asked for."""
 KEPT_FOR = 5.0
 """Seconds that a connection stays open without being used."""
 
@@ -204,7 +206,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
                 # Where a name has several addresses, the next one is tried beside the first after a moment.
-                reader, writer = await asyncio.open_connection(host, port, happy_eyeballs_delay=0.25)
+                reader, writer = await asyncio.open_connection(host, port, limit=MOST_UNREAD, happy_eyeballs_delay=0.25)
         return _Stream(reader, writer)
 
     async def sleep(self, seconds: float) -> None:
