@@ -39,6 +39,8 @@ class Gate(Wire):
         super().__init__(simulator)
         self._holds = holds
         self._after = after
+        self.held = 0
+        """How many requests were held so far."""
         self._arrived = anyio.Event()
         self._opened = anyio.Event()
 
@@ -56,6 +58,7 @@ class Gate(Wire):
             return await super().handle_async_request(request)
         # `after`: the request had its effect, and its answer is on the way.
         answer = await super().handle_async_request(request) if self._after else None
+        self.held += 1
         self._arrived.set()
         await self._opened.wait()
         return answer or await super().handle_async_request(request)
