@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import AnyByteStream, SocketAttribute
+from anyio.streams.tls import TLSListener
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from flux2_mcp.runapi.network import Network
 
@@ -30,14 +38,14 @@ class Web:
     held: anyio.Event = field(default_factory=anyio.Event)
     """No answer is given before this is set."""
 
-    _streams: list[SocketStream] = field(default_factory=list[SocketStream])
+    _streams: list[AnyByteStream] = field(default_factory=list[AnyByteStream])
 
     async def hang_up(self) -> None:
         """Close every connection."""
         for stream in self._streams:
             await stream.aclose()
 
-    async def serve(self, stream: SocketStream) -> None:
+    async def serve(self, stream: AnyByteStream) -> None:
         self.connections += 1
         self._streams.append(stream)
         self.open += 1
@@ -57,16 +65,53 @@ class Web:
 
 
 @asynccontextmanager
-async def web(says: bytes = OK, *, closes: bool = False, holds: bool = False) -> AsyncGenerator[Web, None]:
+async def web(
+    says: bytes = OK, *, closes: bool = False, holds: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[Web, None]:
     here = Web(says, closes)
     if not holds:
         here.held.set()
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
         port = listener.extra(SocketAttribute.local_port)  # noqa: S610 nothing of Django's
-        here.url = f"http://127.0.0.1:{port}/"
-        group.start_soon(listener.serve, here.serve)
+        here.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
+        secure = TLSListener(listener, tls, standard_compatible=False) if tls else listener
+        group.start_soon(secure.serve, here.serve)
         yield here
         group.cancel_scope.cancel()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a certificate for localhost that nobody has signed, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    plain = serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """What a server with this certificate needs."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
 
 
 @asynccontextmanager
@@ -194,3 +239,26 @@ async def test_nothing_stays_open_once_it_is_closed() -> None:
         with anyio.fail_after(5):
             while here.open:
                 await anyio.lowlevel.checkpoint()
+
+
+async def test_tls_proves_the_name_once_for_each_connection(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment names the certificate; the address alone is not what it is for."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with (
+        web(OK.replace(b": 2", b": 300000").replace(b"ok", b"x" * 300_000), tls=tls) as here,
+        opened() as network,
+    ):
+        for _ in range(3):
+            assert len(await got(network, here.url, name="localhost")) == 300_000
+        assert here.connections == 1
+        for name in ("elsewhere.example", None):
+            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                await got(network, here.url, name=name)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tls: ssl.SSLContext) -> None:
+    async with web(tls=tls) as here, opened() as network:
+        with pytest.raises(httpx.ConnectError, match="self-signed"):
+            await got(network, here.url, name="localhost")
