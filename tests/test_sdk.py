@@ -27,6 +27,7 @@ from flux2_mcp.server.sdk import (
     Arguments,
     hand_on_together,
     has_lost_its_id,
+    hears_progress,
     is_wrong_answer,
     low_level_server,
     replace_schemas,
@@ -54,6 +55,19 @@ async def test_a_failure_of_ours_begins_as_the_sdks_do() -> None:
         await server.call_tool("fails", {})
 
     assert str(failure.value) == str(tool_failure("fails", "no paint"))
+
+
+async def test_whether_a_client_listens_is_known_in_one_process(era: ConnectMode) -> None:
+    async def listens(ctx: Ctx) -> bool:
+        return hears_progress(ctx)
+
+    async def listener(progress: float, total: float | None, message: str | None) -> None: ...
+
+    async with Client(MCPServer("a server", tools=[Tool.from_function(listens)]), mode=era) as client:
+        deaf = await client.call_tool("listens", {})
+        listening = await client.call_tool("listens", {}, progress_callback=listener)
+
+    assert [each.structured_content for each in (deaf, listening)] == [{"result": False}, {"result": True}]
 
 
 class Agreement(BaseModel):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 ADDRESSES_TRIED: Final = 3
 MOST_CONNECTIONS: Final = 16
-AT_ONCE: Final = 8
+AT_ONCE: Final = 4
 """Pictures whose bytes are held at the same time; the next is fetched when one of them is put away."""
 
 _HEADERS: Final = {

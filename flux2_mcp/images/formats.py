@@ -18,6 +18,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from flux2_mcp.errors import PictureUnavailable, PictureUnusable
+from flux2_mcp.memory import give_back_large_blocks
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -198,6 +199,7 @@ def opened(
 @cache
 def _learn_formats() -> None:
     """Import the four formats by name: Pillow imports dozens of others when it has to look for one itself."""
+    give_back_large_blocks()
     for name in ("Gif", "Jpeg", "Png", "WebP"):
         import_module(f"PIL.{name}ImagePlugin")
 

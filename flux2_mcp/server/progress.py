@@ -11,7 +11,8 @@ from mcp.server.mcpserver import Context
 from flux2_mcp.app_state import AppState
 from flux2_mcp.background import meanwhile
 from flux2_mcp.presenters.progress import words_for
-from flux2_mcp.studio import Job, Report, Studio
+from flux2_mcp.server.sdk import hears_progress
+from flux2_mcp.studio import Job, Report, Studio, no_report
 
 AT_LEAST_EVERY = 3.0
 """Seconds."""
@@ -20,8 +21,8 @@ AT_LEAST_EVERY = 3.0
 class ProgressLine:
     """The line of one call.
 
-    Without a token of the client's, nothing is sent: the SDK sees to that. Notifications go out in a task of their
-    own, because a client that stops reading must not stop the looking.
+    Where the client does not listen, nothing is done. Notifications go out in a task of their own, because a client
+    that stops reading must not stop the looking.
     """
 
     def __init__(self, ctx: Context[AppState], studio: Studio) -> None:
@@ -35,6 +36,9 @@ class ProgressLine:
     @asynccontextmanager
     async def moving(self) -> AsyncGenerator[Report, None]:
         """Report to the client for as long as this is open; yields the function that takes the news."""
+        if not hears_progress(self._ctx):
+            yield no_report
+            return
         try:
             async with meanwhile(self._keep_moving):
                 yield self._report

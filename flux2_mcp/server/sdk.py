@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from mcp.server.lowlevel import Server
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
@@ -40,6 +40,19 @@ def is_wrong_answer(error: ToolError) -> bool:
     There is no class for it, and the words differ between the two protocol eras. Seen in mcp 2.3.0.
     """
     return type(error.__cause__) is ToolError
+
+
+def hears_progress(context: Context[Any, Any]) -> bool:
+    """Whether the client asked to hear of progress; without that the SDK sends nothing.
+
+    `report_progress()` is documented to do nothing then, and no public attribute says so: what holds the client's
+    token, or in one process its callback, is below the session's request. Where it is not found, the client is taken
+    to listen. Seen in mcp 2.3.0.
+    """
+    channel: Any = getattr(context.request_context.session, "_request_outbound", None)
+    channel = getattr(channel, "_inner", channel)
+    listeners = [getattr(channel, name) for name in ("_progress_token", "_on_progress") if hasattr(channel, name)]
+    return not listeners or listeners[0] is not None
 
 
 class Arguments(ArgModelBase):

@@ -45,6 +45,7 @@ __all__ = [
     "Report",
     "ResultImage",
     "Studio",
+    "no_report",
 ]
 
 DEFAULT_WAIT = 45.0

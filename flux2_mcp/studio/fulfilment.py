@@ -80,9 +80,12 @@ class Fulfilment:
             report(jobs)
 
         report(jobs)
-        async with anyio.create_task_group() as group:
-            for job in jobs:
-                group.start_soon(guarded, job)
+        if len(jobs) == 1:
+            await guarded(jobs[0])
+        else:
+            async with anyio.create_task_group() as group:
+                for job in jobs:
+                    group.start_soon(guarded, job)
 
     def _note_crash(self, job: Job, crash: Exception) -> None:
         """Say no more of the money than is known at this point."""
