@@ -6,7 +6,7 @@ import math
 import random
 
 from benchmarks.report import Goal, Report, Row, main, middle, p99
-from benchmarks.servers import OURS
+from benchmarks.servers import OURS, THIN
 from benchmarks.waiting import Waits, waits
 
 CROWDS = (50, 200, 1000)
@@ -16,11 +16,12 @@ _RANDOM = random.Random(11)  # noqa: S311 a simulation
 
 
 async def measure() -> Report:
-    """One crowd after another, each on a server of its own that has seen 20 such tasks."""
+    """One crowd after another, each on a server of its own that has seen 20 such tasks; the last on both."""
     found = {crowd: await waits(OURS, _alike(crowd), known=_alike(20), settles=SETTLED) for crowd in CROWDS}
+    thin = await waits(THIN, _alike(max(CROWDS)), known=_alike(20), settles=SETTLED)
     return Report(
         "Waiting calls on one stdio server; tasks around 8 s, 20 known",
-        [_row(crowd, each) for crowd, each in found.items()],
+        [*(_row("flux2-mcp", crowd, each) for crowd, each in found.items()), _row("thin proxy", max(CROWDS), thin)],
         [
             Goal("200 calls: p99 overshoot", p99(found[200].late), 1.0, "s"),
             Goal("1,000 calls: errors", len(found[1000].errors), 0),
@@ -36,13 +37,15 @@ async def measure() -> Report:
     )
 
 
-def _row(crowd: int, found: Waits) -> Row:
+def _row(server: str, crowd: int, found: Waits) -> Row:
     return {
+        "server": server,
         "calls": crowd,
         "median, s": middle(found.late),
         "p99, s": round(p99(found.late), 3),
         "requests per task": round(found.requests / crowd, 2),
         "errors": len(found.errors),
+        "CPU per call, ms": round(found.cpu_seconds / crowd * 1000, 1),
         "memory before, MiB": round(found.idle_mib),
         "peak": round(found.peak_mib),
         f"{SETTLED:g} s later": round(found.settled_mib),
