@@ -80,7 +80,7 @@ class History:
     The database is opened when first needed, and used in worker threads. With a `url` the folder is not used.
 
     A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds;
-    for another process it waits `lock_patience` seconds at most.
+    for another process a transaction waits `lock_patience` seconds at most.
 
     Where the database cannot be read or written, methods raise HistoryUnusable, so that nothing is ordered. Those that
     note what became of an order go on with what is known, so that it still reaches the host.
@@ -104,8 +104,8 @@ class History:
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._durations: dict[Kind, _Durations] = {}
-        self._writes = Batches(self._write)
-        self._reads = Batches(self._read)
+        self._writes = Batches(self._write, completes=True)
+        self._reads = Batches(self._read, completes=False)
 
     @property
     def note(self) -> str:

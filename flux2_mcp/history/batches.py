@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -29,9 +30,7 @@ class Work(Generic[T]):
     do: Callable[[Queries], T]
     result: T | None = None
     error: Exception | None = field(default_factory=lambda: HistoryUnusable("The server is stopping."))
-    is_done: bool = False
-    turn: anyio.Event = field(default_factory=anyio.Event)
-    """Set when it is done, or when whoever waits for it is to run the next batch."""
+    done: anyio.Event = field(default_factory=anyio.Event)
 
     def outcome(self) -> T:
         """What it came to.
@@ -48,13 +47,14 @@ class Batches:
     """Runs works in a worker thread, one batch after the other: those that come during one make up the next.
 
     `run` does a batch in one transaction, and notes in each work what came of it. Nobody is told before it has
-    returned. Once asked for, work is done even if the caller is cancelled.
+    returned. Once asked for, work is done also if the caller is cancelled; with `completes` it waits even then.
     """
 
-    def __init__(self, run: Callable[[Sequence[Work[Any]]], None]) -> None:
+    def __init__(self, run: Callable[[Sequence[Work[Any]]], None], *, completes: bool) -> None:
         self._run = run
+        self._completes = completes
         self._gathered: list[Work[Any]] = []
-        self._is_running = False
+        self._runner: asyncio.Task[None] | None = None
         self._thread = anyio.CapacityLimiter(1)
 
     async def do(self, owner: str, do: Callable[[Queries], T]) -> T:
@@ -64,18 +64,23 @@ class Batches:
             Exception: As in `Work.outcome`.
         """
         work = Work(owner, do)
-        with anyio.CancelScope(shield=True):
-            self._gathered.append(work)
-            if self._is_running:
-                await work.turn.wait()
-            if not work.is_done:
-                await self._run_next()
+        self._gathered.append(work)
+        if self._runner is None:
+            # A task that is nobody's: Ctrl-C cancels the task of a command, and no shield keeps that out.
+            self._runner = asyncio.create_task(self._run_all())
+        with anyio.CancelScope(shield=self._completes):
+            await work.done.wait()
         return work.outcome()
 
-    async def _run_next(self) -> None:
-        """Run the first of those that wait; one of the rest is told to run the next."""
-        batch, self._gathered = self._gathered[:MOST_TOGETHER], self._gathered[MOST_TOGETHER:]
-        self._is_running = True
+    async def _run_all(self) -> None:
+        try:
+            while self._gathered:
+                batch, self._gathered = self._gathered[:MOST_TOGETHER], self._gathered[MOST_TOGETHER:]
+                await self._run_one(batch)
+        finally:
+            self._runner = None
+
+    async def _run_one(self, batch: Sequence[Work[Any]]) -> None:
         try:
             await anyio.to_thread.run_sync(self._run, batch, limiter=self._thread)
         except Exception as error:  # noqa: BLE001 raised by each of them
@@ -83,7 +88,4 @@ class Batches:
                 work.error = error
         finally:
             for work in batch:
-                work.is_done = True
-            for work in (*batch, *self._gathered[:1]):
-                work.turn.set()
-            self._is_running = bool(self._gathered)
+                work.done.set()

@@ -382,6 +382,6 @@ def _lost(error: BaseException | None) -> DatabaseLost | None:
         lost = _LOST_BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         return lost() if lost else None
     # Another driver: its classes are not known here, but DB-API fixes their names.
-    if type(error).__name__ in {"OperationalError", "InterfaceError"}:
+    if {each.__name__ for each in type(error).__mro__} & {"OperationalError", "InterfaceError"}:
         return DatabaseLost("cannot be reached", kind="unusable")
     return None

@@ -81,7 +81,7 @@ class Statement:
             cursor.close()
 
     def _for(self, connection: Connection) -> _Compiled:
-        name = connection.dialect.name
+        name = f"{connection.dialect.name}+{connection.dialect.driver}"
         if name not in self._compiled:
             self._compiled[name] = _compile(self._statement, connection.dialect)
         return self._compiled[name]

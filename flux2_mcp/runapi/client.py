@@ -78,7 +78,8 @@ class Connection:
             RateLimitedTransport(BoundedTransport(transport or network(base_url))), sleep=sleep
         )
         self.url = httpx.URL(base_url.rstrip("/"))
-        self._path = self.url.path.rstrip("/")
+        self.path = self.url.raw_path.decode("ascii").rstrip("/")
+        """What every path at this RunAPI begins with; mostly empty."""
         self._headers = [
             ("Accept", "application/json"),
             ("Accept-Encoding", ENCODINGS),
@@ -97,7 +98,7 @@ class Connection:
         """A request to this RunAPI."""
         return httpx.Request(
             method,
-            self.url.copy_with(raw_path=f"{self._path}{path}".encode("ascii")),
+            self.url.copy_with(raw_path=f"{self.path}{path}".encode("ascii")),
             headers=[*self._headers, *headers.items()],
             json=json,
             extensions={"timeout": TIMEOUT, **extensions},
@@ -354,7 +355,7 @@ class RunAPI:
         if origin_of(target.geturl()) != self.connection.origin:
             return None
         # The slash stays, come what may: without it the rest of a hostile path could be an address.
-        path = "/" + target.path.removeprefix(self.connection.url.path).lstrip("/")
+        path = "/" + target.path.removeprefix(f"{self.connection.path}/").lstrip("/")
         path += f"?{target.query}" if target.query else ""
         return path if PATH.fullmatch(path) else None
 

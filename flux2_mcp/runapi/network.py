@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, NamedTuple, cast
 
 import anyio
@@ -28,15 +28,14 @@ MOST_KEPT = 50
 MOST_UNSENT = 2**16
 """Bytes of a request that are gathered before they are sent."""
 MOST_UNREAD = 2**18
-"""Bytes of an answer that are taken from the system before they are asked for."""
+"""Half of the bytes of an answer that are taken from the system before they are asked for."""
 KEPT_FOR = 5.0
-"""Seconds that a connection stays open without being used."""
+"""Seconds after which an idle connection is not used again; it is closed with the next request to anybody."""
 
 
 def network(base_url: str) -> httpx.AsyncBaseTransport:
     """A transport to this RunAPI, through the proxy that the environment names for it."""
     proxy = proxy_for(base_url)
-    # The client reads proxies from the environment only without a transport of ours.
     return Network() if proxy is None else httpx.AsyncHTTPTransport(proxy=proxy)
 
 
@@ -53,7 +52,7 @@ class Network(httpx.AsyncBaseTransport):
     """Send requests over at most `most` connections at once, of which `kept` stay open in between.
 
     A connection is used again for the same address and the same name only: behind one address there are many names, and
-    TLS has proved one of them. The environment may name certificates (SSL_CERT_FILE), nothing else.
+    TLS has proved one of them. The environment may name certificates (SSL_CERT_FILE, SSL_CERT_DIR), nothing else.
     """
 
     def __init__(self, *, most: int = MOST_CONNECTIONS, kept: int = MOST_KEPT) -> None:
@@ -134,7 +133,7 @@ class Network(httpx.AsyncBaseTransport):
                 self._idle.append((peer, connection))
             elif connection is not None:
                 await connection.aclose()
-            if self._idle and (len(self._idle) > self._kept or self._idle[0][1].has_expired()):
+            while self._idle and (len(self._idle) > self._kept or self._idle[0][1].has_expired()):
                 _, oldest = self._idle.pop(0)
                 await oldest.aclose()
 
@@ -205,27 +204,53 @@ class _Backend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         with _failures(httpcore.ConnectTimeout, httpcore.ConnectError):
             async with asyncio.timeout(timeout):
-                # Where a name has several addresses, the next one is tried beside the first after a moment.
-                reader, writer = await asyncio.open_connection(host, port, limit=MOST_UNREAD, happy_eyeballs_delay=0.25)
-        return _Stream(reader, writer)
+                return await _connected(host, port)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
+async def _connected(host: str, port: int) -> _Stream:
+    """What `asyncio.open_connection()` does, with a reader of ours."""
+    loop = asyncio.get_running_loop()
+    reader = _Reader(limit=MOST_UNREAD, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    try:
+        # Where a name has several addresses, the next one is tried beside the first after a moment.
+        transport, _ = await loop.create_connection(lambda: protocol, host, port, happy_eyeballs_delay=0.25)
+    except (UnicodeError, IndexError) as error:
+        # A name that cannot be one, and a port: asyncio says so in its own ways.
+        raise httpcore.ConnectError(str(error)) from error
+    return _Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+class _Reader(asyncio.StreamReader):
+    """A reader that knows how much of what has come was not asked for yet."""
+
+    unread = 0
+
+    def feed_data(self, data: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] asyncio gives bytes
+        self.unread += len(data)
+        super().feed_data(data)
+
+
 class _Stream(httpcore.AsyncNetworkStream):
     """One connection. A request goes out as a whole, when its answer is waited for."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._unsent = bytearray()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        await self._flush(timeout)
+        # Who refuses a request may answer before all of it was read.
+        with suppress(httpcore.WriteError):
+            await self._flush(timeout)
         with _failures(httpcore.ReadTimeout, httpcore.ReadError):
             async with asyncio.timeout(timeout):
-                return await self._reader.read(max_bytes)
+                data = await self._reader.read(max_bytes)
+        self._reader.unread -= len(data)
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         self._unsent += buffer
@@ -242,7 +267,8 @@ class _Stream(httpcore.AsyncNetworkStream):
                 await self._writer.drain()
 
     async def aclose(self) -> None:
-        self._writer.close()
+        # Not close(): that waits for a peer which may hang, to take what is unsent or to end TLS.
+        self._writer.transport.abort()
 
     async def start_tls(
         self,
@@ -261,7 +287,10 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
         if info == "is_readable":
-            return self._reader.at_eof() or _is_readable(self._writer.get_extra_info("socket"))
+            # What came after an answer was not asked for, and must not be taken for the next one.
+            return (
+                self._reader.unread > 0 or self._reader.at_eof() or _is_readable(self._writer.get_extra_info("socket"))
+            )
         return self._writer.get_extra_info(info)
 
 
@@ -277,7 +306,7 @@ def _failures(slow: type[httpcore.TimeoutException], broken: type[httpcore.Netwo
 
 
 def _is_readable(raw: socket.socket) -> bool:
-    """Whether there is something to read, which on an idle connection is its end; a closed one counts too."""
+    """Whether there is something to read; a closed one counts too."""
     if raw.fileno() < 0:
         return True
     if not hasattr(select, "poll"):

@@ -218,7 +218,7 @@ class Fulfilment:
             order = await self.services.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
-            job.order = order
+            job.order, job.ordered_before = order, True
             return await self._create(job, body_of)  # another process has uploaded what this one could not
         try:
             task = await self.services.runapi.create(
@@ -360,10 +360,16 @@ class Fulfilment:
 
     async def _collect_all(self, order: Order, found: Sequence[ResultImage], *, whole: bool) -> None:
         async def one(image: ResultImage) -> None:
-            async with self.services.fetcher.turn():
-                await self._collect_one(order, image)
-                if isinstance(image.picture, Picture) and not whole:
-                    image.picture = image.picture.info
+            await self._read_saved(image)
+            if image.is_missing:
+                async with self.services.fetcher.turn():
+                    await self._fetch_one(order, image)
+                    let_go(image)
+            let_go(image)
+
+        def let_go(image: ResultImage) -> None:
+            if isinstance(image.picture, Picture) and not whole:
+                image.picture = image.picture.info
 
         async with anyio.create_task_group() as group:
             for image in found:
@@ -416,13 +422,13 @@ class Fulfilment:
         image.picture, image.path, image.error = picture if whole else picture.info, path, None
         return True
 
-    async def _collect_one(self, order: Order, image: ResultImage) -> None:
+    async def _read_saved(self, image: ResultImage) -> None:
         saved, image.path = image.path, None
+        if saved and (picture := await images.read(saved, previewer=self.services.fetcher.previewer)):
+            image.picture, image.path = picture, saved
+
+    async def _fetch_one(self, order: Order, image: ResultImage) -> None:
         try:
-            if saved and (picture := await images.read(saved, previewer=self.services.fetcher.previewer)):
-                image.picture, image.path = picture, saved
-            if not image.is_missing:
-                return
             image.picture = await self.services.fetcher.fetch(image.url)
         except PictureUnavailable as error:
             image.error = error.without_frames()

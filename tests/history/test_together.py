@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,20 @@ async def test_what_was_asked_for_is_done_though_its_caller_is_cancelled_while_i
     page = await history.recent("ann", limit=100)
     assert "ff" in {order.fingerprint for order in page.orders}
     assert len(page.orders) == TOGETHER + 1
+
+
+async def test_a_command_that_ctrl_c_ends_while_it_waits_stops_nobody_else(history: History) -> None:
+    """Asyncio cancels its task, and no shield of ours keeps that out."""
+    await history.deliveries("ann")
+    ours = [asyncio.create_task(history.open_orders([fox(mark)], owner="ann", resume_within=QUARTER)) for mark in "ab"]
+    await asyncio.sleep(0)
+    for task in ours:
+        task.cancel()
+    await asyncio.gather(*ours, return_exceptions=True)
+
+    with anyio.fail_after(10):
+        orders, _ = await all_at_once(history)
+    assert len(orders) == TOGETHER
 
 
 async def test_a_mistake_in_one_is_raised_where_it_was_asked_for(history: History) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flux2_mcp.runapi.network import Network
+from tests.platforms import only_on
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -44,6 +45,11 @@ class Web:
         """Close every connection."""
         for stream in self._streams:
             await stream.aclose()
+
+    async def say(self, unasked: bytes) -> None:
+        """Send this to everybody."""
+        for stream in self._streams:
+            await stream.send(unasked)
 
     async def serve(self, stream: AnyByteStream) -> None:
         self.connections += 1
@@ -165,6 +171,17 @@ async def test_a_connection_that_the_server_has_closed_is_not_used_again(*, clos
     assert here.connections == 3
 
 
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_request() -> None:
+    """Some load balancers say 408 to an idle connection, and some servers give a body of which they said nothing."""
+    async with web() as here, opened() as network:
+        assert await got(network, here.url) == b"ok"
+        await here.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 5\r\n\r\nstale")
+        await anyio.wait_all_tasks_blocked()
+        assert await got(network, here.url) == b"ok"
+
+    assert here.connections == 2
+
+
 async def test_a_connection_is_used_for_one_name_only() -> None:
     """TLS has proved no other."""
     async with web() as here, opened() as network:
@@ -262,3 +279,23 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls: ssl.SSLCont
     async with web(tls=tls) as here, opened() as network:
         with pytest.raises(httpx.ConnectError, match="self-signed"):
             await got(network, here.url, name="localhost")
+
+
+@only_on("Linux", "it lists what a process has open")
+async def test_a_server_that_hangs_keeps_no_connection_of_ours(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS would wait for it to say good-bye."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with web(holds=True, tls=tls) as here, opened(most=1) as network:
+        before = open_files()
+        for _ in range(3):
+            with anyio.move_on_after(0.3):
+                await got(network, here.url, name="localhost")
+        await anyio.wait_all_tasks_blocked()
+
+        assert open_files() - before == here.open > 0, "the server's ends"
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
