@@ -205,10 +205,8 @@ class Fulfilment:
             OutcomeUnknown: It is not known whether there is a task.
             Flux2Error: There is none.
         """
-        order = job.order
-        if job.ordered_before:
-            # Another call or process may be further on than this one has seen.
-            order = await self.services.history.latest(order)
+        # Another call or process may be further on than this one has seen, also a moment after it was ordered.
+        order = await self.services.history.latest(job.order)
         if order.task_id is not None:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
