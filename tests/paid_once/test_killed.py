@@ -207,7 +207,7 @@ from flux2_mcp.__main__ import main
 from flux2_mcp.history import batches
 last, after = {last}, {after}
 numbers = count(1)
-def mortal(self, run, made=batches.Batches.__init__):
+def mortal(self, run, *, completes, made=batches.Batches.__init__):
     def running(works):
         number = next(numbers) if run.__name__ == "_write" else 0
         if number == last and not after:
@@ -215,7 +215,7 @@ def mortal(self, run, made=batches.Batches.__init__):
         run(works)
         if number == last:
             os.kill(os.getpid(), signal.SIGKILL)
-    made(self, running)
+    made(self, running, completes=completes)
 batches.Batches.__init__ = mortal
 polling.intervals = lambda *_: iter(lambda: 0.05, None)
 main()
