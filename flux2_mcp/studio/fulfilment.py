@@ -345,6 +345,8 @@ class Fulfilment:
         return self.services.shows or self.services.destinations.saves or bool(order.save_to)
 
     async def _collect(self, order: Order, *, whole: bool) -> list[ResultImage]:
+        # Another call or process may have saved them since this one has looked.
+        order = await self.services.history.latest(order)
         found = _images_of(order, wanted=whole or self._wants(order))
         await self._collect_all(order, found, whole=whole)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,14 +12,16 @@ import pytest
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
 
+from flux2_mcp.app_state import app_state
 from flux2_mcp.errors import RequestRefused
 from flux2_mcp.images import Destination, Destinations, Picture, read, recognise
 from flux2_mcp.images.saving import Disk
-from flux2_mcp.simulator import Script
+from flux2_mcp.simulator import Fault, Script
+from flux2_mcp.studio.fulfilment import Fulfilment
 from tests.images.examples import PNG
 from tests.pictures.fixtures import images_in
 from tests.platforms import not_on
-from tests.world import World, text_of, world
+from tests.world import OWNER, World, text_of, world
 
 QUICK = Script(looks_until_done=1, plain_pictures=True)
 
@@ -367,3 +370,19 @@ async def test_nothing_is_ordered_where_no_history_can_be_kept(tmp_path: Path) -
     assert "history" in text_of(result)
     assert "othing was ordered" in text_of(result)
     assert here.creates == []
+
+
+async def test_a_picture_that_was_saved_a_moment_ago_is_found_though_its_address_is_dead_by_now(tmp_path: Path) -> None:
+    """What a call saw as completed, another may have saved before it looks; the history commits such steps together."""
+    here = world(tmp_path)
+    await made(here)
+    here.simulator.faults.append(Fault(on="picture", status=404, times=100))
+
+    async with app_state(here.environment()) as state:
+        studio = await state.studio()
+        [saved] = (await state.history.recent(OWNER)).orders
+        before = replace(saved, paths=())
+        [image] = await Fulfilment(studio).collected(before)
+
+    assert image.error is None
+    assert [str(image.path)] == list(saved.paths)
