@@ -6,8 +6,10 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, islice, repeat, takewhile
 from statistics import fmean, median, quantiles
+
+import pytest
 
 from flux2_mcp.polling import expected, intervals
 
@@ -93,3 +95,14 @@ def test_a_task_that_is_taken_up_again_is_not_treated_as_new() -> None:
 def test_how_long_it_takes_is_said_only_when_a_few_were_seen() -> None:
     assert expected([3.0, 4.0]) is None
     assert expected([3.0, 9.0, 4.0]) == 4.0
+
+
+@pytest.mark.parametrize("known", [(), tuple(ALIKE[:20])], ids=["nothing known", "20 known"])
+def test_where_many_are_waited_for_each_is_looked_at_less_often(known: tuple[float, ...]) -> None:
+    """A look takes time from the others; for few it makes no difference."""
+
+    def looks(waiting: int) -> int:
+        ages = accumulate(intervals(known, 0.0, lambda: waiting))
+        return sum(1 for _ in takewhile(lambda age: age < 12, ages))
+
+    assert looks(1) == looks(50) > looks(200) > looks(1000) >= 3
