@@ -294,12 +294,9 @@ def losses() -> Generator[None]:
     """Raise DatabaseLost where the database, and not a statement of ours, is to blame."""
     try:
         yield
-    except exc.DBAPIError as error:
-        if lost := _lost(error.orig):
-            raise lost from error
-        raise
     except Exception as error:
-        if lost := _lost(error):
+        # SQLAlchemy wraps what the driver raises; `Statement` runs on the driver itself.
+        if lost := _lost(error.orig if isinstance(error, exc.DBAPIError) else error):
             raise lost from error
         raise
 

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Compiled:
+class Compiled:
     """A statement as one driver takes it."""
 
     text: str
@@ -49,11 +49,11 @@ class Statement:
 
     def __init__(self, statement: SelectBase | Insert | Update | Delete) -> None:
         self._statement = statement
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, Compiled] = {}
 
     def rows(self, connection: Connection, **values: object) -> list[Row]:
         """Run it with these parameters, and give the rows by the names of their columns."""
-        compiled = self._for(connection)
+        compiled = self.compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(compiled.text, compiled.parameters(values))
@@ -72,7 +72,7 @@ class Statement:
 
     def run(self, connection: Connection, *each: Mapping[str, object]) -> None:
         """Run it once with each of these parameters."""
-        compiled = self._for(connection)
+        compiled = self.compiled(connection.dialect)
         cursor = connection.connection.cursor()
         try:
             for values in each:
@@ -80,20 +80,22 @@ class Statement:
         finally:
             cursor.close()
 
-    def _for(self, connection: Connection) -> _Compiled:
-        name = f"{connection.dialect.name}+{connection.dialect.driver}"
+    def compiled(self, dialect: Dialect) -> Compiled:
+        """The statement as the driver of this dialect takes it."""
+        name = f"{dialect.name}+{dialect.driver}"
         if name not in self._compiled:
-            self._compiled[name] = _compile(self._statement, connection.dialect)
+            self._compiled[name] = _compile(self._statement, dialect)
         return self._compiled[name]
 
 
-def _compile(statement: SelectBase | Insert | Update | Delete, dialect: Dialect) -> _Compiled:
+def _compile(statement: SelectBase | Insert | Update | Delete, dialect: Dialect) -> Compiled:
     compiled = statement.compile(dialect=dialect)
-    to_database = {name: convert for name, bound in compiled.binds.items() if (convert := _writer(bound.type, dialect))}
-    constants = {name: bound.value for name, bound in compiled.binds.items() if not bound.required}
+    bound = {name: parameter for parameter, name in compiled.bind_names.items()}
+    to_database = {name: convert for name, each in bound.items() if (convert := _writer(each.type, dialect))}
+    constants = {name: each.value for name, each in bound.items() if not each.required}
     selected = statement.selected_columns if isinstance(statement, SelectBase) else ()
     columns = [(each.name, _reader(each.type, dialect)) for each in selected]
-    return _Compiled(str(compiled), compiled.positiontup, to_database, constants, columns)
+    return Compiled(str(compiled), compiled.positiontup, to_database, constants, columns)
 
 
 def _writer(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
