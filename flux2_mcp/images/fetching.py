@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
@@ -21,7 +19,7 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 ADDRESSES_TRIED: Final = 3
 MOST_CONNECTIONS: Final = 16
 AT_ONCE: Final = 4
-"""Pictures whose bytes are held at the same time; the next is fetched when one of them is put away."""
+"""Pictures that are fetched and put away at the same time; until then their bytes are held."""
 
 _HEADERS: Final = {
     "Accept": "image/png, image/jpeg, image/webp, image/gif",
@@ -67,7 +65,8 @@ class Fetcher:
         self._transport = transport
         self._resolve: Resolve = resolve or system_resolver
         self.previewer = previewer
-        self._turns = anyio.CapacityLimiter(AT_ONCE)
+        self.turns = anyio.CapacityLimiter(AT_ONCE)
+        """To be held while a picture is fetched and put away."""
 
     async def fetch(self, url: str) -> Picture:
         """The picture at this address, recognised by its bytes; with a preview if there is a previewer.
@@ -84,16 +83,10 @@ class Fetcher:
             raise PictureUnavailable(msg) from error
         return await in_worker(partial(recognise, data, max_pixels=self._limits.max_pixels, previewer=self.previewer))
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncGenerator[None, None]:
-        """While a picture is fetched and put away; each waits until few others are."""
-        async with self._turns:
-            yield
-
     @property
     def is_crowded(self) -> bool:
         """Whether pictures wait for others to be fetched."""
-        return self._turns.statistics().tasks_waiting > 0
+        return self.turns.statistics().tasks_waiting > 0
 
     async def aclose(self) -> None:
         if self._transport is not None:

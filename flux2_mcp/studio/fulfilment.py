@@ -359,21 +359,9 @@ class Fulfilment:
         return found
 
     async def _collect_all(self, order: Order, found: Sequence[ResultImage], *, whole: bool) -> None:
-        async def one(image: ResultImage) -> None:
-            await self._read_saved(image)
-            if image.is_missing:
-                async with self.services.fetcher.turn():
-                    await self._fetch_one(order, image)
-                    let_go(image)
-            let_go(image)
-
-        def let_go(image: ResultImage) -> None:
-            if isinstance(image.picture, Picture) and not whole:
-                image.picture = image.picture.info
-
         async with anyio.create_task_group() as group:
             for image in found:
-                group.start_soon(one, image)
+                group.start_soon(partial(self._collect_one, order, image, whole=whole))
 
     async def _fresh_links(self, order: Order) -> Sequence[str]:
         """The addresses that RunAPI shows now, if it shows others: links die, some sooner than after seven days."""
@@ -422,28 +410,26 @@ class Fulfilment:
         image.picture, image.path, image.error = picture if whole else picture.info, path, None
         return True
 
-    async def _read_saved(self, image: ResultImage) -> None:
+    async def _collect_one(self, order: Order, image: ResultImage, *, whole: bool) -> None:
         saved, image.path = image.path, None
-        if saved and (picture := await images.read(saved, previewer=self.services.fetcher.previewer)):
-            image.picture, image.path = picture, saved
-
-    async def _fetch_one(self, order: Order, image: ResultImage) -> None:
-        try:
-            image.picture = await self.services.fetcher.fetch(image.url)
-        except PictureUnavailable as error:
-            image.error = error.without_frames()
+        if await self._use_instead(image, saved, whole=whole) or not image.wanted:
             return
-        # A repeated call may have said meanwhile that it shall lie elsewhere.
-        await self._save(await self.services.history.latest(order), image)
+        async with self.services.fetcher.turns:
+            try:
+                picture = await self.services.fetcher.fetch(image.url)
+            except PictureUnavailable as error:
+                image.error = error.without_frames()
+                return
+            # A repeated call may have said meanwhile that it shall lie elsewhere.
+            await self._save(await self.services.history.latest(order), image, picture)
+            image.picture = picture if whole else picture.info
 
-    async def _save(self, order: Order, image: ResultImage) -> None:
+    async def _save(self, order: Order, image: ResultImage, picture: Picture) -> None:
         """Write the picture where the order wants it."""
-        if not isinstance(image.picture, Picture):
-            return
         try:
             if there := await anyio.to_thread.run_sync(self.services.destinations.destination, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
-                image.path = await images.save(image.picture, folder=there.folder, name=name)
+                image.path = await images.save(picture, folder=there.folder, name=name)
         except (PictureNotSaved, RequestRefused) as error:
             image.error = error.without_frames()
 
