@@ -16,13 +16,13 @@ from benchmarks.runapi import CREATE, PlainRunAPI
 from benchmarks.servers import served
 from benchmarks.waiting import tiny_picture
 from flux2_mcp.runapi.client import Connection, RunAPI
+from flux2_mcp.runapi.connection_pool import PooledTransport
 from flux2_mcp.runapi.models import Task
-from flux2_mcp.runapi.network import Network
 
 LOOKS = 1000
 AT_ONCE = 20
 ROUNDS = 5
-HTTPX, THEIRS, OURS = "httpx's client", "ours, over httpx's transport", "ours, over our network"
+HTTPX, THEIRS, OURS = "httpx's client", "ours, over httpx's transport", "ours, over our pool"
 
 Look = Callable[[], Awaitable[object]]
 
@@ -82,7 +82,7 @@ def _over_httpx(url: str) -> AbstractAsyncContextManager[Look]:
 
 
 def _over_ours(url: str) -> AbstractAsyncContextManager[Look]:
-    return _over(url, Network())
+    return _over(url, PooledTransport())
 
 
 async def _serve() -> None:

@@ -34,7 +34,7 @@ _LOOKING = """
 from itertools import chain, repeat
 from flux2_mcp import polling
 intervals = polling.intervals
-polling.intervals = lambda durations, elapsed, crowd: {looks}
+polling.intervals = lambda durations, elapsed, waited_for: {looks}
 from flux2_mcp.__main__ import main
 main()
 """

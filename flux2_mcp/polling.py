@@ -88,12 +88,14 @@ def _spread(logs: Sequence[float]) -> float:
     return math.sqrt(variance) * (1 + 1 / count)
 
 
-def one() -> int:
+def alone() -> int:
     """For a task that is waited for alone."""
     return 1
 
 
-def intervals(durations: Sequence[float] = (), elapsed: float = 0.0, crowd: Callable[[], int] = one) -> Iterator[float]:
+def intervals(
+    durations: Sequence[float] = (), elapsed: float = 0.0, waited_for: Callable[[], int] = alone
+) -> Iterator[float]:
     """Yield the seconds to wait before each look at a task that has been running for `elapsed` seconds.
 
     One formula: looks are as dense as sqrt(hazard / 2c) per second, where the hazard is the chance that a running task
@@ -103,8 +105,8 @@ def intervals(durations: Sequence[float] = (), elapsed: float = 0.0, crowd: Call
     known, once the task may well have ended in it, and to 5 s otherwise; for old tasks, to a fourteenth of their age
     where that is longer.
 
-    A look takes time from the other tasks that this process waits for. Where `crowd` says that they are many, c grows
-    with their number, and so do the longest pauses.
+    A look takes time from the other tasks that this process waits for. Where `waited_for` says that they are many, c
+    grows with their number, and so do the longest pauses.
     """
     timing = Timing(durations)
     long = LONG_PAUSE_WHEN_KNOWN if timing.is_known else LONG_PAUSE
@@ -116,7 +118,7 @@ def intervals(durations: Sequence[float] = (), elapsed: float = 0.0, crowd: Call
         age += step
         before, running = running, timing.still_runs(age)
         hazard = 2 * (before - running) / (before + running) / step
-        many = crowd()
+        many = waited_for()
         looks += math.sqrt(hazard / (2 * WORTH_A_LOOK * max(1.0, many / FEW))) * step
         pause, longest = age - last, max(long * math.sqrt(max(1.0, many / MANY)), age / 14)
         due = looks >= 1 and pause >= SHORTEST_PAUSE

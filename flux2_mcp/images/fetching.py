@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 ADDRESSES_TRIED: Final = 3
-MOST_CONNECTIONS: Final = 16
+MAX_CONNECTIONS: Final = 16
 AT_ONCE: Final = 4
 """Pictures that are fetched and put away at the same time; until then their bytes are held."""
 
@@ -197,9 +197,11 @@ class Fetcher:
         return PictureUnusable(f"The file has more than {self._limits.max_bytes / 1e6:g} MB, the limit here.")
 
     def _opened(self) -> httpx.AsyncBaseTransport:
-        from flux2_mcp.runapi.network import Network
+        from flux2_mcp.runapi.connection_pool import PooledTransport
 
-        self._transport = self._transport or Network(most=MOST_CONNECTIONS, kept=AT_ONCE)
+        self._transport = self._transport or PooledTransport(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=AT_ONCE
+        )
         return self._transport
 
 

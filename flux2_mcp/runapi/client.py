@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
 from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
+from flux2_mcp.runapi.connection_pool import transport_to
 from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.runapi.models import (
     LONGEST_WORD,
@@ -30,7 +31,6 @@ from flux2_mcp.runapi.models import (
     is_task_id,
     task_from,
 )
-from flux2_mcp.runapi.network import network
 from flux2_mcp.runapi.origins import origin_of, safe_origin
 from flux2_mcp.runapi.rate_limit import RateLimitedTransport, RateLimiter
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
@@ -75,7 +75,7 @@ class Connection:
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
         # the third reads answers whole, so that one that breaks off is repeated too.
         self._transport = RetryingTransport(
-            RateLimitedTransport(BoundedTransport(transport or network(base_url))), sleep=sleep
+            RateLimitedTransport(BoundedTransport(transport or transport_to(base_url))), sleep=sleep
         )
         self.url = httpx.URL(base_url.rstrip("/"))
         self.path = self.url.raw_path.decode("ascii").rstrip("/")

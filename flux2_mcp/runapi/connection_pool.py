@@ -1,4 +1,4 @@
-"""The network below everything: HTTP/1.1 by httpcore, over connections that are kept for the next request.
+"""The transport below all others: HTTP/1.1 by httpcore, over a pool of connections.
 
 httpx's own transport uses httpcore's connection pool, which at every request walks through all its connections, several
 times where they are idle, and asks the system about each of these. With a few dozen of them that takes longer than the
@@ -23,20 +23,20 @@ import httpx
 
 from flux2_mcp.runapi.origins import proxy_for
 
-MOST_CONNECTIONS = 100
-MOST_KEPT = 50
+MAX_CONNECTIONS = 100
+MAX_KEEPALIVE_CONNECTIONS = 50
 MOST_UNSENT = 2**16
 """Bytes of a request that are gathered before they are sent."""
 MOST_UNREAD = 2**18
 """Half of the bytes of an answer that are taken from the system before they are asked for."""
-KEPT_FOR = 5.0
+KEEPALIVE_EXPIRY = 5.0
 """Seconds after which an idle connection is not used again; it is closed with the next request to anybody."""
 
 
-def network(base_url: str) -> httpx.AsyncBaseTransport:
+def transport_to(base_url: str) -> httpx.AsyncBaseTransport:
     """A transport to this RunAPI, through the proxy that the environment names for it."""
     proxy = proxy_for(base_url)
-    return Network() if proxy is None else httpx.AsyncHTTPTransport(proxy=proxy)
+    return PooledTransport() if proxy is None else httpx.AsyncHTTPTransport(proxy=proxy)
 
 
 class _Peer(NamedTuple):
@@ -45,19 +45,24 @@ class _Peer(NamedTuple):
     scheme: bytes
     host: bytes
     port: int
-    name: str | None
+    server_hostname: str | None
 
 
-class Network(httpx.AsyncBaseTransport):
-    """Send requests over at most `most` connections at once, of which `kept` stay open in between.
+class PooledTransport(httpx.AsyncBaseTransport):
+    """Send requests over at most `max_connections` at once, of which `max_keepalive_connections` stay open in between.
 
     A connection is used again for the same address and the same name only: behind one address there are many names, and
     TLS has proved one of them. The environment may name certificates (SSL_CERT_FILE, SSL_CERT_DIR), nothing else.
     """
 
-    def __init__(self, *, most: int = MOST_CONNECTIONS, kept: int = MOST_KEPT) -> None:
-        self._kept = kept
-        self._free = anyio.Semaphore(most, fast_acquire=True)
+    def __init__(
+        self,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        max_keepalive_connections: int = MAX_KEEPALIVE_CONNECTIONS,
+    ) -> None:
+        self._max_keepalive_connections = max_keepalive_connections
+        self._free = anyio.Semaphore(max_connections, fast_acquire=True)
         self._idle: list[tuple[_Peer, httpcore.AsyncConnectionInterface]] = []
         """The one that was used last comes last."""
         self._backend = _Backend()
@@ -90,14 +95,14 @@ class Network(httpx.AsyncBaseTransport):
         except BaseException:
             await self.release(peer, connection)
             raise
-        stream = _Answer(self, peer, connection, answer)
+        stream = _ResponseStream(self, peer, connection, answer)
         return httpx.Response(
             answer.status, headers=answer.headers, stream=stream, extensions=cast("dict[str, Any]", answer.extensions)
         )
 
     async def aclose(self) -> None:
         """Close the connections that are idle; the others are closed with their answers."""
-        self._kept = 0
+        self._max_keepalive_connections = 0
         idle, self._idle = self._idle, []
         for _, connection in idle:
             await connection.aclose()
@@ -122,7 +127,7 @@ class Network(httpx.AsyncBaseTransport):
                 await connection.aclose()
         certificates = await self._read_certificates() if origin.scheme == b"https" else None
         return httpcore.AsyncHTTPConnection(
-            origin, ssl_context=certificates, keepalive_expiry=KEPT_FOR, network_backend=self._backend
+            origin, ssl_context=certificates, keepalive_expiry=KEEPALIVE_EXPIRY, network_backend=self._backend
         )
 
     async def release(self, peer: _Peer, connection: httpcore.AsyncConnectionInterface | None) -> None:
@@ -133,7 +138,7 @@ class Network(httpx.AsyncBaseTransport):
                 self._idle.append((peer, connection))
             elif connection is not None:
                 await connection.aclose()
-            while self._idle and (len(self._idle) > self._kept or self._idle[0][1].has_expired()):
+            while self._idle and (len(self._idle) > self._max_keepalive_connections or self._idle[0][1].has_expired()):
                 _, oldest = self._idle.pop(0)
                 await oldest.aclose()
 
@@ -145,13 +150,17 @@ class Network(httpx.AsyncBaseTransport):
             return self._certificates
 
 
-class _Answer(httpx.AsyncByteStream):
+class _ResponseStream(httpx.AsyncByteStream):
     """The body of an answer, whose connection is given back when it is closed."""
 
     def __init__(
-        self, network: Network, peer: _Peer, connection: httpcore.AsyncConnectionInterface, answer: httpcore.Response
+        self,
+        pool: PooledTransport,
+        peer: _Peer,
+        connection: httpcore.AsyncConnectionInterface,
+        answer: httpcore.Response,
     ) -> None:
-        self._network = network
+        self._pool = pool
         self._peer = peer
         self._connection: httpcore.AsyncConnectionInterface | None = connection
         self._answer = answer
@@ -170,7 +179,7 @@ class _Answer(httpx.AsyncByteStream):
             with _as_httpx():
                 await self._answer.aclose()
         finally:
-            await self._network.release(self._peer, connection)
+            await self._pool.release(self._peer, connection)
 
 
 @contextmanager

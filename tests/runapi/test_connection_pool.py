@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from flux2_mcp.runapi.network import Network
+from flux2_mcp.runapi.connection_pool import PooledTransport
 from tests.platforms import only_on
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -121,16 +121,16 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def opened(*, most: int = 100, kept: int = 10) -> AsyncGenerator[Network, None]:
-    network = Network(most=most, kept=kept)
-    yield network
-    await network.aclose()
+async def opened(*, most: int = 100, kept: int = 10) -> AsyncGenerator[PooledTransport, None]:
+    pool = PooledTransport(max_connections=most, max_keepalive_connections=kept)
+    yield pool
+    await pool.aclose()
 
 
-async def got(network: Network, url: str, *, name: str | None = None, patience: float = 30.0) -> bytes:
+async def got(pool: PooledTransport, url: str, *, name: str | None = None, patience: float = 30.0) -> bytes:
     timeouts = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": patience}
     extensions = {"timeout": timeouts} | ({} if name is None else {"sni_hostname": name})
-    response = await network.handle_async_request(httpx.Request("GET", url, extensions=extensions))
+    response = await pool.handle_async_request(httpx.Request("GET", url, extensions=extensions))
     try:
         return await response.aread()
     finally:
@@ -138,17 +138,17 @@ async def got(network: Network, url: str, *, name: str | None = None, patience: 
 
 
 async def test_the_next_request_uses_the_same_connection() -> None:
-    async with web() as here, opened() as network:
-        assert [await got(network, here.url) for _ in range(5)] == [b"ok"] * 5
+    async with web() as here, opened() as pool:
+        assert [await got(pool, here.url) for _ in range(5)] == [b"ok"] * 5
 
     assert here.connections == 1
 
 
 async def test_requests_at_the_same_time_have_connections_of_their_own_of_which_some_are_kept() -> None:
-    async with web(holds=True) as here, opened(kept=3) as network:
+    async with web(holds=True) as here, opened(kept=3) as pool:
         async with anyio.create_task_group() as group:
             for _ in range(8):
-                group.start_soon(got, network, here.url)
+                group.start_soon(got, pool, here.url)
             while here.connections < 8:
                 await anyio.lowlevel.checkpoint()
             here.held.set()
@@ -156,16 +156,16 @@ async def test_requests_at_the_same_time_have_connections_of_their_own_of_which_
             while here.open > 3:
                 await anyio.lowlevel.checkpoint()
         for _ in range(5):
-            await got(network, here.url)
+            await got(pool, here.url)
 
     assert here.connections == 8
 
 
 @pytest.mark.parametrize("closes", [True, False], ids=["at once", "later"])
 async def test_a_connection_that_the_server_has_closed_is_not_used_again(*, closes: bool) -> None:
-    async with web(closes=closes) as here, opened() as network:
+    async with web(closes=closes) as here, opened() as pool:
         for _ in range(3):
-            assert await got(network, here.url) == b"ok"
+            assert await got(pool, here.url) == b"ok"
             await here.hang_up()
 
     assert here.connections == 3
@@ -173,28 +173,28 @@ async def test_a_connection_that_the_server_has_closed_is_not_used_again(*, clos
 
 async def test_what_nobody_asked_for_is_no_answer_to_the_next_request() -> None:
     """Some load balancers say 408 to an idle connection, and some servers give a body of which they said nothing."""
-    async with web() as here, opened() as network:
-        assert await got(network, here.url) == b"ok"
+    async with web() as here, opened() as pool:
+        assert await got(pool, here.url) == b"ok"
         await here.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 5\r\n\r\nstale")
         await anyio.wait_all_tasks_blocked()
-        assert await got(network, here.url) == b"ok"
+        assert await got(pool, here.url) == b"ok"
 
     assert here.connections == 2
 
 
 async def test_a_connection_is_used_for_one_name_only() -> None:
     """TLS has proved no other."""
-    async with web() as here, opened() as network:
+    async with web() as here, opened() as pool:
         for name in ("one.example", "two.example", "one.example", None, "two.example"):
-            await got(network, here.url, name=name)
+            await got(pool, here.url, name=name)
 
     assert here.connections == 3
 
 
 async def test_no_more_connections_are_open_than_allowed() -> None:
-    async with web(holds=True) as here, opened(most=2) as network, anyio.create_task_group() as group:
+    async with web(holds=True) as here, opened(most=2) as pool, anyio.create_task_group() as group:
         for _ in range(6):
-            group.start_soon(got, network, here.url)
+            group.start_soon(got, pool, here.url)
         await anyio.wait_all_tasks_blocked()
         here.held.set()
 
@@ -202,21 +202,21 @@ async def test_no_more_connections_are_open_than_allowed() -> None:
 
 
 async def test_who_waits_too_long_for_a_connection_is_told_that_nothing_was_sent() -> None:
-    async with web(holds=True) as here, opened(most=1) as network, anyio.create_task_group() as group:
-        group.start_soon(got, network, here.url)
+    async with web(holds=True) as here, opened(most=1) as pool, anyio.create_task_group() as group:
+        group.start_soon(got, pool, here.url)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(httpx.PoolTimeout):
-            await got(network, here.url, patience=0.01)
+            await got(pool, here.url, patience=0.01)
         here.held.set()
 
 
 async def test_a_request_that_is_cancelled_leaves_its_place_to_the_next() -> None:
-    async with web(holds=True) as here, opened(most=1) as network:
+    async with web(holds=True) as here, opened(most=1) as pool:
         with anyio.move_on_after(0.05):
-            await got(network, here.url)
+            await got(pool, here.url)
         here.held.set()
 
-        assert await got(network, here.url, patience=5.0) == b"ok"
+        assert await got(pool, here.url, patience=5.0) == b"ok"
 
     assert here.connections == 2
 
@@ -233,10 +233,10 @@ async def test_a_request_that_is_cancelled_leaves_its_place_to_the_next() -> Non
 async def test_what_goes_wrong_is_one_of_the_errors_of_httpx_and_costs_the_connection(
     says: bytes, error: type[httpx.TransportError]
 ) -> None:
-    async with web(says, closes=True) as here, opened(most=1) as network:
+    async with web(says, closes=True) as here, opened(most=1) as pool:
         for _ in range(2):
             with pytest.raises(error):
-                await got(network, here.url)
+                await got(pool, here.url)
 
     assert here.connections == 2
 
@@ -244,15 +244,15 @@ async def test_what_goes_wrong_is_one_of_the_errors_of_httpx_and_costs_the_conne
 async def test_a_server_that_is_not_there_is_a_connect_error() -> None:
     async with web() as here:
         pass
-    async with opened() as network:
+    async with opened() as pool:
         with pytest.raises(httpx.ConnectError):
-            await got(network, here.url)
+            await got(pool, here.url)
 
 
 async def test_nothing_stays_open_once_it_is_closed() -> None:
     async with web() as here:
-        async with opened() as network:
-            await got(network, here.url)
+        async with opened() as pool:
+            await got(pool, here.url)
         with anyio.fail_after(5):
             while here.open:
                 await anyio.lowlevel.checkpoint()
@@ -265,20 +265,20 @@ async def test_tls_proves_the_name_once_for_each_connection(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     async with (
         web(OK.replace(b": 2", b": 300000").replace(b"ok", b"x" * 300_000), tls=tls) as here,
-        opened() as network,
+        opened() as pool,
     ):
         for _ in range(3):
-            assert len(await got(network, here.url, name="localhost")) == 300_000
+            assert len(await got(pool, here.url, name="localhost")) == 300_000
         assert here.connections == 1
         for name in ("elsewhere.example", None):
             with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-                await got(network, here.url, name=name)
+                await got(pool, here.url, name=name)
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls: ssl.SSLContext) -> None:
-    async with web(tls=tls) as here, opened() as network:
+    async with web(tls=tls) as here, opened() as pool:
         with pytest.raises(httpx.ConnectError, match="self-signed"):
-            await got(network, here.url, name="localhost")
+            await got(pool, here.url, name="localhost")
 
 
 @only_on("Linux", "it lists what a process has open")
@@ -287,11 +287,11 @@ async def test_a_server_that_hangs_keeps_no_connection_of_ours(
 ) -> None:
     """TLS would wait for it to say good-bye."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    async with web(holds=True, tls=tls) as here, opened(most=1) as network:
+    async with web(holds=True, tls=tls) as here, opened(most=1) as pool:
         before = open_files()
         for _ in range(3):
             with anyio.move_on_after(0.3):
-                await got(network, here.url, name="localhost")
+                await got(pool, here.url, name="localhost")
         await anyio.wait_all_tasks_blocked()
 
         assert open_files() - before == here.open > 0, "the server's ends"
