@@ -38,7 +38,7 @@ polling.intervals = lambda durations, elapsed, waited_for: {looks}
 from flux2_mcp.__main__ import main
 main()
 """
-KNOWING_NOTHING = ("-c", _LOOKING.format(looks="intervals((), elapsed, crowd)"))
+KNOWING_NOTHING = ("-c", _LOOKING.format(looks="intervals((), elapsed, waited_for)"))
 """Ours, which otherwise learns from every task that ends."""
 
 # A callback that is due every two milliseconds notes when it comes late, and by how much.
