@@ -10,8 +10,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c const
 # With CI=true a skipped test is a failure.
 # Kept bytecode saves each worker seconds, also where the environment says to write none.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(CI)),-p tests.no_skips)
-# One worker more than there are cores: tests that start a server wait for it.
-WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
+# Two workers more than there are cores: tests that start a server wait for it.
+WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast stories test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import is_hypothesis_test
 from mcp.client.client import ConnectMode
 
 from tests.processes import forking
@@ -19,12 +20,13 @@ from tests.virtual_time import VirtualTimeLoop
 pytest_plugins = ["tests.skips", "tests.homes"]
 
 SLOW = (
-    *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "login/test_browser"),
-    *("history/test_processes", "images/test_previews", "paid_once", "pictures", "prompts", "simulator/test_official"),
-    *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_invalid_messages"),
-    *("test_invocation", "test_new_model", "test_process", "test_skips", "test_start"),
+    *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "history/test_processes"),
+    *("images/test_previews", "login", "paid_once", "pictures", "prompts", "simulator/test_official"),
+    *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_intervals"),
+    *("test_invalid_messages", "test_invocation", "test_new_model", "test_process", "test_skips", "test_start"),
 )
-"""What starts processes or a browser, or waits, or paints many pictures: `make test-fast` leaves it out."""
+"""What starts processes or a browser, or waits, or paints many pictures: `make test-fast` leaves it out, and every test
+that Hypothesis repeats."""
 FAST = "not slow"
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 made for this, and pytest makes a folder of its own in it
@@ -48,7 +50,7 @@ def processes_are_forked() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _is_slow(item.path):
+        if _is_slow(item.path) or is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.slow)
 
 

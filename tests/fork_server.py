@@ -63,6 +63,7 @@ class Wanted(TypedDict):
     environ: Mapping[str, str]
     folder: str
     often: bool
+    prelude: str
 
 
 @dataclass
@@ -163,9 +164,14 @@ class ForkServer:
         stdout: IO[Any] | None = None,
         stderr: IO[Any] | None = None,
         often: bool = False,
+        prelude: str = "",
     ) -> Forked:
-        """A process; it has a stream of ours where it has no file. With `often`, it looks at tasks every 50 ms."""
-        wanted = Wanted(arguments=arguments, environ=environ, folder=os.getcwd(), often=often)  # noqa: PTH109
+        """A process; it has a stream of ours where it has no file.
+
+        With `often`, it looks at tasks every 50 ms; the code of `prelude` runs in it before anything else.
+        """
+        folder = os.getcwd()  # noqa: PTH109
+        wanted = Wanted(arguments=arguments, environ=environ, folder=folder, often=often, prelude=prelude)
         pairs = {place: socket.socketpair() for place in _streams(stdin=stdin, stdout=stdout, stderr=stderr)}
         status, told = socket.socketpair()
         status.setblocking(False)  # noqa: FBT003 its only argument
@@ -248,6 +254,7 @@ def _run(wanted: Wanted, fds: Sequence[int]) -> None:
     )
     if wanted["often"]:
         _look_often()
+    exec(wanted["prelude"], {})  # noqa: S102 a test wrote it
     os._exit(_exit_code_of(wanted["arguments"]))
 
 

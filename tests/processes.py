@@ -155,15 +155,17 @@ async def started(
     stdout: IO[Any] | None = None,
     stderr: IO[Any] | None = None,
     often: bool = False,
+    prelude: str = "",
     alone: bool = False,
 ) -> AsyncGenerator[Process, None]:
     """`python COMMAND` with this environment: forked if it is `-m flux2_mcp ...`, unless it shall be `alone`.
 
-    It is killed at the end. With `often`, one that is forked looks at tasks every 50 ms.
+    It is killed at the end. One that is forked runs the code of `prelude` first; with `often`, it looks at tasks every
+    50 ms.
     """
     if not alone and _is_forked(command, environ):
         process: Process = await _fork_server().started(
-            command[2:], environ, stdin=stdin, stdout=stdout, stderr=stderr, often=often
+            command[2:], environ, stdin=stdin, stdout=stdout, stderr=stderr, often=often, prelude=prelude
         )
     else:
         process = await anyio.open_process(
@@ -190,13 +192,16 @@ async def hosted(
     command: Sequence[str] = MODULE,
     environ: Mapping[str, str] | None = None,
     often: bool = False,
+    prelude: str = "",
     alone: bool = False,
 ) -> AsyncGenerator[Host, None]:
     """Our server, started as a host would start it, with a home of its own."""
     errors = home / "stderr.txt"
     everything = {**environment(home, base_url), **(environ or {})}
     with anyio.fail_after(60), errors.open("ab") as stderr:
-        async with started(*command, environ=everything, stderr=stderr, often=often, alone=alone) as process:
+        async with started(
+            *command, environ=everything, stderr=stderr, often=often, prelude=prelude, alone=alone
+        ) as process:
             yield await Host.of(process, era, errors)
 
 

@@ -31,16 +31,6 @@ async def test_the_demo_ends_with_a_picture_of_the_asked_for_ratio(tmp_path: Pat
     assert "`flux2-mcp install claude-desktop`" in install
 
 
-async def test_a_demo_states_no_price_that_nobody_publishes(tmp_path: Path) -> None:
-    """The simulator has a price for this model, but it is made up."""
-    ended = await finished(tmp_path, "-m", "flux2_mcp", "demo", "a fox", "--model", "max", "--output", str(tmp_path))
-
-    said = ended.stdout.decode()
-    assert ended.returncode == 0, said + ended.stderr.decode()
-    assert "Made; what flux-2-max costs with RunAPI itself is not published:" in said
-    assert "$" not in said
-
-
 async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     ended = await finished(tmp_path, "-m", "flux2_mcp", "demo", "a red fox", "--aspect-ratio", "21:9")
 

@@ -124,11 +124,16 @@ async def test_a_terminal_and_a_host_are_told_what_works_for_them(tmp_path: Path
     assert f"Run `{script} login`" in answer["result"]["content"][0]["text"]
 
 
-async def test_the_commands_that_the_demo_ends_with_can_be_pasted(tmp_path: Path, script: str, short: str) -> None:
+async def test_a_demo_states_no_price_that_nobody_publishes_and_ends_with_commands_that_can_be_pasted(
+    tmp_path: Path, script: str, short: str
+) -> None:
+    """The simulator has a price for this model, but it is made up."""
     bare = {"PATH": "/usr/bin:/bin", "RUNAPI_API_KEY": ""}
-    ended = await finished(tmp_path, script, "demo", "a red fox", **bare)
+    ended = await finished(tmp_path, script, "demo", "a red fox", "--model", "max", **bare)
     lines = ended.stdout.decode().splitlines()[-2:]
     pasted = [await finished(tmp_path, *line.split("`")[1].split(), "--help", **bare) for line in lines]
 
+    assert "Made; what flux-2-max costs with RunAPI itself is not published:" in ended.stdout.decode()
+    assert b"$" not in ended.stdout
     assert [line.split("`")[1].split()[0] for line in lines] == [short, short]
     assert [each.returncode for each in pasted] == [0, 0]

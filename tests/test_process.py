@@ -118,7 +118,7 @@ async def test_a_person_who_types_the_command_is_told_what_it_waits_for(tmp_path
             told = await BufferedByteReceiveStream(process.stderr).receive_until(b"\n", 1000)
             os.write(person, b"\x04")  # Ctrl+D
             code = await process.wait()
-    async with hosted(tmp_path, "", alone=True) as host:
+    async with hosted(tmp_path, "") as host:
         await host.hang_up()
         await host.ending()
     for descriptor in (person, terminal):

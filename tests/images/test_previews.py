@@ -56,7 +56,7 @@ async def test_every_mix_of_noise_stays_within_the_budget(ones: int, twos: int) 
     assert {"image/jpeg"} == {recognise(preview.data).media_type for preview in made}
 
 
-@pytest.mark.parametrize(("ones", "twos"), [(1, 0), (0, 8)])
+@pytest.mark.parametrize(("ones", "twos"), [(1, 0), (0, 4)])
 async def test_full_size_noise_stays_within_the_budget(ones: int, twos: int) -> None:
     made = await previews([noise(1024)] * ones + [noise(2048)] * twos)
 

@@ -108,6 +108,7 @@ def _save_ten(folder: Path) -> None:
     anyio.run(ten)
 
 
+@pytest.mark.slow
 def test_processes_do_not_overwrite_each_other(tmp_path: Path) -> None:
     processes = [get_context("spawn").Process(target=_save_ten, args=[tmp_path]) for _ in range(2)]
     for process in processes:

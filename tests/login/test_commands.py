@@ -14,7 +14,7 @@ import pytest
 
 from flux2_mcp.cli import main
 from flux2_mcp.login import login_with, open_browser
-from tests.login.fake_browser import Computer, served
+from tests.login.fake_browser import NO_CERTIFICATES, Computer, served
 from tests.platforms import not_on
 from tests.processes import MODULE, ended, started
 from tests.world import BASE_URL, KEY
@@ -77,7 +77,7 @@ def test_a_logout_says_where_the_key_was(
 
 
 async def test_the_command_prints_where_to_go_and_takes_what_comes_back(here: Computer) -> None:
-    async with served(here.simulator) as base_url, httpx.AsyncClient(trust_env=False) as client:
+    async with served(here.simulator) as base_url, httpx.AsyncClient(verify=NO_CERTIFICATES) as client:
         environ = {**os.environ, "RUNAPI_BASE_URL": base_url}
         with anyio.fail_after(60):
             async with started(*MODULE, "login", "--no-browser", environ=environ) as process:

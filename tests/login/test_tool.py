@@ -17,7 +17,7 @@ from mcp_types import ToolAnnotations
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script
-from tests.login.fake_browser import Json
+from tests.login.fake_browser import NO_CERTIFICATES, Json
 from tests.transports import Wire
 from tests.world import BASE_URL, KEY, World, text_of, world
 
@@ -67,7 +67,7 @@ async def answer(here: World, url: str, answer: str) -> None:
     state = dict(parse_qsl(urlsplit(url).query))["state"]
     async with (
         httpx.AsyncClient(transport=Wire(here.simulator), base_url=BASE_URL) as runapi,
-        httpx.AsyncClient(trust_env=False) as callback,
+        httpx.AsyncClient(verify=NO_CERTIFICATES) as callback,
     ):
         await runapi.get(url)
         decided = await runapi.post("/cli/authorize", data={"state": state, "answer": answer})

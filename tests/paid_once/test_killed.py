@@ -203,8 +203,6 @@ async def test_the_list_of_recent_tasks_after_a_kill_leads_to_what_was_paid(
 MORTAL = """
 import os, signal, sys
 from itertools import count
-from flux2_mcp import polling
-from flux2_mcp.__main__ import main
 from flux2_mcp.history import batches
 last, after = {last}, {after}
 numbers = count(1)
@@ -218,8 +216,6 @@ def mortal(self, run, *, completes, made=batches.Batches.__init__):
             os.kill(os.getpid(), signal.SIGKILL)
     made(self, running, completes=completes)
 batches.Batches.__init__ = mortal
-polling.intervals = lambda *_: iter(lambda: 0.05, None)
-main()
 """
 
 
@@ -233,7 +229,7 @@ async def test_calls_whose_server_dies_within_a_group_commit_are_paid_once(
         {"prompt": f"{animal} in the snow"} for animal in ("a fox", "a hare", "an owl", "a lynx", "a wren", "a vole")
     ]
     async with served() as (base_url, runapi):
-        async with hosted(tmp_path, base_url, command=("-c", MORTAL.format(last=last, after=after))) as host:
+        async with hosted(tmp_path, base_url, often=True, prelude=MORTAL.format(last=last, after=after)) as host:
             for call in calls:
                 await host.call("generate", call)
             with anyio.fail_after(30):

@@ -50,12 +50,11 @@ def check_types(result: CallToolResult) -> None:
     assert [block.mime_type for block in blocks] == [media_type_of(data) for data in images_in(result)]
 
 
-@pytest.mark.parametrize("number", [1, 8])
-async def test_noise_at_full_size_fits_into_every_host(tmp_path: Path, number: int) -> None:
+async def test_noise_at_full_size_fits_into_every_host(tmp_path: Path) -> None:
     """Nothing compresses worse."""
-    result = await made(gallery(tmp_path, [noise(2048)]), number)
+    result = await made(gallery(tmp_path, [noise(2048)]), 8)
 
-    assert len(images_in(result)) == number
+    assert len(images_in(result)) == 8
     assert len(encoded_result(result).encode()) < MOST
     check_types(result)
 
@@ -87,8 +86,7 @@ async def test_a_picture_to_look_at_again_fits_too(tmp_path: Path) -> None:
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox"})
         results = [
-            await client.call_tool("view_image", {"task_id": here.paid[0].id, "max_edge": edge})
-            for edge in (64, 1024, 2048)
+            await client.call_tool("view_image", {"task_id": here.paid[0].id, "max_edge": edge}) for edge in (64, 2048)
         ]
 
     for result in results:

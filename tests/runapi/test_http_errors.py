@@ -150,7 +150,7 @@ async def test_a_redirect_is_never_followed(status: int) -> None:
     assert [str(request.url) for request in line.requests] == ["https://runapi.test/api/v1/me/balance"]
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.integers(300, 599), st.text(max_size=20))
 def test_no_answer_can_break_the_description(content: bytes, status: int, retry_after: str) -> None:
     headers = {b"retry-after": retry_after.encode(), b"content-type": b"text/html; charset=utf-7"}

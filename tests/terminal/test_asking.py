@@ -52,17 +52,6 @@ async def test_status_of_what_nobody_knows_ends_with_2(command: Command) -> None
     assert "knows a task 'tsk_0000'" in ended.err
 
 
-async def test_a_task_without_an_image_is_looked_at_again_with_a_command(command: Command) -> None:
-    """In a terminal there is no tool to call."""
-    async with served() as (base_url, runapi):
-        ended = await command("generate", "a fox [simulate: empty]", base_url=base_url)
-        [task] = runapi.ledger.tasks()
-
-    assert ended.code == 1
-    assert f"`flux2-mcp status {task.id}`" in ended.err
-    assert "task_status" not in ended.err
-
-
 @pytest.mark.parametrize("command_line", [["status"], ["generate", "a fox"]], ids=["status", "generate"])
 async def test_what_is_ordered_already_is_not_said_to_be_sent(command: Command, command_line: list[str]) -> None:
     runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))

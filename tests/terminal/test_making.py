@@ -275,13 +275,16 @@ async def test_recover_does_not_wait_for_a_task_that_runapi_has_forgotten(comman
     assert old.out.startswith(f"{task.id}: RunAPI does not know this task with this key")
 
 
-async def test_recover_leaves_a_task_without_an_image_open_and_names_the_command(command: Command) -> None:
+async def test_a_task_without_an_image_stays_open_and_is_looked_at_again_with_a_command(command: Command) -> None:
     """Its image may yet be shown, and in a terminal there is no tool to call."""
     async with served() as (base_url, runapi):
-        await command("generate", "a fox [simulate: empty]", base_url=base_url)
+        ended = await command("generate", "a fox [simulate: empty]", base_url=base_url)
         recovered = await command("recover", base_url=base_url)
 
     [task] = runapi.ledger.tasks()
+    assert ended.code == 1
+    assert f"`flux2-mcp status {task.id}`" in ended.err
+    assert "task_status" not in ended.err
     assert recovered.code == 5
     assert f"Look once more with `flux2-mcp status {task.id}`" in recovered.out
     assert "task_status" not in recovered.out
