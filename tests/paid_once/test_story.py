@@ -496,6 +496,7 @@ class Story(RuleBasedStateMachine):
         else:
             await self._deliveries_are_written_down()
             await self._stop()
+            self._forget_what_nobody_noted()
         await self._start()
 
     async def _die(self) -> None:
@@ -506,13 +507,16 @@ class Story(RuleBasedStateMachine):
         self._data.mkdir()
         with closing(sqlite3.connect(before)) as old, closing(sqlite3.connect(self._database)) as new:
             old.backup(new)
-        for side in self.sides:
-            # Of a call that is not over, some pictures may have been read a moment ago: nobody knows of that any more.
-            side.read -= {order.id for order in self._orders(side) if not order.delivered}
+        self._forget_what_nobody_noted()
         for process in self.processes:
             process.line.is_cut = True
             process.line.open()
         await self._stop()
+
+    def _forget_what_nobody_noted(self) -> None:
+        """Of a call that is not over, some pictures may have been read a moment ago: nobody knows of that any more."""
+        for side in self.sides:
+            side.read -= {order.id for order in self._orders(side) if not order.delivered}
 
     async def _stop(self) -> None:
         for process in self.processes:
