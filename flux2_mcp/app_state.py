@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncGenerator
+import re
+import sys
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,7 +22,7 @@ from flux2_mcp import __version__, credentials, polling
 from flux2_mcp.background import BackgroundTasks, background_tasks
 from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
-from flux2_mcp.errors import Flux2Error, NoApiKey
+from flux2_mcp.errors import Flux2Error, KeyRejected, NoApiKey, OutOfCredits, RunApiError
 from flux2_mcp.history import FILE_NAME, History, utcnow
 from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.runapi.origins import origin_of
@@ -30,6 +33,7 @@ from flux2_mcp.studio import Deliveries, Studio
 if TYPE_CHECKING:
     import httpx
 
+    from flux2_mcp.callers import Caller
     from flux2_mcp.images import Destinations, Fetcher
     from flux2_mcp.runapi.client import Connection
 
@@ -48,12 +52,30 @@ NEEDED_LATER = (
     "PIL.PngImagePlugin",
 )
 """What takes long to import, and is no part of the first answers."""
-LOCAL = "local "
-"""How owners begin who are the one person on this computer; the address follows."""
+LOCAL = "local"
+"""How owners begin who are the one person on this computer; the address follows. Others begin with their name."""
+OWN_KEY: Mapping[type[RunApiError], str] = MappingProxyType(
+    {
+        KeyRejected: "Check the RunAPI key that is sent to this server; keys are listed at https://runapi.ai/api_keys.",
+    }
+)
+SHARED_KEY: Mapping[type[RunApiError], str] = MappingProxyType(
+    {
+        KeyRejected: "The RunAPI key is the server's own: tell whoever runs this server.",
+        OutOfCredits: "The RunAPI account is the server's own: tell whoever runs this server.",
+    }
+)
+"""The next step of callers who cannot log in here."""
+NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9._@-]+")
+"""What stands in a caller's name, and in no folder's."""
 FOLDERS_LAST = 5.0
 """Seconds for which folders are taken to lead where they led: a person may replace one by a link."""
 TIME_TO_START = 2.0
 """Seconds that the host gets for its first questions, before anything is done in the background."""
+
+
+CurrentCaller = Callable[[], "Caller"]
+"""Says who makes the request in hand."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,8 @@ class Environment:
     catalogue: Catalogue = field(default_factory=catalogue)
     root: Path = Path("/")
     """Where the file system begins; tests have a container's."""
+    current_caller: CurrentCaller | None = None
+    """Who makes the request in hand, on a server that many use; None where everybody is the one person here."""
 
 
 @dataclass
@@ -103,6 +127,8 @@ class AppState:
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
     began: datetime = field(default_factory=utcnow)
     """By the history's clock."""
+    _recovered: set[str] = field(default_factory=set[str])
+    """Callers, whose orders from before were looked at."""
     _folders: _Folders | None = None
 
     @cached_property
@@ -130,22 +156,61 @@ class AppState:
             InsecureBaseUrl: The key would travel without TLS.
         """
         environment = self.environment
+        if environment.current_caller:
+            if CLIENT not in sys.modules:
+                await anyio.to_thread.run_sync(import_module, CLIENT)
+            return self._studio_of(environment.current_caller())
         uncounted = self.deliveries.uncounted  # as the call comes: reading the key takes time
         held, destinations = await self._configured(without_key=without_key)
-        upstream = self.upstream(held.base_url)
+        owner = owner_at(held.base_url)
+        return self._studio(
+            owner, held, Limits.of(environment.settings), destinations, uncounted.get(owner, frozenset())
+        )
+
+    def _studio_of(self, caller: Caller) -> Studio:
+        """The studio of one of many. They sit elsewhere, and see nothing of this computer."""
+        held = credentials.Credentials(caller.key, self._hosted_url)
+        owner = owner_at(held.base_url, caller.name)
+        studio = replace(
+            self._studio(
+                owner,
+                held,
+                caller.limits,
+                self._destinations_of(caller),
+                self.deliveries.uncounted.get(owner, frozenset()),
+                OWN_KEY if caller.brings_key else SHARED_KEY,
+            ),
+            is_here=False,
+            has_own_key=caller.brings_key,
+        )
+        if caller.name not in self._recovered:
+            self._recovered.add(caller.name)
+            self.background.start(f"recovery of {owner}", partial(self._recover, studio), matters=False)
+        return studio
+
+    def _studio(
+        self,
+        owner: str,
+        held: credentials.Credentials,
+        limits: Limits,
+        destinations: Destinations,
+        uncounted: frozenset[str],
+        remedies: Mapping[type[RunApiError], str] = MappingProxyType({}),
+    ) -> Studio:
         from flux2_mcp.runapi.client import RunAPI
 
-        owner, runapi = _owner_at(held.base_url), RunAPI(upstream.connection, held.key)
+        environment, upstream = self.environment, self.upstream(held.base_url)
+        runapi = RunAPI(upstream.connection, held.key, remedies=remedies)
         return Studio(
             owner=owner,
             runapi=runapi,
             catalogue=environment.catalogue,
-            budget=Budget(owner, runapi, upstream.prices, self.history, self._limits()),
+            budget=Budget(owner, runapi, upstream.prices, self.history, limits),
             history=self.history,
             fetcher=upstream.fetcher,
             background=self.background,
             deliveries=self.deliveries,
-            uncounted=uncounted.get(owner, frozenset()),
+            uncounted=uncounted,
             uploads=self.uploads,
             destinations=destinations,
             shows=environment.settings.preview_edge is not None,
@@ -155,6 +220,8 @@ class AppState:
 
     async def recover(self) -> None:
         """Fetch what was finished while nobody looked: after a crash, before RunAPI's links die."""
+        if self.environment.current_caller:
+            return  # whose key it takes is known when they call
         await self.environment.sleep(TIME_TO_START)
         try:
             file = anyio.Path(self._data_folder, FILE_NAME)
@@ -163,6 +230,9 @@ class AppState:
             studio = await self.studio()
         except (Flux2Error, OSError):
             return  # the first call reports it
+        await self._recover(studio)
+
+    async def _recover(self, studio: Studio) -> None:
         for job in await studio.recover(before=self.began):
             logger.info("Order %s from before: %s", job.order.id, "made" if job.is_made else "not finished")
 
@@ -177,17 +247,26 @@ class AppState:
 
     async def owner(self) -> str:
         """Whose history this is: one person's, for each RunAPI that they use. Keys may come and go."""
-        return _owner_at(await self._base_url())
+        if self.environment.current_caller:
+            return owner_at(self._hosted_url, self.environment.current_caller().name)
+        return owner_at(await self._base_url())
 
     async def owners(self) -> dict[str, int]:
         """How many orders there are at each RunAPI that this person has used, by owner."""
-        return {owner: count for owner, count in (await self.history.owners()).items() if owner.startswith(LOCAL)}
+        return {owner: count for owner, count in (await self.history.owners()).items() if owner.startswith(f"{LOCAL} ")}
 
     async def prices(self) -> PriceList:
         """The prices of the configured RunAPI; asking for them needs no key."""
         return self.upstream(await self._base_url()).prices
 
+    @property
+    def _hosted_url(self) -> str:
+        """The RunAPI of a server that many use: what one person logged in to is no business of theirs."""
+        return self.environment.settings.base_url or credentials.DEFAULT_BASE_URL
+
     async def _base_url(self) -> str:
+        if self.environment.current_caller:
+            return self._hosted_url  # as well when nobody calls
         return await anyio.to_thread.run_sync(self._configured_url)
 
     def _configured_url(self) -> str:
@@ -248,14 +327,15 @@ class AppState:
                 raise
             return credentials.Credentials("", credentials.base_url(settings, home=home))
 
-    def _limits(self) -> Limits:
-        settings = self.environment.settings
-        return Limits(
-            per_call=settings.max_cost_per_call,
-            per_day=settings.daily_budget,
-            confirm_over=settings.confirm_over,
-            allow_unknown_price=settings.allow_unknown_price,
-        )
+    def _destinations_of(self, caller: Caller) -> Destinations:
+        """A folder for each caller, if there is one for all of them."""
+        from flux2_mcp.images import Destinations, default_folder
+
+        settings, home = self.environment.settings, self.environment.home
+        if not settings.output_dir:
+            return Destinations(home, home, (), saves=False, offered=False)
+        folder = default_folder(settings.output_dir, home=home) / NO_FOLDER_NAME.sub("-", caller.name)
+        return Destinations(folder, folder, (), saves=settings.save == "on")
 
     def _destinations(self) -> Destinations:
         from flux2_mcp.images import Destinations, container, default_folder
@@ -280,12 +360,13 @@ def data_folder(settings: Settings, *, home: Path) -> Path:
 
 def address_of(owner: str) -> str:
     """The RunAPI that an owner's orders are at, as people write it."""
-    origin = owner.removeprefix(LOCAL)
+    origin = owner.rpartition(" ")[2]
     return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
 
 
-def _owner_at(base_url: str) -> str:
-    return f"{LOCAL}{origin_of(base_url)}"
+def owner_at(base_url: str, name: str = LOCAL) -> str:
+    """Whose orders those of this caller at this RunAPI are."""
+    return f"{name} {origin_of(base_url)}"
 
 
 @asynccontextmanager

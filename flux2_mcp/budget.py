@@ -16,6 +16,7 @@ import anyio
 from flux2_mcp.catalogue import PriceList, Request, listed
 from flux2_mcp.errors import OutOfCredits, OverLimit, RunApiError, Wording, same_again
 from flux2_mcp.history import History
+from flux2_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -32,6 +33,16 @@ class Limits:
     per_day: int | None = None
     confirm_over: int | None = None
     allow_unknown_price: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits of everybody who has no others."""
+        return cls(
+            per_call=settings.max_cost_per_call,
+            per_day=settings.daily_budget,
+            confirm_over=settings.confirm_over,
+            allow_unknown_price=settings.allow_unknown_price,
+        )
 
 
 @dataclass(frozen=True)

@@ -279,6 +279,8 @@ class PriceList:
         self._etag: str | None = None
         self._ask_again_at: float | None = None
         self._lock = anyio.Lock()
+        self.has_answered = False
+        """Whether RunAPI has ever answered, with prices or with an error."""
 
     @property
     def known(self) -> Prices:
@@ -313,8 +315,10 @@ class PriceList:
             with anyio.fail_after(self._patience):
                 schedules = await self._fetch(self._etag)
         except (RunApiError, TimeoutError) as error:
+            self.has_answered |= isinstance(error, RunApiError) and error.status is not None
             logger.info("Prices stay those of %s: %s", self._prices.as_of, type(error).__name__)
             return False
+        self.has_answered = True
         if schedules is not None:
             prices = self._catalogue.prices_from(schedules)
             if not prices.cents:

@@ -26,6 +26,7 @@ Flux2Error
 │   ├── NoImages            the task completed without any image
 │   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
 ├── HistoryUnusable         the history cannot be read or written
+├── TooManyCalls            a server that many use carries out as many calls as it may
 ├── NoSuchTask              nobody knows that id
 ├── PictureUnavailable      the picture exists, but its bytes could not be fetched
 │   └── PictureUnusable     its bytes can be had, but nothing here can show or save them
@@ -339,6 +340,13 @@ class HistoryUnusable(Flux2Error):
             " once that is fixed. FLUX2_HISTORY=off goes on without a history: then a lost answer may be paid for "
             "twice, and a daily limit starts anew."
         )
+
+
+class TooManyCalls(Flux2Error):
+    """A caller, or all callers of a server together, have as many calls in flight as they may."""
+
+    charge = "Nothing was sent or charged."
+    remedy = "Wait until one of them has ended, then send this call."
 
 
 class NoSuchTask(Flux2Error):

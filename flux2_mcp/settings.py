@@ -79,6 +79,26 @@ class Settings(BaseModel):
     confirm_over: Annotated[Cents, Field(alias="FLUX2_CONFIRM_OVER")] = None
     """US cents, from dollars: a call that costs more asks the person first."""
     allow_unknown_price: Annotated[bool, Field(alias="FLUX2_ALLOW_UNKNOWN_PRICE")] = False
+    http_auth: Annotated[
+        Literal["off", "runapi-key", "tokens", "oauth"], BeforeValidator(_lower), Field(alias="FLUX2_HTTP_AUTH")
+    ] = "off"
+    """How callers over HTTP are told apart; "off" serves the one person on this computer."""
+    allowed_hosts: Annotated[str, Field(alias="FLUX2_ALLOWED_HOSTS")] = ""
+    """Names, separated by commas, under which the server is reached over HTTP; others are refused."""
+    tokens_file: Annotated[str | None, Field(alias="FLUX2_HTTP_TOKENS_FILE")] = None
+    """Whose token is whose, for "tokens"; `tokens` in the data folder when None."""
+    oauth_issuer: Annotated[str | None, Field(alias="FLUX2_OAUTH_ISSUER")] = None
+    oauth_resource: Annotated[str | None, Field(alias="FLUX2_OAUTH_RESOURCE")] = None
+    """The address of this server, for which tokens have to be made out."""
+    oauth_scopes: Annotated[str, Field(alias="FLUX2_OAUTH_SCOPES")] = ""
+    """Scopes that a token needs, separated by spaces."""
+    oauth_jwks_url: Annotated[str | None, Field(alias="FLUX2_OAUTH_JWKS_URL")] = None
+    """Where the issuer's keys are; `/.well-known/jwks.json` of the issuer when None."""
+    secret: Annotated[SecretStr | None, Field(alias="FLUX2_SECRET")] = None
+    """What callers are named with; a file in the data folder when None."""
+    max_calls: Annotated[int, Field(alias="FLUX2_MAX_CALLS", ge=1)] = 2000
+    """Calls over HTTP at once."""
+    max_calls_per_caller: Annotated[int, Field(alias="FLUX2_MAX_CALLS_PER_CALLER", ge=1)] = 50
 
     @property
     def preview_edge(self) -> int | None:

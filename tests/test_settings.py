@@ -111,7 +111,10 @@ def test_all_bad_values_are_named_at_once() -> None:
 
 
 def test_a_limit_that_is_misspelt_is_noticed() -> None:
-    words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_QUITE_ANOTHER"])
+    words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_QUITE_SOMETHING_ELSE_AGAIN"])
 
-    assert words == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_QUITE_ANOTHER."
+    assert (
+        words
+        == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_QUITE_SOMETHING_ELSE_AGAIN."
+    )
     assert misspelt(NAMES) == ""

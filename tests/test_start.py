@@ -21,7 +21,8 @@ images.public_addresses images.saving invocation login memory polling presenters
 presenters.estimate presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins
 server server.account_tools server.app server.arguments server.completions server.consent server.hang_up server.hosts
 server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
-server.resources server.results server.schemas server.sdk server.stdio server.strict settings sources sources.opening
+server.resources server.results server.schemas server.sdk server.state server.stdio server.strict settings sources
+sources.opening
 sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services text
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""

@@ -16,7 +16,7 @@ from flux2_mcp.errors import Flux2Error
 from flux2_mcp.invocation import command, started_as
 
 COMMANDS = {
-    "serve": "serve an MCP host over stdio (the default), or over HTTP on this machine",
+    "serve": "serve an MCP host over stdio (the default), or over HTTP",
     "demo": "make a picture through the whole server, on the simulator: no key, no cost",
     "login": "get a RunAPI key with the browser, and save it for every server and tool of RunAPI's on this computer",
     "logout": "remove the saved key",
@@ -30,6 +30,7 @@ COMMANDS = {
     "recover": "fetch pictures that were finished while nobody waited, for example after a crash",
     "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
     "uninstall": "take it out of a host's config again",
+    "token": "give the callers of a server for many their tokens, and take them back",
     "simulate": "serve a simulated RunAPI, to develop any client against",
 }
 

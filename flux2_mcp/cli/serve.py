@@ -1,4 +1,4 @@
-"""flux2-mcp serve: stdio, or HTTP on loopback."""
+"""flux2-mcp serve: stdio, or HTTP for this machine, or for many who say who they are."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import argparse
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
-from flux2_mcp.app_state import Environment
+from flux2_mcp.app_state import Environment, data_folder
 from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.invocation import command
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings, misspelt
 
+if TYPE_CHECKING:
+    from flux2_mcp.server.http import Hosting
+    from flux2_mcp.server.strict import StrictServer
+
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PORT = 8765
+MOST_FILES = 65_536
+"""Files and connections that a server over HTTP may have open, where the system allows as many."""
 WAITING = (
     "flux2-mcp: waiting for an MCP host on stdin. Hosts start this command themselves: `{install}` adds it to yours, "
     "and `{demo}` shows it at work. Ctrl+C ends it."
@@ -30,7 +38,9 @@ WAITING = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `serve` takes."""
     parser.add_argument("--http", action="store_true", help="streamable HTTP at http://HOST:PORT/mcp instead of stdio")
-    parser.add_argument("--host", help=f"loopback address to listen on (default: {HOST})")
+    parser.add_argument(
+        "--host", help=f"address to listen on (default: {HOST}); others than loopback need FLUX2_HTTP_AUTH"
+    )
     parser.add_argument("--port", type=port, help=f"port to listen on (default: {PORT})")
     parser.set_defaults(run=run)
 
@@ -49,18 +59,61 @@ def run(options: argparse.Namespace) -> int:
     if words := misspelt(os.environ):
         logger.warning("%s It has no effect.", words)
     environment = Environment(Settings.from_environ(os.environ), home=Path.home())
-    server = build_server(environment, over_stdio=not options.http)
     if options.http:
-        from flux2_mcp.server.http import checked_host, serve_http
-
-        host = checked_host(options.host or HOST)
-        taken = listener(host, PORT if options.port is None else options.port)
-        shown = f"[{host}]" if ":" in host else host
-        print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
-        return anyio.run(lambda: serve_http(server, host=host, listener=taken))
+        return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
     from flux2_mcp.server.stdio import serve_stdio
+
+    server = build_server(environment, over_stdio=True)
 
     if sys.stdin and sys.stdin.isatty():
         print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
     anyio.run(serve_stdio, server)
     return 0
+
+
+def _serve_http(environment: Environment, host: str, port: int) -> int:
+    from flux2_mcp.server.http import checked_host, serve_http
+
+    settings = environment.settings
+    if settings.http_auth == "off":
+        server, hosting = build_server(environment), None
+        checked_host(host)
+    else:
+        server, hosting = _hosted(environment, host)
+    taken = listener(host, port)
+    _raise_limit_of_connections()
+    shown = f"[{host}]" if ":" in host else host
+    print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
+    return anyio.run(lambda: serve_http(server, host=host, listener=taken, hosting=hosting))
+
+
+def _hosted(environment: Environment, host: str) -> tuple[StrictServer, Hosting]:
+    """A server for many."""
+    from flux2_mcp.callers.configured import authenticator, oauth_of
+    from flux2_mcp.callers.secret import secret
+    from flux2_mcp.server.authentication import current_caller
+    from flux2_mcp.server.http import Hosting, names_of
+
+    settings, home = environment.settings, environment.home
+    folder = data_folder(settings, home=home)
+    hosts = names_of(host, settings.allowed_hosts)
+    ours = secret(settings.secret.get_secret_value() if settings.secret else None, folder=folder)
+    hosting = Hosting(
+        authenticator(settings, ours, home=home, folder=folder),
+        hosts,
+        oauth_of(settings) if settings.http_auth == "oauth" else None,
+    )
+    server = build_server(replace(environment, current_caller=current_caller), state_key=ours.key("request state"))
+    return server, hosting
+
+
+def _raise_limit_of_connections() -> None:
+    """Many systems let a process have 1,024 files open, and each connection is one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(MOST_FILES, most)
+    if least != resource.RLIM_INFINITY and least < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

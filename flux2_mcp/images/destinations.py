@@ -58,6 +58,8 @@ class Destinations:
     roots: tuple[Path, ...]
     saves: bool
     """Whether a picture is saved when its call names no folder."""
+    offered: bool = True
+    """Whether pictures can be saved at all."""
     container: Container | None = None
     """What runs this server from our image; None where the person sees the same files."""
 
@@ -67,6 +69,9 @@ class Destinations:
         Raises:
             RequestRefused: `save_to` leads outside the roots, or nowhere.
         """
+        if save_to and not self.offered:
+            why = "cannot be used: this server saves no files. Leave it out; the result has the picture's URL."
+            raise _refused(why)
         if not save_to and not self.saves:
             return None
         return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)

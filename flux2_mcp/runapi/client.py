@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TypeVar, cast, get_args
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -15,7 +18,15 @@ import anyio.to_thread
 import httpx
 from pydantic import ValidationError
 
-from flux2_mcp.errors import KeyReused, NotFound, OutOfCredits, RequestRejected, Unreachable, UnreadableAnswer
+from flux2_mcp.errors import (
+    KeyReused,
+    NotFound,
+    OutOfCredits,
+    RequestRejected,
+    RunApiError,
+    Unreachable,
+    UnreadableAnswer,
+)
 from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
 from flux2_mcp.runapi.connection_pool import transport_to
 from flux2_mcp.runapi.http_errors import error_from
@@ -45,6 +56,9 @@ TIMEOUT = httpx.Timeout(30.0, connect=5.0).as_dict()
 """Seconds for one try."""
 PATH = re.compile(r"/[!-~]{1,2000}")
 SERVICE = "flux_2"
+NO_REMEDIES: Mapping[type[RunApiError], str] = MappingProxyType({})
+MOST_RATE_LIMITERS = 10_000
+"""Keys whose limits are remembered; of more, those are forgotten that were not used for longest."""
 ROUTED = (RequestRejected, OutOfCredits, KeyReused)
 """Errors that come from the route itself; others may come from a gateway that has not looked at the path."""
 
@@ -69,7 +83,7 @@ class Connection:
         self.routes = Routes(dialect)
         self.storage = transport
         self._sleep = sleep
-        self._rate_limiters: dict[str, RateLimiter] = {}
+        self._rate_limiters: OrderedDict[bytes, RateLimiter] = OrderedDict()
         self.waits = 0
         """How many tasks are waited for."""
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
@@ -126,7 +140,14 @@ class Connection:
 
     def rate_limiter(self, key: str) -> RateLimiter:
         """What all requests with this key pass: RunAPI's limits are per key."""
-        return self._rate_limiters.setdefault(key, RateLimiter(sleep=self._sleep))
+        # By a hash: what may lie in memory for days is no place for keys.
+        digest = hashlib.sha256(key.encode()).digest()
+        if digest not in self._rate_limiters:
+            self._rate_limiters[digest] = RateLimiter(sleep=self._sleep)
+            if len(self._rate_limiters) > MOST_RATE_LIMITERS:
+                self._rate_limiters.popitem(last=False)
+        self._rate_limiters.move_to_end(digest)
+        return self._rate_limiters[digest]
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -136,9 +157,18 @@ class Connection:
 class RunAPI:
     """RunAPI with one key. The key goes to the configured origin only."""
 
-    def __init__(self, connection: Connection, key: str, *, rate_limiter: RateLimiter | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        key: str,
+        *,
+        rate_limiter: RateLimiter | None = None,
+        remedies: Mapping[type[RunApiError], str] = NO_REMEDIES,
+    ) -> None:
+        """Where `remedies` has a next step for an error, it stands in the place of the usual one."""
         self.connection = connection
         self._key = key
+        self._remedies = remedies
         self._rate_limiter = rate_limiter or connection.rate_limiter(key)
 
     @property
@@ -275,6 +305,8 @@ class RunAPI:
             return response
         failure = error_from(response, mask=self._mask)
         failure.in_doubt = _in_doubt(request)
+        if remedy := self._remedies.get(type(failure)):
+            failure.remedy = failure.typed_remedy = remedy
         raise failure
 
     def _json(self, response: httpx.Response) -> object:

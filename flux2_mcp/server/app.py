@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
+from mcp.server.request_state import RequestStateSecurity
 
 from flux2_mcp import __version__
 from flux2_mcp.app_state import AppState, Environment, app_state
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import picture_tools, prompts, resources
+from flux2_mcp.server.state import StateHolder
 from flux2_mcp.server.strict import StrictServer
 
 INSTRUCTIONS = """\
@@ -27,8 +29,11 @@ Give the person the file path and the URL of a finished picture. Do not describe
 """
 
 
-def build_server(environment: Environment, *, over_stdio: bool = False) -> StrictServer:
-    """Make a server. Nothing is opened, read or sent before it is needed."""
+def build_server(environment: Environment, *, over_stdio: bool = False, state_key: bytes | None = None) -> StrictServer:
+    """Make a server. Nothing is opened, read or sent before it is needed.
+
+    With the `state_key`, of 32 bytes, it seals what hosts bring back with their answers; replicas need the same one.
+    """
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[AppState]) -> AsyncGenerator[AppState, None]:
@@ -37,7 +42,7 @@ def build_server(environment: Environment, *, over_stdio: bool = False) -> Stric
             yield state
 
     known = environment.catalogue
-    holder = resources.StateHolder()
+    holder = StateHolder()
     server = StrictServer(
         "flux2",
         title="Flux 2 pictures",
@@ -50,7 +55,17 @@ def build_server(environment: Environment, *, over_stdio: bool = False) -> Stric
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
         log_level="WARNING",
+        request_state_security=RequestStateSecurity(keys=[state_key]) if state_key else None,
     )
+    if environment.current_caller:
+        from flux2_mcp.server.admission import Admission
+
+        settings = environment.settings
+        server.admission = Admission(settings.max_calls, settings.max_calls_per_caller, environment.current_caller)
     resources.add_resources(server, holder, known)
     prompts.add_prompts(server, known)
+    if not over_stdio:
+        from flux2_mcp.server.health import add_health_checks
+
+        add_health_checks(server, holder)
     return server

@@ -1,25 +1,40 @@
-"""The server over streamable HTTP, for one person on this machine."""
+"""The server over streamable HTTP: for one person on this machine, or for many who say who they are."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from socket import socket
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError
+from pydantic import AnyHttpUrl
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import HANDLED_SIGNALS
 
+from flux2_mcp.callers import Authenticator
 from flux2_mcp.errors import BadSetting
+from flux2_mcp.server.authentication import RequireCaller
 from flux2_mcp.server.hang_up import STOPPED
 from flux2_mcp.server.strict import StrictServer
 
+if TYPE_CHECKING:
+    from flux2_mcp.callers.oauth import OAuth
+
+PATH = "/mcp"
+HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+RETRY_AFTER = "5"
+"""Seconds until whoever comes to a server that ends should come again: another will be there."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 SHUTDOWN_SECONDS = 2.0
 """How long calls in flight may go on after SIGTERM."""
@@ -27,19 +42,51 @@ TIME_TO_ANSWER = 0.5
 """Seconds after that for the answers to be written, before what is still open is closed."""
 
 
-async def serve_http(server: StrictServer, *, host: str, listener: socket) -> int:
-    """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection for the host.
+@dataclass(frozen=True)
+class Hosting:
+    """How a server serves many."""
+
+    authenticator: Authenticator
+    hosts: Sequence[str]
+    """The names under which it is reached; requests that name another are refused."""
+    oauth: OAuth | None = None
+    """What an OAuth client has to know to get a token."""
+
+
+async def serve_http(server: StrictServer, *, host: str, listener: socket, hosting: Hosting | None = None) -> int:
+    """Serve both protocol eras at /mcp until SIGTERM or SIGINT, with DNS-rebinding protection for its names.
 
     Gives the exit code: 0, or the customary one for the signal.
-
-    Raises:
-        BadSetting: The address can be reached from elsewhere.
     """
-    requests = _Requests(server, server.streamable_http_app(host=checked_host(host)))
+    app = hosted_app(server, hosting) if hosting else server.streamable_http_app(host=host)
+    requests = _Requests(server, app)
     config = uvicorn.Config(requests, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
     http = _Server(config, requests)
     await http.serve(sockets=[listener])
     return 128 + http.signals[0] if http.signals else 0
+
+
+def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
+    """An app that serves those who say who they are. It keeps no sessions: any replica answers any request."""
+    oauth = hosting.oauth
+    app = server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,
+        transport_security=TransportSecuritySettings(
+            allowed_hosts=[form for name in hosting.hosts for form in (name, f"{name}:*")],
+            allowed_origins=[
+                form for name in hosting.hosts for form in (f"https://{name}", f"https://{name}:*", f"http://{name}:*")
+            ],
+        ),
+    )
+    metadata_url = None
+    if oauth:
+        resource = AnyHttpUrl(oauth.resource)
+        app.routes.extend(
+            create_protected_resource_routes(resource, [AnyHttpUrl(oauth.issuer)], list(oauth.scopes) or None)
+        )
+        metadata_url = str(build_resource_metadata_url(resource))
+    return RequireCaller(app, hosting.authenticator, path=PATH, metadata_url=metadata_url)
 
 
 def checked_host(host: str) -> str:
@@ -51,10 +98,29 @@ def checked_host(host: str) -> str:
     if host not in LOOPBACK:
         msg = (
             f"serve --http listens on this machine only, not on {host}: whoever reached it would spend your RunAPI "
-            "credits and read your pictures, as there are no accounts yet."
+            "credits and read your pictures."
         )
-        raise BadSetting(msg, remedy="Use --host 127.0.0.1, or a tunnel that asks who is calling.")
+        remedy = "Use --host 127.0.0.1, or have callers say who they are: FLUX2_HTTP_AUTH, docs/hosting.md."
+        raise BadSetting(msg, remedy=remedy)
     return host
+
+
+def names_of(host: str, allowed: str) -> list[str]:
+    """The names under which a server for many is reached: those that are allowed, and loopback's where it listens.
+
+    Raises:
+        BadSetting: It listens for others, and no name is known.
+    """
+    names = [name.strip().lower() for name in allowed.split(",") if name.strip()]
+    if bad := next((name for name in names if not HOST_NAME.fullmatch(name)), None):
+        msg = (
+            f"FLUX2_ALLOWED_HOSTS: {bad[:80]!r} is not a host name. Names are separated by commas, and have no scheme."
+        )
+        raise BadSetting(msg)
+    if not names and host not in LOOPBACK:
+        msg = f"The server listens on {host}, but under which name it is reached is not known."
+        raise BadSetting(msg, remedy="Set FLUX2_ALLOWED_HOSTS, such as FLUX2_ALLOWED_HOSTS=flux2.example.com.")
+    return list(dict.fromkeys([*names, "127.0.0.1", "localhost", "[::1]"]))
 
 
 class _Requests:
@@ -64,10 +130,16 @@ class _Requests:
         self._server = server
         self._app = app
         self._running: set[anyio.CancelScope] = set()
+        self._is_ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if self._is_ending:
+            # On a connection that was open: to a new one, nobody listens any more.
+            headers = {"Retry-After": RETRY_AFTER, "Connection": "close"}
+            await _stopped(headers)(scope, receive, send)
             return
         sent: list[Message] = []
 
@@ -84,19 +156,24 @@ class _Requests:
         if not running.cancel_called:
             return
         if not sent:
-            error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=CONNECTION_CLOSED, message=str(STOPPED)))
-            await Response(error.model_dump_json(), 503, media_type="application/json")(scope, receive, send)
+            await _stopped({})(scope, receive, send)
         elif sent[0].get("more_body", True):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def end(self) -> None:
         """Have the calls answered, now or soon, and close what is open then: streams that nobody else ends."""
+        self._is_ending = True
         await self._server.calls.end(within=SHUTDOWN_SECONDS)
         with anyio.move_on_after(TIME_TO_ANSWER):
             while self._running:  # noqa: ASYNC110 the last one is not known beforehand
                 await anyio.sleep(0.05)
         for running in self._running:
             running.cancel()
+
+
+def _stopped(headers: dict[str, str]) -> Response:
+    error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=CONNECTION_CLOSED, message=str(STOPPED)))
+    return Response(error.model_dump_json(), 503, headers=headers, media_type="application/json")
 
 
 class _Server(uvicorn.Server):

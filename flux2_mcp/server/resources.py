@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import (
@@ -24,22 +23,10 @@ from flux2_mcp.presenters.results import facts_of
 from flux2_mcp.server import prompts
 from flux2_mcp.server.arguments import current_studio
 from flux2_mcp.server.completions import MOST_COMPLETIONS
+from flux2_mcp.server.state import StateHolder
 from flux2_mcp.text import sendable
 
 INDEX = re.compile(r"[0-9]{1,40}")
-
-
-@dataclass
-class StateHolder:
-    """Holds the state of the server while it runs: the SDK gives a resource without parameters no context."""
-
-    state: AppState | None = None
-
-    @property
-    def running(self) -> AppState:
-        """The state of the running server."""
-        assert self.state is not None, "resources are read while the server runs"  # noqa: S101 the SDK's promise
-        return self.state
 
 
 def add_resources(server: MCPServer[AppState], holder: StateHolder, known: Catalogue) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
@@ -35,12 +36,15 @@ from mcp_types import (
 from pydantic import AnyUrl, ValidationError
 
 from flux2_mcp.app_state import AppState
-from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit
+from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit, TooManyCalls
 from flux2_mcp.images import media_type_of
 from flux2_mcp.server.hang_up import CallsInFlight
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
 from flux2_mcp.server.sdk import hand_on_together, is_wrong_answer, replace_schemas, tool_failure
 from flux2_mcp.text import sendable
+
+if TYPE_CHECKING:
+    from flux2_mcp.server.admission import Admission
 
 NOTHING_HAPPENED = Flux2Error.charge
 
@@ -123,6 +127,9 @@ class StrictTool(Tool):
 class StrictServer(MCPServer[AppState]):
     """A server whose resources and prompts fail in our words, and whose pictures declare the type that they have."""
 
+    admission: Admission | None = None
+    """How many calls each caller may have, on a server that many use."""
+
     @cached_property
     def calls(self) -> CallsInFlight:
         """Its calls in flight."""
@@ -136,9 +143,16 @@ class StrictServer(MCPServer[AppState]):
         Raises:
             ToolError: With a sentence that says what was wrong with the call, or what happened.
         """
-        with self.calls.one(context.request_context.lifespan_context if context else None):
-            return await super().call_tool(name, arguments, context)
+        state = context.request_context.lifespan_context if context else None
+        try:
+            with self._admitted(), self.calls.one(state):
+                return await super().call_tool(name, arguments, context)
+        except TooManyCalls as refusal:
+            raise tool_failure(name, str(refusal)) from refusal
         raise AssertionError  # a call that was ended has raised
+
+    def _admitted(self) -> AbstractContextManager[None]:
+        return self.admission.one() if self.admission else nullcontext()
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[AppState, Any] | None = None

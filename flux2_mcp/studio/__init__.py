@@ -78,6 +78,10 @@ class Studio(Services):
     deliveries: Deliveries
     uncounted: frozenset[str] = frozenset()
     """The orders whose results this process had delivered when the call came, and the history had not counted."""
+    is_here: bool = True
+    """Whether the owner sits at this computer; else no file of it is read for them."""
+    has_own_key: bool = True
+    """Whether the key is the owner's; else others pay with it too, and only the history knows whose task is whose."""
 
     @cached_property
     def _fulfilment(self) -> Fulfilment:
@@ -200,26 +204,31 @@ class Studio(Services):
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
         """Whether a local source lies, as it is written, outside the folders that may be read."""
-        return any(lies_outside(text, home=self.destinations.home, roots=self.destinations.roots) for text in given)
+        return self.is_here and any(
+            lies_outside(text, home=self.destinations.home, roots=self.destinations.roots) for text in given
+        )
 
     async def _sources(self, client_roots: Sequence[str]) -> Sources:
-        more: Sequence[Path] = ()
-        if client_roots:
+        roots: Sequence[Path] = self.destinations.roots if self.is_here else ()
+        if client_roots and self.is_here:
             more = await anyio.to_thread.run_sync(checked_roots, self.destinations.home, None, None, client_roots)
+            roots = tuple(dict.fromkeys((*roots, *more)))
         return Sources(
             owner=self.owner,
             runapi=self.runapi,
             uploads=self.uploads,
             earlier_picture=self.picture,
             home=self.destinations.home,
-            roots=tuple(dict.fromkeys((*self.destinations.roots, *more))),
+            roots=roots,
         )
 
     async def quote(self, request: Request, count: int) -> Quote:
         """What this checked request would cost, by current prices if RunAPI tells them within a second."""
         if not self.budget.prices.are_fresh:
             with anyio.move_on_after(PATIENCE_FOR_PRICES):
-                await self.background.run("prices", self.budget.prices.current, matters=False)
+                await self.background.run(
+                    f"prices of {self.runapi.connection.origin}", self.budget.prices.current, matters=False
+                )
         return await self.budget.quote(request, count)
 
     async def estimate(self, request: Request, *, count: int) -> Quote:
@@ -230,7 +239,7 @@ class Studio(Services):
     async def account(self) -> Account:
         """The money: RunAPI's balance, where it can be had, and what the owner's limits leave."""
         balance = key_error = None
-        if self.runapi.has_key:
+        if self.runapi.has_key and self.has_own_key:
             try:
                 with anyio.move_on_after(PATIENCE_FOR_BALANCE):
                     balance = (await self.runapi.balance()).balance_cents
@@ -320,6 +329,9 @@ class Studio(Services):
 
     async def _adopted(self, task_id: str) -> Job:
         """A task that was made elsewhere with this key."""
+        if not self.has_own_key:
+            msg = f"This server knows no task {task_id[:140]!r} of yours."
+            raise NoSuchTask(msg, remedy="Check the id; every result carries its own, and recent_tasks lists them.")
         try:
             task = await self.runapi.find(task_id)
         except NotFound as error:

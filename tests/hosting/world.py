@@ -1,0 +1,118 @@
+"""A server for many on a port of this process, its callers, and a simulated RunAPI behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import uvicorn
+from mcp.client import Client
+from mcp.client.client import ConnectMode
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import CallToolResult
+
+from flux2_mcp.callers.configured import authenticator, oauth_of
+from flux2_mcp.callers.secret import Secret
+from flux2_mcp.server.app import build_server
+from flux2_mcp.server.authentication import current_caller
+from flux2_mcp.server.http import Hosting, hosted_app
+from flux2_mcp.simulator import Script, Simulator
+from tests.world import World
+
+ADA = "runapi_adaadaadaadaadaada01"
+BEN = "runapi_benbenbenbenbenben02"
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class HostedWorld:
+    """A server that many use, and what it has done."""
+
+    here: World
+    era: ConnectMode
+    url: str
+
+    @property
+    def simulator(self) -> Simulator:
+        return self.here.simulator
+
+    @asynccontextmanager
+    async def client(self, credential: str, url: str = "") -> AsyncGenerator[Client, None]:
+        """Somebody's client."""
+        async with httpx2.AsyncClient(headers=bearer(credential), timeout=30) as http:
+            transport = streamable_http_client(url or self.url, http_client=http)
+            async with Client(transport, mode=self.era) as client:
+                yield client
+
+    async def call(self, credential: str, tool: str, **arguments: object) -> CallToolResult:
+        """What one call of somebody's comes to."""
+        async with self.client(credential) as client:
+            return await client.call_tool(tool, arguments)
+
+    async def post(self, headers: Mapping[str, str], body: object = None) -> httpx.Response:
+        """The answer to a request that is made by hand."""
+        async with httpx.AsyncClient(timeout=30) as http:
+            return await http.post(self.url, headers={**HEADERS, **headers}, json=body or LIST_TOOLS)
+
+
+HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+LIST_TOOLS: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+
+
+@dataclass
+class Hosts:
+    """Starts such servers."""
+
+    home: Path
+    era: ConnectMode = "auto"
+    simulator: Simulator = field(default_factory=lambda: Simulator(Script(looks_until_done=1, plain_pictures=True)))
+
+    @asynccontextmanager
+    async def server(self, *, data: str = "data", **environ: str) -> AsyncGenerator[HostedWorld, None]:
+        """A server with these settings. Those of one `data` are replicas."""
+        here = World(
+            self.simulator,
+            self.home,
+            environ={
+                "RUNAPI_API_KEY": "",
+                "FLUX2_HTTP_AUTH": "runapi-key",
+                "FLUX2_OUTPUT_DIR": "",
+                "FLUX2_DATA_DIR": str(self.home / data),
+                **environ,
+            },
+        )
+        environment = replace(here.environment(), current_caller=current_caller)
+        settings, secret = environment.settings, Secret(SECRET)
+        oauth = oauth_of(settings) if settings.http_auth == "oauth" else None
+        known = await anyio.to_thread.run_sync(
+            lambda: authenticator(settings, secret, home=self.home, folder=self.home / data)
+        )
+        server = build_server(environment, state_key=secret.key("request state"))
+        app = hosted_app(server, Hosting(known, ["127.0.0.1", "flux2.example"], oauth))
+        async with on_a_port(app) as url:
+            yield HostedWorld(here, self.era, f"{url}/mcp")
+
+
+@asynccontextmanager
+async def on_a_port(app: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 an ASGI app of anybody's
+    """The address of this app, as long as it is served."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=0)
+    server = uvicorn.Server(config)
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve)
+        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
+            await anyio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+
+
+def bearer(credential: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credential}"}
