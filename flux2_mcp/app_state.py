@@ -29,6 +29,7 @@ from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.sources import Uploads, checked_roots
 from flux2_mcp.studio import Deliveries, Studio
+from flux2_mcp.webhooks import Webhooks
 
 if TYPE_CHECKING:
     import httpx
@@ -94,6 +95,8 @@ class Environment:
     catalogue: Catalogue = field(default_factory=catalogue)
     root: Path = Path("/")
     """Where the file system begins; tests have a container's."""
+    webhooks: Webhooks | None = None
+    """Where RunAPI tells that a task has ended, if it can reach this server."""
     current_caller: CurrentCaller | None = None
     """Who makes the request in hand, on a server that many use; None where everybody is the one person here."""
 
@@ -216,6 +219,7 @@ class AppState:
             shows=environment.settings.preview_edge is not None,
             intervals=environment.intervals,
             sleep=environment.sleep,
+            webhooks=environment.webhooks,
         )
 
     async def recover(self) -> None:

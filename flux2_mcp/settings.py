@@ -96,6 +96,8 @@ class Settings(BaseModel):
     """Where the issuer's keys are; `/.well-known/jwks.json` of the issuer when None."""
     secret: Annotated[SecretStr | None, Field(alias="FLUX2_SECRET")] = None
     """What callers are named with; a file in the data folder when None."""
+    public_url: Annotated[str | None, Field(alias="FLUX2_PUBLIC_URL")] = None
+    """Where RunAPI reaches this server over HTTP, to tell that a task has ended."""
     max_calls: Annotated[int, Field(alias="FLUX2_MAX_CALLS", ge=1)] = 2000
     """Calls over HTTP at once."""
     max_calls_per_caller: Annotated[int, Field(alias="FLUX2_MAX_CALLS_PER_CALLER", ge=1)] = 50

@@ -111,10 +111,10 @@ def test_all_bad_values_are_named_at_once() -> None:
 
 
 def test_a_limit_that_is_misspelt_is_noticed() -> None:
-    words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_QUITE_SOMETHING_ELSE_AGAIN"])
+    words = misspelt(["PATH", "FLUX2_DAILY_BUDGET", "FLUX2_DAILY_BUGDET", "FLUX2_SOMETHING_QUITE_ELSE"])
 
     assert (
         words
-        == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_QUITE_SOMETHING_ELSE_AGAIN."
+        == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_SOMETHING_QUITE_ELSE."
     )
     assert misspelt(NAMES) == ""

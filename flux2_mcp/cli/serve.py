@@ -18,6 +18,7 @@ from flux2_mcp.errors import BadSetting
 from flux2_mcp.invocation import command
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings, misspelt
+from flux2_mcp.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from flux2_mcp.server.http import Hosting
@@ -72,14 +73,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve_http(environment: Environment, host: str, port: int) -> int:
-    from flux2_mcp.server.http import checked_host, serve_http
+    from flux2_mcp.server.http import serve_http
 
-    settings = environment.settings
-    if settings.http_auth == "off":
-        server, hosting = build_server(environment), None
-        checked_host(host)
-    else:
-        server, hosting = _hosted(environment, host)
+    server, hosting = _server_over_http(environment, host)
     taken = listener(host, port)
     _raise_limit_of_connections()
     shown = f"[{host}]" if ":" in host else host
@@ -87,17 +83,25 @@ def _serve_http(environment: Environment, host: str, port: int) -> int:
     return anyio.run(lambda: serve_http(server, host=host, listener=taken, hosting=hosting))
 
 
-def _hosted(environment: Environment, host: str) -> tuple[StrictServer, Hosting]:
-    """A server for many."""
+def _server_over_http(environment: Environment, host: str) -> tuple[StrictServer, Hosting | None]:
+    """A server, and how it serves many, if it does."""
     from flux2_mcp.callers.configured import authenticator, oauth_of
     from flux2_mcp.callers.secret import secret
-    from flux2_mcp.server.authentication import current_caller
-    from flux2_mcp.server.http import Hosting, names_of
+    from flux2_mcp.server.http import Hosting, checked_host, names_of
 
     settings, home = environment.settings, environment.home
+    is_for_many = settings.http_auth != "off"
+    hosts = names_of(host, settings.allowed_hosts) if is_for_many else [checked_host(host)]
+    if not is_for_many and not settings.public_url:
+        return build_server(environment), None
     folder = data_folder(settings, home=home)
-    hosts = names_of(host, settings.allowed_hosts)
     ours = secret(settings.secret.get_secret_value() if settings.secret else None, folder=folder)
+    if settings.public_url:
+        environment = replace(environment, webhooks=Webhooks(settings.public_url, ours.key("webhooks")))
+    if not is_for_many:
+        return build_server(environment), None
+    from flux2_mcp.server.authentication import current_caller
+
     hosting = Hosting(
         authenticator(settings, ours, home=home, folder=folder),
         hosts,

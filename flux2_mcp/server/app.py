@@ -68,4 +68,8 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
         from flux2_mcp.server.health import add_health_checks
 
         add_health_checks(server, holder)
+    if environment.webhooks:
+        from flux2_mcp.server.webhooks import add_webhooks
+
+        add_webhooks(server, environment.webhooks)
     return server

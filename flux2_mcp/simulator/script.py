@@ -105,5 +105,14 @@ class Script:
     webhook_pauses: tuple[float, ...] = (1.0, 5.0)
     """The waits before each repeated delivery; their number is the number of repeats."""
 
+    webhook_copies: int = 1
+    """How often each webhook is delivered; 0 loses them all."""
+
+    webhook_delay: float = 0.0
+    """Seconds from the end of a task to its webhook."""
+
+    forged_webhooks: bool = False
+    """Precede each webhook by one of somebody else's making, which says that the task failed."""
+
     remembered_requests: int = 10_000
     """How many requests `Simulator.requests` keeps."""

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
@@ -58,13 +58,23 @@ class WebhookSender:
     async def _deliver(self, task: Task) -> None:
         body = json.dumps(flat_body(task)).encode()
         headers = {"Content-Type": "application/json", **self._signature(body)}
+        await anyio.sleep(self._script.webhook_delay)
         async with httpx.AsyncClient(
             transport=self._transport, timeout=SECONDS_TO_ANSWER, trust_env=False, follow_redirects=False
         ) as client:
-            for pause in (*self._script.webhook_pauses, None):
-                if await _delivered(client, task.callback_url, body, headers) or pause is None:
-                    return
-                await anyio.sleep(pause)
+            if self._script.forged_webhooks:
+                forged = json.dumps({"id": task.id, "status": "failed", "error": "forged"}).encode()
+                await _delivered(client, task.callback_url, forged, {"Content-Type": "application/json"})
+            for _ in range(self._script.webhook_copies):
+                await self._deliver_once(client, task, body, headers)
+
+    async def _deliver_once(
+        self, client: httpx.AsyncClient, task: Task, body: bytes, headers: Mapping[str, str]
+    ) -> None:
+        for pause in (*self._script.webhook_pauses, None):
+            if await _delivered(client, task.callback_url, body, headers) or pause is None:
+                return
+            await anyio.sleep(pause)
 
     def _signature(self, body: bytes) -> dict[str, str]:
         secret = self._script.webhook_secret
@@ -74,7 +84,7 @@ class WebhookSender:
         return {self._script.webhook_signature_header: f"sha256={digest}"}
 
 
-async def _delivered(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str]) -> bool:
+async def _delivered(client: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str]) -> bool:
     try:
         return (await client.post(url, content=body, headers=headers)).is_success
     except (httpx.HTTPError, httpx.InvalidURL):

@@ -125,6 +125,7 @@ class Studio(Services):
             repeat=repeat,
             save_to=save_to,
             wait=wait,
+            webhooks=self.webhooks,
             deadline=deadline,
         )
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan

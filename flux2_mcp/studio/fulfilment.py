@@ -7,8 +7,8 @@ when the call that wanted them is cancelled or runs out of time. Polling a task 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from flux2_mcp.images import Picture
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
+from flux2_mcp.webhooks import slow_pauses
 
 BodyOf = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
 """`Compose`, in the hands of one job."""
@@ -211,7 +212,7 @@ class Fulfilment:
             return order, _task_of(order, order.task_id)
         is_new = order.was_never_sent
         try:
-            order, body, was_tried = await self._prepared(order, job, body_of)
+            order, body, was_tried = await self._prepared(order, job, self._with_webhook(order, body_of))
         except (RunApiError, SourceRefused, _Cancelled) as error:
             order = await self.services.history.given_up(order, error=error.message)
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
@@ -230,6 +231,17 @@ class Fulfilment:
                 raise self._in_doubt(order, error.message) from error
             raise
         return await self.services.history.accepted(order, task_id=task.id, dialect=task.dialect or ""), task
+
+    def _with_webhook(self, order: Order, body_of: BodyOf) -> BodyOf:
+        """The same body, and where RunAPI tells the end of this order, unless its caller wants to be told instead."""
+        webhooks = self.services.webhooks
+        if webhooks is None:
+            return body_of
+
+        async def told(uploaded: Sequence[str], /) -> Mapping[str, object]:
+            return {"callback_url": webhooks.address_for(order.idempotency_key), **await body_of(uploaded)}
+
+        return told
 
     async def _after_error(
         self, order: Order, error: RunApiError, body: Mapping[str, object], *, was_tried: bool
@@ -276,13 +288,14 @@ class Fulfilment:
         )
         job.expected_seconds = polling.expected(durations)
         connection = self.services.runapi.connection
-        waits = self.services.intervals(durations, self._age(order), lambda: connection.waits)
-        if job.ordered_before:
-            waits = chain([0.0], waits)
-        with connection.waiting(), self.services.background.patience(deadline.of(job)):
-            async with aclosing(
-                polling.poll(self.services.runapi, job.task, waits=waits, sleep=self.services.sleep)
-            ) as snapshots:
+        usual = self.services.intervals(durations, self._age(order), lambda: connection.waits)
+        with (
+            self._woken(job, usual) as (waits, sleep),
+            connection.waiting(),
+            self.services.background.patience(deadline.of(job)),
+        ):
+            pauses = chain([0.0], waits) if job.ordered_before else waits
+            async with aclosing(polling.poll(self.services.runapi, job.task, waits=pauses, sleep=sleep)) as snapshots:
                 async for snapshot in snapshots:
                     job.task, job.poll_error = snapshot.task, snapshot.error
                     changed()
@@ -295,6 +308,18 @@ class Fulfilment:
                 # With another key it could still be found, but not its pictures.
                 job.order = await self.services.history.finished(job.order, state="failed", error=TaskForgotten.what)
             raise _forgotten(job.order)
+
+    @contextmanager
+    def _woken(self, job: Job, waits: Iterator[float]) -> Generator[tuple[Iterator[float], polling.Sleep]]:
+        """The pauses between looks at this job's task, and how to sleep in them: until a webhook comes, if one can."""
+        webhooks, order = self.services.webhooks, job.order
+        if webhooks is None or (order.request or {}).get("callback_url") != webhooks.address_for(order.idempotency_key):
+            yield waits, self.services.sleep
+            return
+        with webhooks.waking(order.idempotency_key) as wake:
+            yield (slow_pauses() if webhooks.come else waits), wake.sleep
+            if job.task and job.task.is_over and not wake.has_arrived:
+                webhooks.missed()
 
     def _is_forgotten(self, job: Job) -> bool:
         """Whether RunAPI does not know the task, and not only because it was made a moment ago."""

@@ -12,6 +12,7 @@ from flux2_mcp.background import BackgroundTasks
 from flux2_mcp.budget import Budget
 from flux2_mcp.history import History
 from flux2_mcp.sources import Uploads
+from flux2_mcp.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from flux2_mcp.runapi.client import RunAPI
@@ -33,3 +34,5 @@ class Services:
     """Whether results show their pictures, so that they are fetched also where they are not saved."""
     intervals: polling.Intervals = polling.intervals
     sleep: polling.Sleep = anyio.sleep
+    webhooks: Webhooks | None = None
+    """Where RunAPI tells that a task has ended; None where it cannot reach this server."""

@@ -19,11 +19,13 @@ from mcp_types import CallToolResult
 
 from flux2_mcp.callers.configured import authenticator, oauth_of
 from flux2_mcp.callers.secret import Secret
+from flux2_mcp.polling import Intervals
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.authentication import current_caller
 from flux2_mcp.server.http import Hosting, hosted_app
 from flux2_mcp.simulator import Script, Simulator
-from tests.world import World
+from flux2_mcp.webhooks import Webhooks
+from tests.world import World, every
 
 ADA = "runapi_adaadaadaadaadaada01"
 BEN = "runapi_benbenbenbenbenben02"
@@ -72,6 +74,8 @@ class Hosts:
     home: Path
     era: ConnectMode = "auto"
     simulator: Simulator = field(default_factory=lambda: Simulator(Script(looks_until_done=1, plain_pictures=True)))
+    intervals: Intervals = field(default_factory=lambda: every(3600))
+    """Where RunAPI tells the end of tasks."""
 
     @asynccontextmanager
     async def server(self, *, data: str = "data", **environ: str) -> AsyncGenerator[HostedWorld, None]:
@@ -89,6 +93,9 @@ class Hosts:
         )
         environment = replace(here.environment(), current_caller=current_caller)
         settings, secret = environment.settings, Secret(SECRET)
+        if settings.public_url:
+            webhooks = Webhooks(settings.public_url, secret.key("webhooks"))
+            environment = replace(environment, webhooks=webhooks, intervals=self.intervals, sleep=anyio.sleep)
         oauth = oauth_of(settings) if settings.http_auth == "oauth" else None
         known = await anyio.to_thread.run_sync(
             lambda: authenticator(settings, secret, home=self.home, folder=self.home / data)
