@@ -54,7 +54,7 @@ fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
-bench: $(VENV)/.ready-dev ## Measure start, waiting, throttling, pictures, cost and footprint (ten minutes; docs/performance.md)
+bench: $(VENV)/.ready-dev ## Measure start, waiting, throttling, pictures, cost, load and footprint (twelve minutes; docs/performance.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 conformance: $(VENV)/.ready ## Run the protocol's own conformance suite (needs Node.js and npm)

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.report import Goal, Report, goals_table, machine, show
 
-ALL = ("startup", "overshoot", "concurrency", "throttled", "images", "looks", "cost", "footprint", "throughput")
+ALL = ("startup", "overshoot", "concurrency", "throttled", "images", "looks", "cost", "footprint", "throughput", "load")
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import uuid4
@@ -56,6 +56,8 @@ class PlainRunAPI:
     refused: int = 0
     sent: dict[str, float] = field(default_factory=dict[str, float])
     """When the last byte of a task's picture was handed to the network."""
+    callbacks: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """When tasks end, and the addresses that want to be told."""
     _prompts: dict[str, str] = field(default_factory=dict[str, str])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +75,7 @@ class PlainRunAPI:
                 await _answer(send, 429, b'{"error":"Too many requests"}', headers=headers)
                 return
         if path == CREATE:
-            await _answer(send, 200, self._made(json.loads(body)["prompt"]))
+            await _answer(send, 200, self._made(json.loads(body)))
         elif looked_at := re.fullmatch(rf"{CREATE}/(.+)", path):
             await _answer(send, 200, self._seen(looked_at[1], scope))
         elif painted := re.fullmatch(r"/generated/(.+)\.png", path):
@@ -82,10 +84,12 @@ class PlainRunAPI:
         else:
             await _answer(send, 404, b'{"error":"Not found"}')
 
-    def _made(self, prompt: str) -> bytes:
-        task = str(uuid4())
+    def _made(self, request: Mapping[str, str]) -> bytes:
+        task, prompt = str(uuid4()), request["prompt"]
         self._prompts[task] = prompt
         self.ends[prompt] = monotonic() + next(self.durations)
+        if address := request.get("callback_url"):
+            self.callbacks.append((self.ends[prompt], address))
         return json.dumps({"id": task, "status": "pending"}).encode()
 
     def _seen(self, task: str, scope: Scope) -> bytes:

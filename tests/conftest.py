@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import is_hypothesis_test
+from hypothesis import is_hypothesis_test, settings
 from mcp.client.client import ConnectMode
 
 from tests.processes import forking
@@ -21,7 +21,7 @@ pytest_plugins = ["tests.skips", "tests.homes"]
 
 SLOW = (
     *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "history/test_processes"),
-    *("images/test_previews", "login", "paid_once", "pictures", "prompts", "simulator/test_official"),
+    *("hosting", "images/test_previews", "login", "paid_once", "pictures", "prompts", "simulator/test_official"),
     *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_intervals"),
     *("test_invalid_messages", "test_invocation", "test_new_model", "test_process", "test_skips", "test_start"),
 )
@@ -35,6 +35,9 @@ ROOM = 2 * 2**30
 
 
 def pytest_configure() -> None:
+    # How long an example takes depends on what else the machine does.
+    settings.register_profile("no deadline", deadline=None)
+    settings.load_profile("no deadline")
     # What a script starts in the background ignores Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # The history syncs every write to the disk, and hundreds of tests write: in memory they take half the time.

@@ -35,6 +35,11 @@ class CallsInFlight:
     def __init__(self) -> None:
         self._calls: dict[anyio.CancelScope, AppState | None] = {}
 
+    @property
+    def are_any(self) -> bool:
+        """Whether a call is carried out now."""
+        return bool(self._calls)
+
     @contextmanager
     def one(self, state: AppState | None) -> Generator[None]:
         """While a call is carried out.

@@ -26,8 +26,9 @@ async def serve_stdio(server: StrictServer) -> None:
     """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are answered first."""
 
     async def answer_all() -> None:
-        await server.calls.end()
-        await anyio.sleep(TIME_TO_WRITE)
+        if server.calls.are_any:
+            await server.calls.end()
+            await anyio.sleep(TIME_TO_WRITE)
 
     low = low_level_server(server)
     signals: list[int] = []

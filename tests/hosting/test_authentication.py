@@ -18,7 +18,7 @@ from flux2_mcp.callers.tokens import Tokens
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import A_MINUTE, MOST_GUESSES, RequireCaller
 from tests.hosting.world import ADA, BEN, LIST_TOOLS, SECRET, Hosts, bearer
-from tests.world import KEY, text_of
+from tests.world import KEY, NO_CERTIFICATES, text_of
 
 
 async def token_of(path: Path, name: str, **limits: str) -> str:
@@ -189,7 +189,10 @@ async def test_a_body_that_is_too_large_is_not_read(hosts: Hosts) -> None:
 
 
 async def test_health_is_for_everybody_and_says_what_is_missing(hosts: Hosts) -> None:
-    async with hosts.server() as server, httpx.AsyncClient(base_url=server.url.removesuffix("/mcp")) as http:
+    async with (
+        hosts.server() as server,
+        httpx.AsyncClient(verify=NO_CERTIFICATES, base_url=server.url.removesuffix("/mcp")) as http,
+    ):
         alive, ready = await http.get("/healthz"), await http.get("/readyz")
 
     assert (alive.status_code, alive.text) == (200, "ok\n")

@@ -35,9 +35,10 @@ class Two:
     url: str
 
 
-@pytest.fixture(params=["runapi-key", "tokens"])
-async def two(hosts_of_era: Hosts, request: pytest.FixtureRequest) -> AsyncGenerator[Two, None]:
-    async with _server(hosts_of_era, request.param) as (server, ada, ben):
+@pytest.fixture(params=[("runapi-key", "legacy"), ("tokens", "auto")], ids=["keys, legacy", "tokens, modern"])
+async def two(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncGenerator[Two, None]:
+    auth, era = request.param
+    async with _server(Hosts(tmp_path, era), auth) as (server, ada, ben):
         made = await server.call(ada, "generate", prompt="a secret fox", wait_seconds=20)
         assert not made.is_error
         [task] = server.here.paid

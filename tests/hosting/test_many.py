@@ -20,7 +20,7 @@ from flux2_mcp.simulator import Script, Simulator
 from tests.hosting.world import ADA, BEN, HEADERS, LIST_TOOLS, Hosts, bearer
 from tests.processes import AT_ONCE, MODULE, ended, environment, served, started
 from tests.test_http import address_in
-from tests.world import text_of
+from tests.world import NO_CERTIFICATES, text_of
 
 
 async def test_a_caller_has_only_so_many_calls_and_the_others_go_on(hosts_of_era: Hosts) -> None:
@@ -113,13 +113,15 @@ async def test_a_server_that_ends_refuses_what_comes_and_hands_out_ids(tmp_path:
 
                 async def call() -> None:
                     async with (
-                        httpx2.AsyncClient(headers=bearer(ADA), timeout=30) as http,
+                        httpx2.AsyncClient(verify=NO_CERTIFICATES, headers=bearer(ADA), timeout=30) as http,
                         Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
                     ):
                         await client.list_tools()
                         texts.append(text_of(await client.call_tool("generate", {"prompt": "a fox"})))
 
-                async with httpx.AsyncClient(headers={**HEADERS, **bearer(BEN)}, timeout=30) as open_connection:
+                async with httpx.AsyncClient(
+                    verify=NO_CERTIFICATES, headers={**HEADERS, **bearer(BEN)}, timeout=30
+                ) as open_connection:
                     await open_connection.post(url, json=LIST_TOOLS)
                     async with anyio.create_task_group() as group:
                         group.start_soon(call)
@@ -166,7 +168,7 @@ class _Balanced(httpx2.AsyncHTTPTransport):
     """Sends each request to the next of these addresses."""
 
     def __init__(self, urls: Iterator[str]) -> None:
-        super().__init__()
+        super().__init__(verify=NO_CERTIFICATES)
         self._urls = urls
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -178,7 +180,7 @@ class _Noting(httpx2.AsyncHTTPTransport):
     """Notes what is sent."""
 
     def __init__(self, bodies: list[bytes]) -> None:
-        super().__init__()
+        super().__init__(verify=NO_CERTIFICATES)
         self._bodies = bodies
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

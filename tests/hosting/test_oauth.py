@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.hosting.world import HostedWorld, Hosts, bearer, on_a_port
-from tests.world import KEY, text_of
+from tests.world import KEY, NO_CERTIFICATES, text_of
 
 RESOURCE = "https://flux2.example/mcp"
 STRANGERS = generate_private_key(65537, 2048)
@@ -127,7 +127,7 @@ async def test_a_client_finds_out_where_to_get_a_token(hosts: Hosts) -> None:
     async with issuing(hosts) as (issuer, server):
         asked = await server.post({})
         path = "/.well-known/oauth-protected-resource/mcp"
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES) as http:
             metadata = (await http.get(server.url.removesuffix("/mcp") + path)).json()
 
     assert asked.status_code == 401

@@ -14,7 +14,7 @@ from mcp_types import CallToolResult
 from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.webhooks import MOST_MISSED, PATH, SHORTEST_PAUSE, TRUSTED_FOR, Webhooks
 from tests.hosting.world import ADA, BEN, HostedWorld, Hosts
-from tests.world import every, text_of
+from tests.world import NO_CERTIFICATES, every, text_of
 
 PUBLIC = "https://flux2.example"
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -28,7 +28,7 @@ class ToServer(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert str(request.url).startswith(PUBLIC)
-        async with httpx.AsyncClient(base_url=self.url) as http:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES, base_url=self.url) as http:
             return await http.post(request.url.path, content=request.content, headers={"Host": "flux2.example"})
 
 
@@ -144,7 +144,7 @@ async def test_the_same_call_after_a_lost_answer_is_the_same_request(hosts: Host
 async def test_an_address_that_was_guessed_leads_nowhere(hosts: Hosts, name: str) -> None:
     async with (
         reachable(hosts) as (server, runapi),
-        httpx.AsyncClient(base_url=server.url.removesuffix("/mcp")) as http,
+        httpx.AsyncClient(verify=NO_CERTIFICATES, base_url=server.url.removesuffix("/mcp")) as http,
     ):
         answer = await http.post(f"{PATH}/{name}", content=b"{")
         other = await http.get(f"{PATH}/{name}")

@@ -25,7 +25,7 @@ from flux2_mcp.server.authentication import current_caller
 from flux2_mcp.server.http import Hosting, hosted_app
 from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.webhooks import Webhooks
-from tests.world import World, every
+from tests.world import NO_CERTIFICATES, World, every
 
 ADA = "runapi_adaadaadaadaadaada01"
 BEN = "runapi_benbenbenbenbenben02"
@@ -47,7 +47,7 @@ class HostedWorld:
     @asynccontextmanager
     async def client(self, credential: str, url: str = "") -> AsyncGenerator[Client, None]:
         """Somebody's client."""
-        async with httpx2.AsyncClient(headers=bearer(credential), timeout=30) as http:
+        async with httpx2.AsyncClient(verify=NO_CERTIFICATES, headers=bearer(credential), timeout=30) as http:
             transport = streamable_http_client(url or self.url, http_client=http)
             async with Client(transport, mode=self.era) as client:
                 yield client
@@ -59,7 +59,7 @@ class HostedWorld:
 
     async def post(self, headers: Mapping[str, str], body: object = None) -> httpx.Response:
         """The answer to a request that is made by hand."""
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES, timeout=30) as http:
             return await http.post(self.url, headers={**HEADERS, **headers}, json=body or LIST_TOOLS)
 
 

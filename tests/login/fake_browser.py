@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,11 +19,9 @@ from flux2_mcp.login import Keyring, LoggedIn, Login, login
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Simulator
 from tests.transports import Wire
-from tests.world import BASE_URL
+from tests.world import BASE_URL, NO_CERTIFICATES
 
 Json = dict[str, object]
-NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For clients of this machine, which speak no TLS: reading the system's certificates takes 40 ms."""
 
 
 @dataclass

@@ -14,10 +14,10 @@ import pytest
 
 from flux2_mcp.cli import main
 from flux2_mcp.login import login_with, open_browser
-from tests.login.fake_browser import NO_CERTIFICATES, Computer, served
+from tests.login.fake_browser import Computer, served
 from tests.platforms import not_on
 from tests.processes import MODULE, ended, started
-from tests.world import BASE_URL, KEY
+from tests.world import BASE_URL, KEY, NO_CERTIFICATES
 
 
 def exit_code_of(*words: str) -> int:

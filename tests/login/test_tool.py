@@ -17,9 +17,9 @@ from mcp_types import ToolAnnotations
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script
-from tests.login.fake_browser import NO_CERTIFICATES, Json
+from tests.login.fake_browser import Json
 from tests.transports import Wire
-from tests.world import BASE_URL, KEY, World, text_of, world
+from tests.world import BASE_URL, KEY, NO_CERTIFICATES, World, text_of, world
 
 FOX: Json = {"prompt": "a fox", "wait_seconds": 5}
 

@@ -1,0 +1,198 @@
+"""Many callers at once, each with a key of their own, on one server over HTTP; previews and saving off.
+
+The callers, the server and a RunAPI that costs next to nothing share the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from urllib.parse import urlsplit
+
+import anyio
+from anyio.abc import ByteStream
+
+from benchmarks.report import Goal, Report, Row, main, middle, p99
+from benchmarks.runapi import PlainRunAPI
+from benchmarks.servers import PLAIN, Server, served
+from benchmarks.waiting import tiny_picture
+from tests.processes import MODERN, MODULE, environment, started
+
+SECONDS = 2.0
+"""Of each task."""
+KNOWN = 20
+"""Calls before those that count."""
+CROWDS = ((50, 4, False), (50, 4, True), (50, 20, False), (50, 20, True), (1000, 1, False), (1000, 1, True))
+"""Callers, calls of each, and whether RunAPI tells the ends."""
+
+
+@dataclass
+class Load:
+    """How all calls fared."""
+
+    late: list[float] = field(default_factory=list[float])
+    """Seconds from RunAPI's end of each task to the result."""
+    errors: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+    requests: int = 0
+    cpu_seconds: float = 0.0
+    peak_mib: float = 0.0
+    slowest_health: float = 0.0
+    """Seconds that the slowest answer at /healthz took meanwhile."""
+
+
+async def measure() -> Report:
+    """One crowd after another, each on a server of its own."""
+    found = {crowd: await _load(*crowd) for crowd in CROWDS}
+    told, crowd, crowd_told = found[50, 4, True], found[50, 20, False], found[50, 20, True]
+    return Report(
+        f"Callers over HTTP, all at once; tasks of {SECONDS:g} s",
+        [_row(*crowd, each) for crowd, each in found.items()],
+        [
+            Goal("50 callers × 20 calls: errors", len(crowd.errors), 0),
+            Goal("50 callers × 20 calls: p99 overshoot", p99(crowd.late), 2.0, "s"),
+            Goal("… with webhooks", p99(crowd_told.late), 2.0, "s"),
+            Goal("50 callers × 20 calls: peak memory", crowd.peak_mib, 300, "MiB"),
+            Goal("200 calls with webhooks: p99 overshoot", p99(told.late), 0.5, "s"),
+            Goal("… status requests per task", told.requests / 200 - 1, 2),
+        ],
+    )
+
+
+def _row(callers: int, calls: int, webhooks: bool, found: Load) -> Row:  # noqa: FBT001 a column
+    number = callers * calls
+    return {
+        "callers": callers,
+        "calls of each": calls,
+        "webhooks": "yes" if webhooks else "no",
+        "finished per second": round(len(found.late) / found.seconds, 1),
+        "median, s": middle(found.late),
+        "p99, s": round(p99(found.late), 3),
+        "requests per task": round(found.requests / number, 2),
+        "errors": len(found.errors),
+        "CPU per call, ms": round(found.cpu_seconds / number * 1000, 1),
+        "peak, MiB": round(found.peak_mib),
+        "/healthz, at most, ms": round(found.slowest_health * 1000),
+    }
+
+
+async def _load(callers: int, calls: int, webhooks: bool) -> Load:  # noqa: FBT001 as above
+    runapi, found = PlainRunAPI(repeat(SECONDS), tiny_picture()), Load()
+    async with (
+        served(runapi) as base_url,
+        _server(base_url, webhooks=webhooks) as (server, port),
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(_tell_ends, runapi)
+        await _call_all(port, runapi, [(0, f"known {n}") for n in range(KNOWN)], Load())
+        before, used, began = runapi.requests, server.cpu_seconds, monotonic()
+        group.start_soon(_watch_health, port, found)
+        prompts = [(caller, f"fox {caller} {n}") for n in range(calls) for caller in range(callers)]
+        await _call_all(port, runapi, prompts, found)
+        found.seconds, found.cpu_seconds = monotonic() - began, server.cpu_seconds - used
+        found.requests, found.peak_mib = runapi.requests - before, server.memory()
+        group.cancel_scope.cancel()
+    return found
+
+
+@asynccontextmanager
+async def _server(base_url: str, *, webhooks: bool) -> AsyncGenerator[tuple[Server, int], None]:
+    with TemporaryDirectory() as home, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        free.close()
+        environ = {
+            **environment(Path(home), base_url),
+            **PLAIN,
+            "RUNAPI_API_KEY": "",
+            "FLUX2_OUTPUT_DIR": "",
+            "FLUX2_HTTP_AUTH": "runapi-key",
+            **({"FLUX2_PUBLIC_URL": f"http://127.0.0.1:{port}"} if webhooks else {}),
+        }
+        command = (*MODULE, "serve", "--http", "--port", str(port))
+        with (Path(home) / "log").open("wb") as log:
+            async with started(*command, environ=environ, stderr=log, alone=True) as process:
+                while not await _answers(port):  # noqa: ASYNC110 another process has no event to wait for
+                    await anyio.sleep(0.05)
+                yield Server(process, Path(home)), port
+
+
+async def _call_all(port: int, runapi: PlainRunAPI, prompts: list[tuple[int, str]], found: Load) -> None:
+    async with anyio.create_task_group() as group:
+        for caller, prompt in prompts:
+            group.start_soon(_call, port, runapi, f"runapi_{caller:020}", prompt, found)
+
+
+async def _call(port: int, runapi: PlainRunAPI, key: str, prompt: str, found: Load) -> None:
+    """One call by hand, which takes less of the machine than a client."""
+    arguments = {"prompt": prompt, "wait_seconds": 120}
+    params = {"name": "generate", "arguments": arguments, "_meta": MODERN}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    head = (
+        f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: generate\r\n"
+        "Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(head.encode() + body)
+            answer = await _all_of(stream)
+    except OSError as error:
+        answer = str(error).encode()
+    if b"made the picture" in answer and b'"isError":true' not in answer:
+        found.late.append(monotonic() - runapi.ends[prompt])
+    else:
+        found.errors.append(answer.decode(errors="replace")[:300])
+
+
+async def _all_of(stream: ByteStream) -> bytes:
+    return b"".join([piece async for piece in stream])
+
+
+async def _answers(port: int) -> bool:
+    try:
+        async with await anyio.connect_tcp("127.0.0.1", port):
+            return True
+    except OSError:
+        return False
+
+
+async def _watch_health(port: int, found: Load) -> None:
+    while True:
+        began = monotonic()
+        await _ask(port, "GET /healthz")
+        found.slowest_health = max(found.slowest_health, monotonic() - began)
+        await anyio.sleep(0.1)
+
+
+async def _tell_ends(runapi: PlainRunAPI) -> None:
+    """Send the webhooks that are due."""
+    async with anyio.create_task_group() as group:
+        while True:
+            now = monotonic()
+            due = [address for end, address in runapi.callbacks if end <= now]
+            runapi.callbacks = [each for each in runapi.callbacks if each[0] > now]
+            for address in due:
+                url = urlsplit(address)
+                group.start_soon(_ask, url.port or 80, f"POST {url.path}")
+            await anyio.sleep(0.02)
+
+
+async def _ask(port: int, what: str) -> bytes:
+    """The answer to a request without a body, by hand."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        head = f"{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        await stream.send(head.encode())
+        return await _all_of(stream)
+
+
+if __name__ == "__main__":
+    main(measure)
