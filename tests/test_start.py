@@ -22,8 +22,8 @@ presenters.estimate presenters.models presenters.progress presenters.results run
 server server.account_tools server.app server.arguments server.completions server.consent server.hang_up server.hosts
 server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
 server.resources server.results server.schemas server.sdk server.state server.stdio server.strict settings sources
-sources.opening
-sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services text webhooks
+sources.opening sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan
+studio.services text webhooks
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 
