@@ -13,10 +13,12 @@ import pytest
 from anyio import to_thread
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import CallToolResult, PromptReference, ResourceTemplateReference
+from mcp_types import CallToolResult, ListRootsResult, PromptReference, ResourceTemplateReference, Root
+from pydantic import FileUrl
 
 from flux2_mcp.callers import tokens
 from tests.hosting.world import ADA, BEN, HostedWorld, Hosts
+from tests.images.examples import PNG
 from tests.world import KEY, text_of
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -151,11 +153,17 @@ async def test_a_cursor_of_somebody_else_leads_nowhere(two: Two) -> None:
 
 async def test_no_file_of_the_server_is_read_for_a_caller(two: Two) -> None:
     """Also not where the client says that it has the folder."""
-    picture = two.server.here.home / "fox.png"
-    await to_thread.run_sync(picture.write_bytes, b"\x89PNG\r\n\x1a\n")
-    for source in (str(picture), picture.as_uri(), "~/fox.png", str(two.server.here.home / "nothing.png")):
-        refused = await two.server.call(two.ben, "remix", prompt="in snow", source_image_urls=[source])
-        assert "This server reads no files from its own disk" in text_of(refused)
+    home = two.server.here.home
+    picture = home / "fox.png"
+    await to_thread.run_sync(picture.write_bytes, PNG)
+
+    async def folders(_: object) -> ListRootsResult:
+        return ListRootsResult(roots=[Root(uri=FileUrl(home.as_uri()))])
+
+    async with two.server.client(two.ben, list_roots_callback=folders) as client:
+        for source in (str(picture), picture.as_uri(), "~/fox.png", str(home / "nothing.png")):
+            refused = await client.call_tool("remix", {"prompt": "in snow", "source_image_urls": [source]})
+            assert "This server reads no files from its own disk" in text_of(refused)
 
 
 async def test_nothing_is_saved_where_no_folder_is_set(two: Two) -> None:

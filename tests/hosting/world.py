@@ -45,11 +45,11 @@ class HostedWorld:
         return self.here.simulator
 
     @asynccontextmanager
-    async def client(self, credential: str, url: str = "") -> AsyncGenerator[Client, None]:
+    async def client(self, credential: str, **options: Any) -> AsyncGenerator[Client, None]:  # noqa: ANN401 as Client takes
         """Somebody's client."""
         async with httpx2.AsyncClient(verify=NO_CERTIFICATES, headers=bearer(credential), timeout=30) as http:
-            transport = streamable_http_client(url or self.url, http_client=http)
-            async with Client(transport, mode=self.era) as client:
+            transport = streamable_http_client(self.url, http_client=http)
+            async with Client(transport, mode=self.era, **options) as client:
                 yield client
 
     async def call(self, credential: str, tool: str, **arguments: object) -> CallToolResult:
