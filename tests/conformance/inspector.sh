@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Uses the server over stdio as a host would, through the MCP Inspector, in both eras of the protocol.
+# Uses the server as a host would, through the MCP Inspector and so the TypeScript SDK, in both eras of the protocol: over stdio,
+# and over HTTP with a token.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/conformance/servers.sh
@@ -7,11 +8,9 @@ source tests/conformance/servers.sh
 start_simulator inspector
 inspector=$(npx -y -p @modelcontextprotocol/inspector@2.12.0 -c 'command -v mcp-inspector')
 
-# ask ARGUMENTS...: the answer of one request to a server of its own, as JSON; a tool's error or a bad schema ends the script
+# ask ARGUMENTS...: the answer of one request, as JSON; a tool's error or a bad schema ends the script
 ask() {
-    "$inspector" --cli "$BIN/python" -m flux2_mcp --protocol-era "$era" --format json \
-        -e "HOME=$home" -e "RUNAPI_BASE_URL=$RUNAPI_BASE_URL" -e "RUNAPI_API_KEY=$RUNAPI_API_KEY" \
-        "$@" </dev/null 2>"$home/inspector.log"
+    "$inspector" --cli "${server[@]}" --protocol-era "$era" --format json "$@" </dev/null 2>"$home/inspector.log"
 }
 
 # expect WHAT PATTERN ARGUMENTS...: asks, and insists that PATTERN is in the answer
@@ -29,12 +28,24 @@ expect() {
     echo "  $what"
 }
 
+# Over stdio each request has a server of its own.
+over_stdio=(
+    "$BIN/python" -m flux2_mcp
+    -e "HOME=$home" -e "RUNAPI_BASE_URL=$RUNAPI_BASE_URL" -e "RUNAPI_API_KEY=$RUNAPI_API_KEY"
+)
+port=$(free_port)
+token=$("$BIN/flux2-mcp" token add ada)
+FLUX2_HTTP_AUTH=tokens start server "$port" "$BIN/flux2-mcp" serve --http --port "$port"
+over_http=("http://127.0.0.1:$port/mcp" --transport http --header "Authorization: Bearer $token")
+
+for way in stdio http; do
 for era in legacy modern; do
-    echo "The Inspector, $era era ..."
+    if [ "$way" = stdio ]; then server=("${over_stdio[@]}"); else server=("${over_http[@]}"); fi
+    echo "The Inspector over $way, $era era ..."
     # --strict: no schema that some hosts cannot read
     expect "lists its tools" '"generate"' --method tools/list --strict
     expect "paints" 'task_id' --method tools/call --tool-name generate \
-        --tool-args-json "{\"prompt\": \"a red fox, $era\", \"wait_seconds\": 20}"
+        --tool-args-json "{\"prompt\": \"a red fox, $way, $era\", \"wait_seconds\": 20}"
     task_id=$("$BIN/python" -c '
 import re, sys
 print(re.search(r"""task_id[\\"'"'"'\s:=]+([\w-]+)""", sys.stdin.read()).group(1))' <<<"$answer")
@@ -43,4 +54,5 @@ print(re.search(r"""task_id[\\"'"'"'\s:=]+([\w-]+)""", sys.stdin.read()).group(1
     expect "lists its resources" 'flux2://pricing' --method resources/list
     expect "knows its prices" 'contents' --method resources/read --uri flux2://pricing
     expect "knows its models" 'contents' --method resources/read --uri flux2://models
+done
 done
