@@ -180,7 +180,7 @@ class AppState:
                 held,
                 caller.limits,
                 self._destinations_of(caller),
-                self.deliveries.uncounted.get(owner, frozenset()),
+                self.deliveries.uncounted_of(owner),
                 OWN_KEY if caller.brings_key else SHARED_KEY,
             ),
             is_here=False,
@@ -219,7 +219,8 @@ class AppState:
             shows=environment.settings.preview_edge is not None,
             intervals=environment.intervals,
             sleep=environment.sleep,
-            webhooks=environment.webhooks,
+            # Where no words are kept, a body is made anew to be sent again: it must be the same with any settings.
+            webhooks=None if environment.settings.history == "private" else environment.webhooks,
         )
 
     async def recover(self) -> None:

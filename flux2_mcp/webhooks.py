@@ -14,8 +14,11 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, repeat
+from urllib.parse import urlsplit
 
 import anyio
+
+from flux2_mcp.errors import BadSetting
 
 PATH = "/webhooks/runapi"
 MAC_LENGTH = 32
@@ -85,8 +88,9 @@ class Webhooks:
         order, _, mac = name.partition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(order).encode()):
             return False
-        self._last_at, self._missed = self._clock(), 0
         if wakes := self._waiting.get(name):
+            if not any(wake.has_arrived for wake in wakes):
+                self._count()
             for wake in wakes:
                 wake.set()
         else:
@@ -94,6 +98,10 @@ class Webhooks:
             while len(self._early) > MOST_REMEMBERED:
                 self._early.popitem(last=False)
         return True
+
+    def _count(self) -> None:
+        """One came for a task that is waited for. Others, such as one that is sent again, say nothing of the next."""
+        self._last_at, self._missed = self._clock(), 0
 
     def missed(self) -> None:
         """A task ended, and no webhook has told it."""
@@ -105,6 +113,7 @@ class Webhooks:
         name, wake = self._name(idempotency_key), Wake(self._clock)
         if name in self._early:
             del self._early[name]
+            self._count()
             wake.set()
         self._waiting[name].add(wake)
         try:
@@ -121,7 +130,24 @@ class Webhooks:
     def _mac(self, order: str) -> str:
         return hmac.digest(self._key, order.encode("utf-8", "surrogatepass"), "sha256").hex()[:MAC_LENGTH]
 
+    def pauses(self, usual: Iterator[float]) -> Iterator[float]:
+        """The seconds between looks at a task: few looks as long as webhooks come, else the usual ones."""
+        slow = chain(SLOW_PAUSES, repeat(LONGEST_PAUSE))
+        while True:
+            yield next(slow if self.come else usual)
 
-def slow_pauses() -> Iterator[float]:
-    """The seconds between looks at a task whose end will be told."""
-    return chain(SLOW_PAUSES, repeat(LONGEST_PAUSE))
+
+def checked_public_url(text: str) -> str:
+    """The same address, if RunAPI can be given it.
+
+    Raises:
+        BadSetting: It is none, or leads elsewhere.
+    """
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        msg = "FLUX2_PUBLIC_URL has to be an address, such as https://flux2.example.com."
+        raise BadSetting(msg)
+    if url.path.rstrip("/").endswith("/mcp"):
+        msg = f"FLUX2_PUBLIC_URL is where {PATH} is below, without /mcp."
+        raise BadSetting(msg)
+    return text

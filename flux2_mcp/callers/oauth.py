@@ -1,6 +1,7 @@
 """Callers with access tokens of an OAuth 2 authorization server: JSON Web Tokens, and one RunAPI key for all.
 
-What is checked is what RFC 9068 asks of a resource server: signature, issuer, audience, expiry and scopes.
+Checked are the signature, the issuer, the audience, the expiry and the scopes: RFC 9068, but for the type in the
+header, which many servers leave out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 
 import anyio.to_thread
 import jwt
-from jwt.exceptions import InvalidTokenError, PyJWKClientConnectionError, PyJWKClientError
+from jwt.exceptions import InvalidTokenError, PyJWKClientConnectionError, PyJWKClientError, PyJWKSetError
 
 from flux2_mcp.budget import Limits
 from flux2_mcp.callers import Caller, CannotVerify, MissingScope
@@ -44,12 +45,14 @@ class OAuthTokens:
         self._key = key
         self._limits = limits
         self._keys = _Keys(oauth.jwks_url, timeout=10)
+        # Of its own: while the issuer does not answer, others need their threads.
+        self._limiter = anyio.CapacityLimiter(4)
 
     async def caller(self, credential: str) -> Caller | None:
         """Whose token this is; see `Authenticator`."""
         try:
-            claims = await anyio.to_thread.run_sync(self._claims, credential)
-        except PyJWKClientConnectionError as error:
+            claims = await anyio.to_thread.run_sync(self._claims, credential, limiter=self._limiter)
+        except (PyJWKClientConnectionError, PyJWKSetError, OSError) as error:
             raise CannotVerify from error
         except (InvalidTokenError, PyJWKClientError):
             return None
@@ -81,14 +84,21 @@ class _Keys(jwt.PyJWKClient):
         super().__init__(url, timeout=timeout)
         self._clock = clock
         self._fetched_at = -self.PAUSE
+        self._is_reached = False
 
     def fetch_data(self) -> Any:  # noqa: ANN401 as in PyJWT
         now = self._clock()
         if now - self._fetched_at < self.PAUSE:
-            msg = "The keys were fetched a moment ago."
-            raise PyJWKClientError(msg)
-        self._fetched_at = now
-        return super().fetch_data()
+            msg = "The keys were asked for a moment ago."
+            raise PyJWKClientError(msg) if self._is_reached else PyJWKClientConnectionError(msg)
+        self._fetched_at, self._is_reached = now, False
+        try:
+            found = super().fetch_data()
+        except ValueError as error:  # no JSON
+            msg = "The issuer's keys cannot be read."
+            raise PyJWKClientConnectionError(msg) from error
+        self._is_reached = True
+        return found
 
 
 def _scopes(claims: dict[str, Any]) -> set[str]:

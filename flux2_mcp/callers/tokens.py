@@ -87,6 +87,8 @@ class Tokens:
                     for entry in entries(self._path)
                 }
                 self._seen = seen
+        except FileNotFoundError:
+            self._seen, self._callers = None, {}
         except OSError as error:
             raise _unreadable(self._path, error) from error
         return len(self._callers)

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ import anyio
 
 from flux2_mcp.app_state import Environment, data_folder
 from flux2_mcp.cli.ports import listener, port
+from flux2_mcp.credentials import DEFAULT_BASE_URL
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.invocation import command
+from flux2_mcp.runapi.origins import safe_origin
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings, misspelt
-from flux2_mcp.webhooks import Webhooks
+from flux2_mcp.webhooks import Webhooks, checked_public_url
 
 if TYPE_CHECKING:
     from flux2_mcp.server.http import Hosting
@@ -94,10 +97,13 @@ def _server_over_http(environment: Environment, host: str) -> tuple[StrictServer
     hosts = names_of(host, settings.allowed_hosts) if is_for_many else [checked_host(host)]
     if not is_for_many and not settings.public_url:
         return build_server(environment), None
+    safe_origin(settings.base_url or DEFAULT_BASE_URL)
     folder = data_folder(settings, home=home)
     ours = secret(settings.secret.get_secret_value() if settings.secret else None, folder=folder)
     if settings.public_url:
-        environment = replace(environment, webhooks=Webhooks(settings.public_url, ours.key("webhooks")))
+        environment = replace(
+            environment, webhooks=Webhooks(checked_public_url(settings.public_url), ours.key("webhooks"))
+        )
     if not is_for_many:
         return build_server(environment), None
     from flux2_mcp.server.authentication import current_caller
@@ -120,4 +126,6 @@ def _raise_limit_of_connections() -> None:
     least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(MOST_FILES, most)
     if least != resource.RLIM_INFINITY and least < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        # macOS names no limit, and has one.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

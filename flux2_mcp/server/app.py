@@ -55,6 +55,8 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
         log_level="WARNING",
+        # Nothing that happens here is told to subscribers, and their number would be for all callers together.
+        subscriptions=False if environment.current_caller else None,
         request_state_security=RequestStateSecurity(keys=[state_key]) if state_key else None,
     )
     if environment.current_caller:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -27,7 +26,7 @@ MOST_GUESSES = 20
 A_MINUTE = 60.0
 """Seconds."""
 MOST_REMEMBERED = 10_000
-"""Addresses and credentials that are remembered at once."""
+"""Addresses that are remembered at once."""
 
 
 class CallerToken(AccessToken):
@@ -59,8 +58,8 @@ def current_caller() -> Caller:
 class RequireCaller:
     """Lets requests below one path through that say whose they are; all others are answered with 401.
 
-    Guesses are limited by address. Whoever was right before is not held up by others behind the same one, such as a
-    load balancer's.
+    Guesses are limited by address: beyond the limit a wrong credential is not told that it is wrong. A right one is never
+    held up by others behind the same address, such as a load balancer's.
     """
 
     def __init__(
@@ -78,8 +77,6 @@ class RequireCaller:
         self._path = path
         self._metadata_url = metadata_url
         self._guesses = _Guesses(clock)
-        self._known: OrderedDict[bytes, None] = OrderedDict()
-        """Hashes of credentials that were right."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -99,9 +96,6 @@ class RequireCaller:
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:
             return self._refusal(HTTPStatus.UNAUTHORIZED, "", "This server needs to know who is calling.")
-        digest = hashlib.sha256(credential.encode("latin-1")).digest()
-        if digest not in self._known and (wait := self._guesses.wait(address)) > 0:
-            return _later(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong credentials from this address.", wait)
         try:
             caller = await self._authenticator.caller(credential) if len(credential) <= LONGEST_CREDENTIAL else None
         except MissingScope as missing:
@@ -110,10 +104,10 @@ class RequireCaller:
             logger.warning("Whose token a caller has cannot be found out: the issuer's keys cannot be fetched.")
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, "The token cannot be checked now.", 5)
         if caller is None:
+            if (wait := self._guesses.wait(address)) > 0:
+                return _later(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong credentials from this address.", wait)
             self._guesses.note(address)
-            self._known.pop(digest, None)
             return self._refusal(HTTPStatus.UNAUTHORIZED, "invalid_token", "This credential is not known here.")
-        _remember(self._known, digest)
         return caller
 
     def _refusal(self, status: HTTPStatus, error: str, words: str) -> Response:
@@ -146,13 +140,6 @@ class _Guesses:
         self._by_address[address] = began, count + 1
         while len(self._by_address) > MOST_REMEMBERED:
             self._by_address.popitem(last=False)
-
-
-def _remember(known: OrderedDict[bytes, None], digest: bytes) -> None:
-    known[digest] = None
-    known.move_to_end(digest)
-    while len(known) > MOST_REMEMBERED:
-        known.popitem(last=False)
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from socket import socket
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -86,7 +87,18 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
             create_protected_resource_routes(resource, [AnyHttpUrl(oauth.issuer)], list(oauth.scopes) or None)
         )
         metadata_url = str(build_resource_metadata_url(resource))
-    return RequireCaller(app, hosting.authenticator, path=PATH, metadata_url=metadata_url)
+    return RequireCaller(_without_streams(app), hosting.authenticator, path=PATH, metadata_url=metadata_url)
+
+
+def _without_streams(app: ASGIApp) -> ASGIApp:
+    """The same, but for streams on which a server tells what nobody asked: this one has nothing to tell there."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        is_stream = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].rstrip("/") == PATH
+        chosen = Response(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"}) if is_stream else app
+        await chosen(scope, receive, send)
+
+    return answer
 
 
 def checked_host(host: str) -> str:
@@ -106,7 +118,7 @@ def checked_host(host: str) -> str:
 
 
 def names_of(host: str, allowed: str) -> list[str]:
-    """The names under which a server for many is reached: those that are allowed, and loopback's where it listens.
+    """The names under which a server for many is reached: those that are allowed, and loopback's.
 
     Raises:
         BadSetting: It listens for others, and no name is known.

@@ -93,7 +93,7 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
         known=studio.catalogue,
         structured=structured,
         out_of_sight=any(image.path and studio.destinations.hides(image.path) for job in jobs for image in job.images),
-        warning=studio.history.degraded,
+        warning=studio.history.degraded if studio.is_here else "",
     )
     if not await has_hung_up(ctx):
         studio.note_delivery(jobs)

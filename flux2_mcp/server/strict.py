@@ -164,7 +164,10 @@ class StrictServer(MCPServer[AppState]):
             ResourceError: With a sentence that says what happened.
         """
         try:
-            contents = await super().read_resource(uri, context)
+            with self._admitted():
+                contents = await super().read_resource(uri, context)
+        except TooManyCalls as refusal:
+            raise ResourceError(str(refusal)) from refusal
         except UnexpectedResourceError as crash:
             raise _resource_failure(crash) from crash
         if isinstance(contents, InputRequiredResult):

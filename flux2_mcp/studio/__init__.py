@@ -22,6 +22,7 @@ from flux2_mcp.errors import (
     NotFound,
     OutcomeUnknown,
     PictureUnavailable,
+    RequestRefused,
     RunApiError,
     TaskFailed,
 )
@@ -110,7 +111,7 @@ class Studio(Services):
         arrival = arrival or await self.arrival()
         request = self.catalogue.check(request)
         if save_to:
-            await anyio.to_thread.run_sync(self.destinations.destination, save_to)
+            await self._check_destination(save_to)
         sources = await self._sources(client_roots)
         with deadline.once():
             opened = await sources.opened(request.source_image_urls)
@@ -129,6 +130,16 @@ class Studio(Services):
             deadline=deadline,
         )
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
+
+    async def _check_destination(self, save_to: str) -> None:
+        try:
+            await anyio.to_thread.run_sync(self.destinations.destination, save_to)
+        except RequestRefused as refusal:
+            if self.is_here or not self.destinations.offered:
+                raise
+            # Where the folders of this computer are is no business of those who sit elsewhere.
+            msg = "save_to leads outside the folder for your pictures, or cannot be used."
+            raise RequestRefused(msg, remedy="Give a relative path, or leave it out.") from refusal
 
     async def arrival(self) -> Arrival:
         """What had been delivered when this call came; to be asked before anything takes its time."""

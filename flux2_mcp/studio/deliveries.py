@@ -33,6 +33,10 @@ class Deliveries:
         """The orders whose results were delivered and are not counted yet, by owner."""
         return {owner: frozenset(orders) for owner, orders in self._uncounted.items() if orders}
 
+    def uncounted_of(self, owner: str) -> frozenset[str]:
+        """The same for one owner."""
+        return frozenset(self._uncounted.get(owner, ()))
+
     def note(self, owner: str, jobs: Sequence[Job]) -> None:
         """The results of one call go to the host now; as long as a picture of it is to come, they are none yet."""
         if all(job.has_pictures or job.is_lost for job in jobs):
@@ -49,6 +53,8 @@ class Deliveries:
                 await self._history.delivered(*orders, owner=owner)
                 # Only now: what is in neither place would be taken for a result that nobody has.
                 self._uncounted[owner] -= orders
+                if not self._uncounted[owner]:
+                    del self._uncounted[owner]
 
     async def _count_soon(self) -> None:
         while any(self._uncounted.values()):

@@ -43,7 +43,6 @@ from flux2_mcp.images import Picture
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
-from flux2_mcp.webhooks import slow_pauses
 
 BodyOf = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
 """`Compose`, in the hands of one job."""
@@ -317,8 +316,9 @@ class Fulfilment:
             yield waits, self.services.sleep
             return
         with webhooks.waking(order.idempotency_key) as wake:
-            yield (slow_pauses() if webhooks.come else waits), wake.sleep
-            if job.task and job.task.is_over and not wake.has_arrived:
+            yield webhooks.pauses(waits), wake.sleep
+            is_new = not job.ordered_before  # others may have ended long before
+            if is_new and job.task and job.task.is_over and not wake.has_arrived:
                 webhooks.missed()
 
     def _is_forgotten(self, job: Job) -> bool:

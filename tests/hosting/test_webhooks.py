@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import repeat
 
 import anyio
 import httpx
 import pytest
 from mcp_types import CallToolResult
 
+from flux2_mcp.errors import BadSetting
 from flux2_mcp.simulator import Script, Simulator
-from flux2_mcp.webhooks import MOST_MISSED, PATH, SHORTEST_PAUSE, TRUSTED_FOR, Webhooks
+from flux2_mcp.webhooks import (
+    MOST_MISSED,
+    PATH,
+    SHORTEST_PAUSE,
+    SLOW_PAUSES,
+    TRUSTED_FOR,
+    Webhooks,
+    checked_public_url,
+)
 from tests.hosting.world import ADA, BEN, HostedWorld, Hosts
 from tests.world import NO_CERTIFICATES, every, text_of
 
@@ -125,9 +135,9 @@ async def test_a_callers_own_callback_is_passed_on(hosts: Hosts) -> None:
     assert runapi.ledger.tasks()[0].callback_url == theirs
 
 
-async def test_the_same_call_after_a_lost_answer_is_the_same_request(hosts: Hosts) -> None:
+async def test_the_same_words_are_the_same_request(hosts: Hosts) -> None:
     """Its webhook's address is part of the body that the Idempotency-Key stands for, and not of what is asked."""
-    async with reachable(hosts, FLUX2_HISTORY="private") as (server, runapi):
+    async with reachable(hosts) as (server, runapi):
         first = await server.call(ADA, "generate", prompt="a fox", wait_seconds=0)
         runapi.ledger.tasks()[0].looks = 10**9
         second = await server.call(ADA, "generate", prompt="a fox")
@@ -157,20 +167,39 @@ async def test_an_address_that_was_guessed_leads_nowhere(hosts: Hosts, name: str
 async def test_webhooks_are_counted_on_only_while_they_come() -> None:
     now = [1000.0]
     webhooks = Webhooks(PUBLIC, KEY, clock=lambda: now[0])
-    address = webhooks.address_for("key")
-    name = address.removeprefix(f"{PUBLIC}{PATH}/")
+    name = webhooks.address_for("key").removeprefix(f"{PUBLIC}{PATH}/")
+    pauses = webhooks.pauses(repeat(0.5))
 
-    assert not webhooks.come
-    assert webhooks.arrived(name)
+    assert next(pauses) == 0.5
+    with webhooks.waking("key"):
+        assert webhooks.arrived(name)
     assert webhooks.come
+    assert next(pauses) == SLOW_PAUSES[0]
     for _ in range(MOST_MISSED):
         webhooks.missed()
-    assert not webhooks.come
-    webhooks.arrived(name)
-    assert webhooks.come
+    assert next(pauses) == 0.5
+    assert webhooks.arrived(name)
+    assert not webhooks.come, "one that is sent again says nothing of the next"
+    with webhooks.waking("key"):
+        assert webhooks.come
     now[0] += TRUSTED_FOR
     assert not webhooks.come
     assert not Webhooks(PUBLIC, KEY[::-1]).arrived(name)
+
+
+async def test_a_history_without_words_has_no_webhooks(hosts: Hosts) -> None:
+    """The body that a key stands for is made anew there, perhaps by a server that cannot be reached."""
+    hosts.intervals = every(0.01)
+    async with reachable(hosts, FLUX2_HISTORY="private") as (server, runapi):
+        await server.call(ADA, "generate", prompt="a fox")
+
+    assert runapi.ledger.tasks()[0].callback_url == ""
+
+
+@pytest.mark.parametrize("url", ["flux2.example", "ftp://flux2.example", "https://", "https://flux2.example/mcp/"])
+def test_an_address_that_runapi_cannot_use_ends_the_start(url: str) -> None:
+    with pytest.raises(BadSetting, match="FLUX2_PUBLIC_URL"):
+        checked_public_url(url)
 
 
 async def test_a_webhook_that_comes_before_anybody_waits_is_not_lost() -> None:
