@@ -9,7 +9,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from anyio.abc import ByteStream
 from benchmarks.report import Goal, Report, Row, main, middle, p99
 from benchmarks.runapi import PlainRunAPI
 from benchmarks.servers import PLAIN, Server, served
-from benchmarks.waiting import tiny_picture
+from benchmarks.waiting import Waits, tiny_picture
 from tests.processes import MODERN, MODULE, environment, started
 
 SECONDS = 2.0
@@ -34,16 +34,9 @@ CROWDS = ((50, 4, False), (50, 4, True), (50, 20, False), (50, 20, True), (1000,
 
 
 @dataclass
-class Load:
+class Load(Waits):
     """How all calls fared."""
 
-    late: list[float] = field(default_factory=list[float])
-    """Seconds from RunAPI's end of each task to the result."""
-    errors: list[str] = field(default_factory=list[str])
-    seconds: float = 0.0
-    requests: int = 0
-    cpu_seconds: float = 0.0
-    peak_mib: float = 0.0
     slowest_health: float = 0.0
     """Seconds that the slowest answer at /healthz took meanwhile."""
 

@@ -252,7 +252,14 @@ async def ended(
 async def served(simulator: Simulator | None = None) -> AsyncGenerator[tuple[str, Simulator], None]:
     """A RunAPI on a free port of this machine: its address, and what lies behind it."""
     runapi = simulator or Simulator(Script(looks_until_done=1, plain_pictures=True))
-    config = uvicorn.Config(runapi, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=0)
+    async with on_a_port(runapi) as url:
+        yield url, runapi
+
+
+@asynccontextmanager
+async def on_a_port(app: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 an ASGI app of anybody's
+    """The address of this app, as long as it is served by this process."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     closed = anyio.Event()
 
@@ -266,7 +273,7 @@ async def served(simulator: Simulator | None = None) -> AsyncGenerator[tuple[str
             await anyio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
-            yield f"http://127.0.0.1:{port}", runapi
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             with anyio.CancelScope(shield=True):

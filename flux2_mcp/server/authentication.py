@@ -58,8 +58,8 @@ def current_caller() -> Caller:
 class RequireCaller:
     """Lets requests below one path through that say whose they are; all others are answered with 401.
 
-    Guesses are limited by address: beyond the limit a wrong credential is not told that it is wrong. A right one is never
-    held up by others behind the same address, such as a load balancer's.
+    Guesses are limited by address: beyond the limit a wrong credential is not told that it is wrong. A right one is
+    never held up by others behind the same address, such as a load balancer's.
     """
 
     def __init__(

@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.hosting.world import HostedWorld, Hosts, bearer, on_a_port
+from tests.hosting.world import HostedWorld, Hosts, bearer
+from tests.processes import on_a_port
 from tests.world import KEY, NO_CERTIFICATES, text_of
 
 RESOURCE = "https://flux2.example/mcp"

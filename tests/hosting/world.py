@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import httpx
 import httpx2
-import uvicorn
 from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp.client.streamable_http import streamable_http_client
@@ -25,6 +24,7 @@ from flux2_mcp.server.authentication import current_caller
 from flux2_mcp.server.http import Hosting, hosted_app
 from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.webhooks import Webhooks
+from tests.processes import on_a_port
 from tests.world import NO_CERTIFICATES, World, every
 
 ADA = "runapi_adaadaadaadaadaada01"
@@ -104,21 +104,6 @@ class Hosts:
         app = hosted_app(server, Hosting(known, ["127.0.0.1", "flux2.example"], oauth))
         async with on_a_port(app) as url:
             yield HostedWorld(here, self.era, f"{url}/mcp")
-
-
-@asynccontextmanager
-async def on_a_port(app: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 an ASGI app of anybody's
-    """The address of this app, as long as it is served."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=0)
-    server = uvicorn.Server(config)
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve)
-        while not server.started:  # noqa: ASYNC110 uvicorn has no event for it
-            await anyio.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        finally:
-            server.should_exit = True
 
 
 def bearer(credential: str) -> dict[str, str]:
