@@ -24,6 +24,7 @@ from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
 from flux2_mcp.errors import Flux2Error, KeyRejected, NoApiKey, OutOfCredits, RunApiError
 from flux2_mcp.history import FILE_NAME, History, utcnow
+from flux2_mcp.history.broadcast import Broadcast
 from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
@@ -136,11 +137,29 @@ class AppState:
 
     @cached_property
     def history(self) -> History:
-        """The person's history, in their data folder."""
-        mode = self.environment.settings.history
-        history = self.environment.history or History(self._data_folder, mode=mode)
+        """The history: in the data folder, or on a database server."""
+        settings = self.environment.settings
+        history = self.environment.history or History(
+            self._data_folder,
+            mode=settings.history,
+            url=self._database_url,
+            is_hosted=self.environment.current_caller is not None,
+        )
         self.closing.push_async_callback(history.aclose)
         return history
+
+    @cached_property
+    def broadcast(self) -> Broadcast | None:
+        """The way to other servers on the same database, for webhooks that reach one of them."""
+        url, webhooks = self._database_url, self.environment.webhooks
+        if url is None or webhooks is None:
+            return None
+        return Broadcast(url, heard=webhooks.arrived, reconnected=webhooks.wake_all)
+
+    @property
+    def _database_url(self) -> str | None:
+        url = self.environment.settings.database_url
+        return url.get_secret_value() if url else None
 
     @cached_property
     def _data_folder(self) -> Path:
@@ -229,13 +248,16 @@ class AppState:
             return  # whose key it takes is known when they call
         await self.environment.sleep(TIME_TO_START)
         try:
-            file = anyio.Path(self._data_folder, FILE_NAME)
-            if self.environment.history is None and not await file.exists():
+            if self.environment.history is None and not await self._has_history():
                 return
             studio = await self.studio()
         except (Flux2Error, OSError):
             return  # the first call reports it
         await self._recover(studio)
+
+    async def _has_history(self) -> bool:
+        """Whether there may be orders from before; a file is not made only to look."""
+        return self._database_url is not None or await anyio.Path(self._data_folder, FILE_NAME).exists()
 
     async def _recover(self, studio: Studio) -> None:
         for job in await studio.recover(before=self.began):
@@ -382,4 +404,6 @@ async def app_state(environment: Environment) -> AsyncGenerator[AppState, None]:
         state = AppState(environment, background, closing, began=now())
         background.start("warming up", state.warm_up, matters=False)
         background.start("recovery", state.recover, matters=False)
+        if state.broadcast:
+            background.start("broadcast", state.broadcast.run, matters=False)
         yield state

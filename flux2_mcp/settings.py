@@ -72,6 +72,8 @@ class Settings(BaseModel):
     data_dir: Annotated[str | None, Field(alias="FLUX2_DATA_DIR")] = None
     """Where the history lies; the user's data folder when None."""
     history: Annotated[Literal["on", "private", "off"], BeforeValidator(_lower), Field(alias="FLUX2_HISTORY")] = "on"
+    database_url: Annotated[SecretStr | None, Field(alias="FLUX2_DATABASE_URL")] = None
+    """A PostgreSQL database for the history, which several servers may share; a file in the data folder when None."""
     max_cost_per_call: Annotated[Cents, Field(alias="FLUX2_MAX_COST_PER_CALL")] = 100
     """US cents, from dollars; None for no limit."""
     daily_budget: Annotated[Cents, Field(alias="FLUX2_DAILY_BUDGET")] = None

@@ -99,6 +99,12 @@ class Webhooks:
                 self._early.popitem(last=False)
         return True
 
+    def wake_all(self) -> None:
+        """Have everybody look who waits: webhooks may have come that were not heard of."""
+        for wakes in self._waiting.values():
+            for wake in wakes:
+                wake.event.set()
+
     def _count(self) -> None:
         """One came for a task that is waited for. Others, such as one that is sent again, say nothing of the next."""
         self._last_at, self._missed = self._clock(), 0

@@ -17,7 +17,7 @@ from mcp.client.client import ConnectMode
 from tests.processes import forking
 from tests.virtual_time import VirtualTimeLoop
 
-pytest_plugins = ["tests.skips", "tests.homes"]
+pytest_plugins = ["tests.skips", "tests.homes", "tests.postgresql"]
 
 SLOW = (
     *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "history/test_processes"),

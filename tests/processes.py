@@ -18,6 +18,7 @@ from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Script, Simulator
+from tests.databases import database_setting
 from tests.fork_server import ForkServer
 from tests.world import KEY
 
@@ -197,7 +198,7 @@ async def hosted(
 ) -> AsyncGenerator[Host, None]:
     """Our server, started as a host would start it, with a home of its own."""
     errors = home / "stderr.txt"
-    everything = {**environment(home, base_url), **(environ or {})}
+    everything = database_setting({**environment(home, base_url), **(environ or {})})
     with anyio.fail_after(60), errors.open("ab") as stderr:
         async with started(
             *command, environ=everything, stderr=stderr, often=often, prelude=prelude, alone=alone
@@ -223,7 +224,7 @@ def environment(home: Path, base_url: str) -> dict[str, str]:
 
 async def finished(home: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
     """What `python COMMAND` printed, and its exit code."""
-    return await ended(*command, environ={**environment(home, ""), **environ})
+    return await ended(*command, environ=database_setting({**environment(home, ""), **environ}))
 
 
 async def ended(

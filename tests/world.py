@@ -16,12 +16,13 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, Implementation, TextContent
 
 from flux2_mcp.app_state import Environment
-from flux2_mcp.history import History, Order
+from flux2_mcp.history import Order
 from flux2_mcp.polling import Intervals
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task
+from tests.databases import database_setting, history_in
 from tests.transports import Wire
 
 KEY = "runapi_testkey0123456789"
@@ -94,7 +95,7 @@ class World:
             **self.environ,
         }
         return Environment(
-            settings=Settings.from_environ(environ),
+            settings=Settings.from_environ(database_setting(environ)),
             home=self.home,
             transport=self.transport or Wire(self.simulator),
             intervals=self.intervals,
@@ -104,7 +105,7 @@ class World:
 
     async def orders(self) -> tuple[Order, ...]:
         """What the history on disk knows, newest first."""
-        history = History(self.home / "data")
+        history = history_in(self.home / "data")
         try:
             return (await history.recent(OWNER)).orders
         finally:

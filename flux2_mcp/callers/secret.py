@@ -12,6 +12,7 @@ from flux2_mcp.errors import BadSetting
 FILE_NAME = "secret"
 SHORTEST = 32
 """Characters."""
+HOW_TO_MAKE = 'Make one with: python -c "import secrets; print(secrets.token_hex(32))"'
 
 
 class Secret:
@@ -66,5 +67,5 @@ def _make(path: Path) -> None:
 def _checked(value: str, source: str) -> str:
     if len(value) < SHORTEST:
         msg = f"{source} is too short to be a secret: {SHORTEST} characters are needed."
-        raise BadSetting(msg, remedy='Make one with: python -c "import secrets; print(secrets.token_hex(32))"')
+        raise BadSetting(msg, remedy=HOW_TO_MAKE)
     return value

@@ -63,6 +63,10 @@ def run(options: argparse.Namespace) -> int:
     if words := misspelt(os.environ):
         logger.warning("%s It has no effect.", words)
     environment = Environment(Settings.from_environ(os.environ), home=Path.home())
+    if environment.settings.database_url:
+        from flux2_mcp.history.server_database import checked_url
+
+        checked_url(environment.settings.database_url.get_secret_value())
     if options.http:
         return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
     from flux2_mcp.server.stdio import serve_stdio
@@ -89,7 +93,7 @@ def _serve_http(environment: Environment, host: str, port: int) -> int:
 def _server_over_http(environment: Environment, host: str) -> tuple[StrictServer, Hosting | None]:
     """A server, and how it serves many, if it does."""
     from flux2_mcp.callers.configured import authenticator, oauth_of
-    from flux2_mcp.callers.secret import secret
+    from flux2_mcp.callers.secret import HOW_TO_MAKE, secret
     from flux2_mcp.server.http import Hosting, checked_host, names_of
 
     settings, home = environment.settings, environment.home
@@ -99,6 +103,11 @@ def _server_over_http(environment: Environment, host: str) -> tuple[StrictServer
         return build_server(environment), None
     safe_origin(settings.base_url or DEFAULT_BASE_URL)
     folder = data_folder(settings, home=home)
+    if settings.database_url and settings.secret is None:
+        msg = (
+            "FLUX2_DATABASE_URL needs FLUX2_SECRET too: servers that share a database have to know callers by one name."
+        )
+        raise BadSetting(msg, remedy=HOW_TO_MAKE)
     ours = secret(settings.secret.get_secret_value() if settings.secret else None, folder=folder)
     if settings.public_url:
         environment = replace(

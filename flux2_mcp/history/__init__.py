@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from flux2_mcp.errors import HistoryUnusable
+from flux2_mcp.errors import HistoryUnusable, same_again
 from flux2_mcp.history.batches import Batches, Work
 from flux2_mcp.history.orders import (
     DailyCap,
@@ -58,6 +58,8 @@ MEMORY_ONLY = (
     "No history is kept on disk: after a restart earlier pictures cannot be listed, an interrupted order cannot be "
     "found again, and a daily limit starts anew."
 )
+ELSEWHERE = same_again(" in a minute. If that does not help, tell whoever runs this server.")
+"""What callers can do who cannot mend it."""
 HASHES_ONLY = "History keeps no prompts: words cannot be searched."
 
 
@@ -77,7 +79,8 @@ class _Durations:
 class History:
     """The orders of every owner; use it from one event loop.
 
-    The database is opened when first needed, and used in worker threads. With a `url` the folder is not used.
+    The database is opened when first needed, and used in worker threads. With the `url` of a PostgreSQL server the
+    folder is not used. Where it `is_hosted`, callers are told nothing of where it is kept: they cannot mend it.
 
     A write is completed even when the caller is cancelled: the id of a paid task is never lost. It takes milliseconds;
     for another process a transaction waits `lock_patience` seconds at most.
@@ -94,6 +97,7 @@ class History:
         now: Callable[[], datetime] = utcnow,
         url: str | None = None,
         lock_patience: float = 5.0,
+        is_hosted: bool = False,
     ) -> None:
         self._folder = None if mode == "off" or url else folder
         self._url = None if mode == "off" else url
@@ -101,6 +105,7 @@ class History:
         self.now = now
         """What time it is for this history."""
         self._lock_patience = lock_patience
+        self._is_hosted = is_hosted
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._durations: dict[Kind, _Durations] = {}
@@ -367,19 +372,32 @@ class History:
         self._opened().read(works)
 
     def _opened(self) -> Database:
-        # SQLAlchemy is imported here, in a worker thread and when the first order comes.
-        from flux2_mcp.history.database import Database
-
         with self._opening:
             if self._database is None:
-                self._database = Database(
-                    folder=self._folder,
-                    url=self._url,
-                    keeps_words=self._keeps_words,
-                    patience=self._lock_patience,
-                    now=self.now,
-                )
+                self._database = self._made()
             return self._database
+
+    def _made(self) -> Database:
+        # SQLAlchemy is imported here, in a worker thread and when the first order comes.
+        remedy = ELSEWHERE if self._is_hosted else None
+        if self._url:
+            from flux2_mcp.history.server_database import ServerDatabase
+
+            return ServerDatabase(self._url, keeps_words=self._keeps_words, patience=self._lock_patience, remedy=remedy)
+        if self._folder:
+            from flux2_mcp.history.file_database import FileDatabase
+
+            return FileDatabase(
+                self._folder,
+                keeps_words=self._keeps_words,
+                patience=self._lock_patience,
+                now=self.now,
+                remedy=remedy,
+                name="its file" if self._is_hosted else "",
+            )
+        from flux2_mcp.history.database import MemoryDatabase
+
+        return MemoryDatabase(keeps_words=self._keeps_words, patience=self._lock_patience, remedy=remedy)
 
 
 def _midnight(at: datetime) -> datetime:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -30,15 +29,17 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
-    exc,
     func,
     insert,
     inspect,
     select,
+    text,
 )
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
+
+from flux2_mcp.history.losses import DatabaseLost, losses
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -174,18 +175,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-Loss = Literal["busy", "damaged", "unusable"]
-
-
-class DatabaseLost(Exception):
-    """The database cannot be used, for a reason that lies outside this program.
-
-    `str()` is the end of a sentence that begins with the name of the database.
-    """
-
-    def __init__(self, reason: str, *, kind: Loss) -> None:
-        super().__init__(reason)
-        self.kind: Loss = kind
+LOCKS = 7_355_608_119_002_441_027
+"""The seed of our advisory locks: another program in the same database hashes its names with another."""
+# In one order, for all replicas: none may hold what another waits for.
+LOCK = text("""
+    SELECT pg_advisory_xact_lock(number) FROM (
+        SELECT DISTINCT hashtextextended(name, :seed) AS number FROM unnest(CAST(:names AS text[])) AS name
+        ORDER BY number
+    ) AS numbers
+""")
 
 
 def sqlite_file(path: Path, *, patience: float) -> Engine:
@@ -199,11 +197,6 @@ def sqlite_memory() -> Engine:
         "sqlite://", poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
     )
     return _with_settings(one)
-
-
-def server(url: str) -> Engine:
-    """Make an engine for a database server, on which several replicas may work."""
-    return _with_settings(create_engine(url, pool_pre_ping=True, pool_size=10, hide_parameters=True))
 
 
 def retire(engine: Engine) -> None:
@@ -289,18 +282,6 @@ def savepoint(connection: Connection) -> Generator[None]:
         _execute(connection, "RELEASE SAVEPOINT part")
 
 
-@contextmanager
-def losses() -> Generator[None]:
-    """Raise DatabaseLost where the database, and not a statement of ours, is to blame."""
-    try:
-        yield
-    except Exception as error:
-        # SQLAlchemy wraps what the driver raises; `Statement` runs on the driver itself.
-        if lost := _lost(error.orig if isinstance(error, exc.DBAPIError) else error):
-            raise lost from error
-        raise
-
-
 def empty_log(engine: Engine) -> None:
     """Move the write-ahead log into the database and cut it off: it still holds what was deleted."""
     if engine.dialect.name != "sqlite":
@@ -310,11 +291,11 @@ def empty_log(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def lock(connection: Connection, name: str) -> None:
-    """Keep every other transaction that locks this name out until this one ends."""
+def lock(connection: Connection, *names: str) -> None:
+    """Keep every other transaction that locks one of these names out until this one ends."""
     # SQLite has one writer at a time anyway: BEGIN IMMEDIATE.
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+        connection.execute(LOCK, {"names": list(names), "seed": LOCKS})
 
 
 def _execute(connection: Connection, statement: str) -> None:
@@ -354,31 +335,3 @@ def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("flux2_writes")
     # A transaction that reads first and writes later can find itself shut out in the middle.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-_busy = partial(DatabaseLost, "is locked by another program", kind="busy")
-_damaged = partial(DatabaseLost, "is damaged", kind="damaged")
-
-_LOST_BY_CODE = {
-    sqlite3.SQLITE_BUSY: _busy,
-    sqlite3.SQLITE_LOCKED: _busy,
-    sqlite3.SQLITE_CORRUPT: _damaged,
-    sqlite3.SQLITE_NOTADB: _damaged,
-    sqlite3.SQLITE_FULL: partial(DatabaseLost, "cannot grow: the disk is full", kind="unusable"),
-    sqlite3.SQLITE_READONLY: partial(DatabaseLost, "cannot be written", kind="unusable"),
-    sqlite3.SQLITE_PERM: partial(DatabaseLost, "cannot be written", kind="unusable"),
-    sqlite3.SQLITE_CANTOPEN: partial(DatabaseLost, "cannot be opened", kind="unusable"),
-    sqlite3.SQLITE_IOERR: partial(DatabaseLost, "cannot be read or written", kind="unusable"),
-}
-
-
-def _lost(error: BaseException | None) -> DatabaseLost | None:
-    """Tell a failure of the database from a mistake of ours, which has to stay visible."""
-    if isinstance(error, sqlite3.Error):
-        # The lower byte is the kind, the rest its detail.
-        lost = _LOST_BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        return lost() if lost else None
-    # Another driver: its classes are not known here, but DB-API fixes their names.
-    if {each.__name__ for each in type(error).__mro__} & {"OperationalError", "InterfaceError"}:
-        return DatabaseLost("cannot be reached", kind="unusable")
-    return None

@@ -73,5 +73,5 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
     if environment.webhooks:
         from flux2_mcp.server.webhooks import add_webhooks
 
-        add_webhooks(server, environment.webhooks)
+        add_webhooks(server, holder, environment.webhooks)
     return server

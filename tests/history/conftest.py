@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flux2_mcp.history import History
+from tests.databases import history_in
 from tests.history.orders import Clock
 
 
@@ -26,6 +27,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def history(folder: Path, clock: Clock) -> AsyncGenerator[History]:
-    history = History(folder, now=clock)
+    history = history_in(folder, now=clock)
     yield history
     await history.aclose()

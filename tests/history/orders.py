@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import anyio
 
 from flux2_mcp.history import History, Intent, Order
+from tests.databases import history_in
 
 T = TypeVar("T")
 
@@ -68,11 +69,12 @@ def during(
     *,
     mode: Literal["on", "private", "off"] = "on",
     lock_patience: float = 5.0,
+    url: str | None = None,
 ) -> T:
     """Run a story in a life of the server: from its start to its end."""
 
     async def life() -> T:
-        history = History(folder, mode=mode, lock_patience=lock_patience)
+        history = history_in(folder, url=url, mode=mode, lock_patience=lock_patience)
         try:
             return await story(history)
         finally:

@@ -18,6 +18,7 @@ import anyio
 
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.history import History
+from tests.databases import history_in
 from tests.history.orders import QUARTER, fox, order, painted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ WORK: dict[str, Callable[[History], Awaitable[str]]] = {
 
 
 async def main(folder: Path, work: Callable[[History], Awaitable[str]]) -> None:
-    history = History(folder)
+    history = history_in(folder)
     result = await work(history)
     print(result, history.degraded)  # noqa: T201
     await history.aclose()
@@ -100,7 +101,7 @@ def go(processes: list[subprocess.Popen[str]]) -> list[str]:
 
 if __name__ == "__main__":
     # What History imports when first needed, so that all begin at one instant.
-    import_module("flux2_mcp.history.database")
+    import_module("flux2_mcp.history.file_database")
     print("ready", flush=True)  # noqa: T201
     sys.stdin.readline()
     anyio.run(main, Path(sys.argv[1]), WORK[sys.argv[2]])

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pytest
+
 from flux2_mcp.history import History, Order
 from tests.history.orders import MIDNIGHT, during, fox, order
 from tests.history.other_process import KILLED, go, others
@@ -64,6 +66,7 @@ def test_threads_with_a_history_each_make_one_order(folder: Path) -> None:
     assert len(set(ids)) == 1
 
 
+@pytest.mark.history_file
 def test_processes_that_find_a_damaged_file_at_one_instant_agree_on_the_new_one(folder: Path) -> None:
     folder.mkdir()
     (folder / "history.sqlite3").write_bytes(b"not a database at all" * 500)

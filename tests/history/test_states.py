@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from flux2_mcp.history import History
+from tests.databases import history_in
 from tests.history.orders import FOX, NOON, Clock, fox, order, painted
 
 
@@ -285,7 +286,7 @@ async def test_an_order_is_given_up_only_as_long_as_nobody_is_about_to_send_it(
     folder: Path, mode: Literal["on", "private"], *, sent: bool
 ) -> None:
     """Two processes may have it in hand: whoever comes second learns what the first one did."""
-    history = History(folder, mode=mode)
+    history = history_in(folder, mode=mode)
     opened, _ = await order(history, replace(fox(), request=None))
     was_first = sent and (await history.prepared(opened, request={"prompt": FOX}))[1]
     given_up = await history.given_up(opened, error="never sent")

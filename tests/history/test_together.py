@@ -71,6 +71,7 @@ async def test_one_that_is_refused_takes_nothing_from_those_beside_it(history: H
     assert len((await history.recent("ann", limit=100)).orders) == 12
 
 
+@pytest.mark.history_file
 async def test_all_of_a_transaction_that_cannot_be_hear_of_it(history: History, folder: Path) -> None:
     """Each with an error of its own: two calls that raise the same one would add to one traceback."""
     await history.deliveries("ann")

@@ -14,9 +14,9 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
-from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
+from tests.databases import history_in
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
@@ -306,7 +306,7 @@ async def test_the_day_of_the_budget_ends_by_the_clock_of_the_history(tmp_path: 
     """What is spent is noted by that clock; by another one it could count for no day, or for two."""
     here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
     day = timedelta(days=2)
-    history = History(tmp_path / "data", now=lambda: datetime.now(UTC) + day)
+    history = history_in(tmp_path / "data", now=lambda: datetime.now(UTC) + day)
     async with Client(build_server(replace(here.environment(), history=history))) as client:
         first = await client.call_tool("generate", FOX)
         same_day = await client.call_tool("generate", {"prompt": "a second fox"})

@@ -17,6 +17,7 @@ from mcp_types import CallToolResult
 from flux2_mcp.history import History, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script, Simulator
+from tests.databases import database_url
 from tests.transports import Gate, Wire, fetches, looks
 from tests.world import World, text_of, world
 
@@ -61,7 +62,8 @@ def cheerful_world(home: Path) -> World:
 @asynccontextmanager
 async def late_to_note(here: World) -> AsyncGenerator[tuple[Client, LateToNote], None]:
     """A client whose server takes its time to note where a file lies."""
-    history = LateToNote(here.home / "data")
+    folder = here.home / "data"
+    history = LateToNote(folder, url=database_url(folder))
     history.has_file, history.may_note = anyio.Event(), anyio.Event()
     environment = replace(here.environment(), history=history)
     with anyio.fail_after(30):

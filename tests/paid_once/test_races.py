@@ -18,6 +18,7 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.server.strict import StrictServer
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.faults import On
+from tests.databases import execute
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
@@ -418,7 +419,7 @@ async def test_a_private_history_finds_a_lost_order_by_the_same_call(tmp_path: P
     [task] = here.paid
     assert task.id in text_of(result)
     assert ours == ledger_of_runapi(here.simulator)
-    assert all(b"a fox" not in file.read_bytes() for file in (tmp_path / "data").iterdir())
+    assert "a fox" not in str(execute(tmp_path / "data", "SELECT * FROM orders"))
 
 
 async def test_a_private_remix_whose_answer_was_lost_is_found_by_the_same_call(tmp_path: Path) -> None:
@@ -455,6 +456,7 @@ async def test_without_a_history_a_process_still_pays_once(tmp_path: Path) -> No
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.history_file
 async def test_pictures_are_made_with_a_damaged_history(tmp_path: Path) -> None:
     here = small_world(tmp_path)
     (tmp_path / "data").mkdir()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 import re
-import sqlite3
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, closing, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,11 +28,12 @@ from mcp_types import CallToolResult
 from PIL import Image
 
 from flux2_mcp.app_state import Environment
-from flux2_mcp.history import History, utcnow
+from flux2_mcp.history import utcnow
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.studio.deliveries import TIME_TO_READ
+from tests.databases import copy, execute, history_in
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.transports import Wire, creates, fetches, looks
 from tests.virtual_time import VirtualTimeLoop
@@ -199,8 +199,9 @@ class Story(RuleBasedStateMachine):
         self.sides = [Side(base_url, Simulator(script)) for base_url in BASE_URLS]
         self.processes: list[Process] = []
         self.lives = 0
-        # An hour ahead: a midnight in the middle of the story must not begin a new day of the budget.
-        self.now = timedelta(hours=1)
+        # A midnight in the middle of the story must not begin a new day of the budget: it begins early tomorrow.
+        now = utcnow()
+        self.now = datetime.combine(now.date() + timedelta(days=1), time(hour=1), UTC) - now
         self.closing = ExitStack()
         folder = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))  # in memory, if there is room
         self.home = Path(self.closing.enter_context(folder))
@@ -477,7 +478,7 @@ class Story(RuleBasedStateMachine):
             settings=Settings.from_environ(environ),
             home=self.home,
             transport=line,
-            history=History(self._data, now=lambda: utcnow() + self.now),
+            history=history_in(self._data, now=lambda: utcnow() + self.now),
             intervals=at_once,
             sleep=hardly_any_sleep,
         )
@@ -502,11 +503,9 @@ class Story(RuleBasedStateMachine):
     async def _die(self) -> None:
         """What the disk holds at this instant is all that is left; what the dying do afterwards reaches nobody."""
         await self._deliveries_are_written_down()
-        before = self._database
+        before = self._data
         self.lives += 1
-        self._data.mkdir()
-        with closing(sqlite3.connect(before)) as old, closing(sqlite3.connect(self._database)) as new:
-            old.backup(new)
+        copy(before, self._data)
         self._forget_what_nobody_noted()
         for process in self.processes:
             process.line.is_cut = True
@@ -536,10 +535,6 @@ class Story(RuleBasedStateMachine):
     def _data(self) -> Path:
         return self.home / f"data-{self.lives}"
 
-    @property
-    def _database(self) -> Path:
-        return self._data / "history.sqlite3"
-
     def _known_tasks(self, side: Side) -> set[str | None]:
         return {order.task_id for order in self._orders(side)}
 
@@ -548,8 +543,7 @@ class Story(RuleBasedStateMachine):
             SELECT id, task_id, position, state, delivered, request IS NOT NULL, COALESCE(accepted_at, created_at)
             FROM orders WHERE owner = ? ORDER BY created_at
         """
-        with closing(sqlite3.connect(self._database)) as database:
-            rows = database.execute(query, [side.owner]).fetchall()
+        rows = execute(self._data, query, side.owner)
         return [Order(*row[:-1], made=EPOCH + timedelta(microseconds=row[-1])) for row in rows]
 
 

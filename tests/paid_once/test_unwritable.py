@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import pytest
 from mcp.client import Client
 from mcp_types import CallToolResult
 
-from flux2_mcp.history import History
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Script
+from tests.databases import history_in, locked
 from tests.transports import Gate, creates, looks
 from tests.world import World, text_of, world
 
@@ -30,26 +29,17 @@ def small_world(home: Path) -> World:
 @asynccontextmanager
 async def impatient(here: World) -> AsyncGenerator[Client, None]:
     """A client of a server that waits for no other program."""
-    history = History(here.home / "data", lock_patience=0.05)
+    history = history_in(here.home / "data", lock_patience=0.05)
     with anyio.fail_after(30):
         async with Client(build_server(replace(here.environment(), history=history))) as client:
             yield client
-
-
-@contextmanager
-def locked(home: Path, how: str = "IMMEDIATE") -> Generator[None]:
-    """Another program holds the history; EXCLUSIVE keeps readers out too."""
-    with closing(sqlite3.connect(home / "data" / "history.sqlite3", isolation_level=None)) as other:
-        other.execute(f"PRAGMA locking_mode = {'EXCLUSIVE' if how == 'EXCLUSIVE' else 'NORMAL'}")
-        other.execute(f"BEGIN {how}")
-        yield
 
 
 async def test_nothing_is_ordered_until_the_history_can_be_written_again(tmp_path: Path) -> None:
     here = small_world(tmp_path)
     async with impatient(here) as client:
         await client.call_tool("recent_tasks", {})
-        with locked(tmp_path):
+        with locked(tmp_path / "data"):
             refused = await client.call_tool("generate", FOX)
         assert here.creates == []
         made = await client.call_tool("generate", FOX)
@@ -78,7 +68,7 @@ async def test_a_picture_that_was_ordered_before_is_fetched_and_returned(
         async with impatient(here) as client, anyio.create_task_group() as group:
             group.start_soon(call, client)
             await gate.holds_one()
-            stack.enter_context(locked(tmp_path))
+            stack.enter_context(locked(tmp_path / "data"))
             gate.open()
     [file] = here.output.iterdir()
     async with here.client() as client:
@@ -99,7 +89,7 @@ async def test_a_task_is_found_by_the_id_of_runapi_while_the_history_cannot_be_r
         await client.call_tool("generate", {**FOX, "wait_seconds": 0})
     [order] = await here.orders()
     async with impatient(here) as client:
-        with locked(tmp_path, "EXCLUSIVE"):
+        with locked(tmp_path / "data", also_for_readers=True):
             found = await client.call_tool("task_status", {"task_id": here.paid[0].id})
             unknown = await client.call_tool("task_status", {"task_id": order.id})
 

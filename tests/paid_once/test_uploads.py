@@ -17,6 +17,7 @@ from PIL import Image
 from flux2_mcp.history import History, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.databases import database_url
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.transports import Gate, Wire, creates
@@ -181,7 +182,8 @@ async def test_an_order_that_is_sent_at_the_moment_it_shall_be_given_up_is_not_c
     """Its upload took a quarter of an hour."""
     here = small_world(tmp_path, FLUX2_HISTORY=kept)
     steps = here.transport = Steps(here.simulator)
-    history = LateToGiveUp(tmp_path / "data", mode="on" if kept == "on" else "private")
+    folder = tmp_path / "data"
+    history = LateToGiveUp(folder, mode="on" if kept == "on" else "private", url=database_url(folder))
     history.is_about_to, history.may_give_up = anyio.Event(), anyio.Event()
     statuses: list[CallToolResult] = []
     async with here.client() as slow:

@@ -83,6 +83,8 @@ async def _history(computer: Computer) -> Finding:
     name, mode = "History", computer.settings.history
     if mode == "off":
         return Finding(name, "is not kept, as FLUX2_HISTORY says")
+    if computer.settings.database_url:
+        return await _history_on_a_server(computer.settings.database_url.get_secret_value())
     folder = data_folder(computer.settings, home=computer.home)
     fix = "Name another folder in FLUX2_DATA_DIR, or make this one writable."
     if problem := await anyio.to_thread.run_sync(_write_problem, folder):
@@ -98,6 +100,19 @@ async def _history(computer: Computer) -> Finding:
     finally:
         await history.aclose()
     return Finding(name, degraded, fix) if degraded else Finding(name, f"is kept in {folder}")
+
+
+async def _history_on_a_server(url: str) -> Finding:
+    name, history = "History", History(None, url=url)
+    try:
+        await history.recent("nobody", limit=1)
+    except HistoryUnusable as error:
+        return Finding(name, error.typed_message, "See that FLUX2_DATABASE_URL is right, and that its server runs.")
+    except BadSetting as error:
+        return Finding.of(name, error)
+    finally:
+        await history.aclose()
+    return Finding(name, "is kept on the server of FLUX2_DATABASE_URL")
 
 
 def _write_problem(folder: Path) -> str:
