@@ -47,10 +47,8 @@ class HostedWorld:
     @asynccontextmanager
     async def client(self, credential: str, **options: Any) -> AsyncGenerator[Client, None]:  # noqa: ANN401 as Client takes
         """Somebody's client."""
-        async with httpx2.AsyncClient(verify=NO_CERTIFICATES, headers=bearer(credential), timeout=30) as http:
-            transport = streamable_http_client(self.url, http_client=http)
-            async with Client(transport, mode=self.era, **options) as client:
-                yield client
+        async with client_of(self.url, credential, mode=self.era, **options) as client:
+            yield client
 
     async def call(self, credential: str, tool: str, **arguments: object) -> CallToolResult:
         """What one call of somebody's comes to."""
@@ -104,6 +102,16 @@ class Hosts:
         app = hosted_app(server, Hosting(known, ["127.0.0.1", "flux2.example"], oauth))
         async with on_a_port(app) as url:
             yield HostedWorld(here, self.era, f"{url}/mcp")
+
+
+@asynccontextmanager
+async def client_of(url: str, credential: str, **options: Any) -> AsyncGenerator[Client, None]:  # noqa: ANN401 as Client takes
+    """Somebody's client of a server at this address."""
+    async with (
+        httpx2.AsyncClient(verify=NO_CERTIFICATES, headers=bearer(credential), timeout=30) as http,
+        Client(streamable_http_client(url, http_client=http), **options) as client,
+    ):
+        yield client
 
 
 def bearer(credential: str) -> dict[str, str]:
