@@ -265,8 +265,10 @@ async def on_a_port(app: Any) -> AsyncGenerator[str, None]:  # noqa: ANN401 an A
     closed = anyio.Event()
 
     async def serve() -> None:
-        await server.serve()
-        closed.set()
+        try:
+            await server.serve()
+        finally:
+            closed.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
