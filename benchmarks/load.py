@@ -1,15 +1,16 @@
-"""Many callers at once, each with a key of their own, on one server over HTTP; previews and saving off.
+"""Many callers at once, each with a key of their own, on servers over HTTP; previews and saving off.
 
-The callers, the server and a RunAPI that costs next to nothing share the machine.
+On one server with a history in a file, and on two with one PostgreSQL behind HAProxy. The callers, the servers, the
+database, HAProxy and a RunAPI that costs next to nothing share the machine.
 """
 
 from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,14 +24,39 @@ from benchmarks.report import Goal, Report, Row, main, middle, p99
 from benchmarks.runapi import PlainRunAPI
 from benchmarks.servers import PLAIN, Server, served
 from benchmarks.waiting import Waits, tiny_picture
+from tests.hosting.haproxy import load_balancer
+from tests.postgresql import running as postgresql
 from tests.processes import MODERN, MODULE, environment, started
 
 SECONDS = 2.0
 """Of each task."""
 KNOWN = 20
 """Calls before those that count."""
-CROWDS = ((50, 4, False), (50, 4, True), (50, 20, False), (50, 20, True), (1000, 1, False), (1000, 1, True))
-"""Callers, calls of each, and whether RunAPI tells the ends."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who calls what."""
+
+    callers: int
+    calls: int = 1
+    """Of each caller, all at once."""
+    servers: int = 1
+    webhooks: bool = False
+    """Whether RunAPI tells the ends."""
+
+    @property
+    def number(self) -> int:
+        """All calls."""
+        return self.callers * self.calls
+
+
+USUAL, LARGE = Crowd(50, 4), Crowd(50, 20)
+CROWDS = (
+    *(replace(crowd, webhooks=told) for crowd in (USUAL, LARGE) for told in (False, True)),
+    *(Crowd(callers, servers=servers, webhooks=True) for servers in (1, 2) for callers in (100, 1000)),
+    replace(LARGE, servers=2, webhooks=True),
+)
 
 
 @dataclass
@@ -42,79 +68,113 @@ class Load(Waits):
 
 
 async def measure() -> Report:
-    """One crowd after another, each on a server of its own."""
-    found = {crowd: await _load(*crowd) for crowd in CROWDS}
-    told, crowd, crowd_told = found[50, 4, True], found[50, 20, False], found[50, 20, True]
+    """One crowd after another, each on servers of its own."""
+    found = {crowd: await _load(crowd) for crowd in CROWDS}
+    told, large, large_told = (found[crowd] for crowd in CROWDS[1:4])
     return Report(
         f"Callers over HTTP, all at once; tasks of {SECONDS:g} s",
-        [_row(*crowd, each) for crowd, each in found.items()],
+        [_row(crowd, each) for crowd, each in found.items()],
         [
-            Goal("50 callers × 20 calls: errors", len(crowd.errors), 0),
-            Goal("50 callers × 20 calls: p99 overshoot", p99(crowd.late), 2.0, "s"),
-            Goal("… with webhooks", p99(crowd_told.late), 2.0, "s"),
-            Goal("50 callers × 20 calls: peak memory", crowd.peak_mib, 300, "MiB"),
+            Goal("errors of all", sum(len(each.errors) for each in found.values()), 0),
+            Goal("50 callers × 20 calls: p99 overshoot", p99(large.late), 2.0, "s"),
+            Goal("… with webhooks", p99(large_told.late), 2.0, "s"),
+            Goal("50 callers × 20 calls: peak memory", large.peak_mib, 300, "MiB"),
             Goal("200 calls with webhooks: p99 overshoot", p99(told.late), 0.5, "s"),
             Goal("… status requests per task", told.requests / 200 - 1, 2),
         ],
     )
 
 
-def _row(callers: int, calls: int, webhooks: bool, found: Load) -> Row:  # noqa: FBT001 a column
-    number = callers * calls
+def _row(crowd: Crowd, found: Load) -> Row:
     return {
-        "callers": callers,
-        "calls of each": calls,
-        "webhooks": "yes" if webhooks else "no",
+        "servers": crowd.servers,
+        "callers": crowd.callers,
+        "calls of each": crowd.calls,
+        "webhooks": "yes" if crowd.webhooks else "no",
         "finished per second": round(len(found.late) / found.seconds, 1),
         "median, s": middle(found.late),
         "p99, s": round(p99(found.late), 3),
-        "requests per task": round(found.requests / number, 2),
+        "requests per task": round(found.requests / crowd.number, 2),
         "errors": len(found.errors),
-        "CPU per call, ms": round(found.cpu_seconds / number * 1000, 1),
-        "peak, MiB": round(found.peak_mib),
+        "CPU per call, ms": round(found.cpu_seconds / crowd.number * 1000, 1),
+        "peak of one, MiB": round(found.peak_mib),
         "/healthz, at most, ms": round(found.slowest_health * 1000),
     }
 
 
-async def _load(callers: int, calls: int, webhooks: bool) -> Load:  # noqa: FBT001 as above
+async def _load(crowd: Crowd) -> Load:
     runapi, found = PlainRunAPI(repeat(SECONDS), tiny_picture()), Load()
     async with (
         served(runapi) as base_url,
-        _server(base_url, webhooks=webhooks) as (server, port),
+        _servers(base_url, crowd) as (servers, port),
         anyio.create_task_group() as group,
     ):
         group.start_soon(_tell_ends, runapi)
         await _call_all(port, runapi, [(0, f"known {n}") for n in range(KNOWN)], Load())
-        before, used, began = runapi.requests, server.cpu_seconds, monotonic()
-        group.start_soon(_watch_health, port, found)
-        prompts = [(caller, f"fox {caller} {n}") for n in range(calls) for caller in range(callers)]
+        before, used, began = runapi.requests, _cpu_seconds(servers), monotonic()
+        group.start_soon(_watch_health, servers[0].port, found)
+        prompts = [(caller, f"fox {caller} {n}") for n in range(crowd.calls) for caller in range(crowd.callers)]
         await _call_all(port, runapi, prompts, found)
-        found.seconds, found.cpu_seconds = monotonic() - began, server.cpu_seconds - used
-        found.requests, found.peak_mib = runapi.requests - before, server.memory()
+        found.seconds, found.cpu_seconds = monotonic() - began, _cpu_seconds(servers) - used
+        found.requests, found.peak_mib = runapi.requests - before, max(server.memory() for server in servers)
         group.cancel_scope.cancel()
     return found
 
 
+@dataclass
+class Listening(Server):
+    """A server, and the port that it listens on."""
+
+    port: int = 0
+
+
+def _cpu_seconds(servers: Sequence[Server]) -> float:
+    return sum(server.cpu_seconds for server in servers)
+
+
 @asynccontextmanager
-async def _server(base_url: str, *, webhooks: bool) -> AsyncGenerator[tuple[Server, int], None]:
-    with TemporaryDirectory() as home, socket.socket() as free:
+async def _servers(base_url: str, crowd: Crowd) -> AsyncGenerator[tuple[Sequence[Listening], int], None]:
+    """The servers, and the port that callers know."""
+    ports = [_free_port() for _ in range(max(2, crowd.servers))]
+    async with AsyncExitStack() as stack:
+        more: dict[str, str] = {}
+        if crowd.servers > 1:
+            more["FLUX2_DATABASE_URL"] = stack.enter_context(postgresql()).url
+        public = ports[0]
+        servers = [
+            await stack.enter_async_context(_server(base_url, port, crowd, more)) for port in ports[: crowd.servers]
+        ]
+        if crowd.servers > 1:
+            balancer = load_balancer(*(f"http://127.0.0.1:{port}" for port in ports))
+            public = urlsplit(await stack.enter_async_context(balancer)).port or 0
+        yield servers, public
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        free.close()
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def _server(base_url: str, port: int, crowd: Crowd, more: Mapping[str, str]) -> AsyncGenerator[Listening, None]:
+    with TemporaryDirectory() as home:
         environ = {
             **environment(Path(home), base_url),
             **PLAIN,
             "RUNAPI_API_KEY": "",
             "FLUX2_OUTPUT_DIR": "",
             "FLUX2_HTTP_AUTH": "runapi-key",
-            **({"FLUX2_PUBLIC_URL": f"http://127.0.0.1:{port}"} if webhooks else {}),
+            "FLUX2_SECRET": "0123456789abcdef" * 2,
+            **({"FLUX2_PUBLIC_URL": f"http://127.0.0.1:{port}"} if crowd.webhooks else {}),
+            **more,
         }
         command = (*MODULE, "serve", "--http", "--port", str(port))
         with (Path(home) / "log").open("wb") as log:
             async with started(*command, environ=environ, stderr=log, alone=True) as process:
                 while not await _answers(port):  # noqa: ASYNC110 another process has no event to wait for
                     await anyio.sleep(0.05)
-                yield Server(process, Path(home)), port
+                yield Listening(process, Path(home), port=port)
 
 
 async def _call_all(port: int, runapi: PlainRunAPI, prompts: list[tuple[int, str]], found: Load) -> None:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -20,13 +14,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from flux2_mcp.simulator import Script, Simulator
+from tests.hosting.haproxy import HAPROXY, load_balancer
 from tests.hosting.world import ADA, Hosts
 from tests.platforms import only_on
 from tests.processes import AT_ONCE, on_a_port
 from tests.world import NO_CERTIFICATES, text_of
-
-HAPROXY = shutil.which("haproxy")
-CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "haproxy.cfg"
 
 pytestmark = [
     only_on("Linux", "Debian's HAProxy is easily had"),
@@ -34,40 +26,6 @@ pytestmark = [
         HAPROXY is None, reason="there is no haproxy to balance load: on Debian, apt-get install haproxy brings it"
     ),
 ]
-
-
-@asynccontextmanager
-async def load_balancer(*replicas: str) -> AsyncGenerator[str, None]:
-    """HAProxy in front of two servers, once it has looked at them: its address."""
-    addresses = {f"LB_REPLICA_{number}": urlsplit(url).netloc for number, url in enumerate(replicas, 1)}
-    with ExitStack() as stack:
-        callers, operators = (stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2))
-        # It takes the sockets over, so that no other program can have their ports.
-        environ = {**addresses, "LB_LISTEN": f"fd@{callers.fileno()}", "LB_STATS": f"fd@{operators.fileno()}"}
-        process = await anyio.open_process(
-            [str(HAPROXY), "-f", str(CONFIG)],
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[callers.fileno(), operators.fileno()],
-        )
-        async with process:
-            try:
-                with anyio.fail_after(AT_ONCE):
-                    await _have_been_looked_at(operators.getsockname()[1])
-                yield f"http://127.0.0.1:{callers.getsockname()[1]}"
-            finally:
-                process.kill()
-
-
-async def _have_been_looked_at(port: int) -> None:
-    async with httpx.AsyncClient(verify=NO_CERTIFICATES) as http:
-        while True:
-            shown = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
-            checks = [line for line in shown.splitlines() if line.startswith("haproxy_server_check_status{")]
-            if sum(line.endswith(" 1") and 'state="INI' not in line for line in checks) == 2:
-                return
-            await anyio.sleep(0.05)
 
 
 @dataclass
