@@ -26,6 +26,7 @@ from flux2_mcp.errors import Flux2Error, KeyRejected, NoApiKey, OutOfCredits, Ru
 from flux2_mcp.history import FILE_NAME, History, utcnow
 from flux2_mcp.history.broadcast import Broadcast
 from flux2_mcp.login import OpenBrowser, open_browser
+from flux2_mcp.remembered import Remembered
 from flux2_mcp.runapi.origins import origin_of
 from flux2_mcp.settings import Settings
 from flux2_mcp.sources import Uploads, checked_roots
@@ -72,6 +73,8 @@ NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9._@-]+")
 """What stands in a caller's name, and in no folder's."""
 FOLDERS_LAST = 5.0
 """Seconds for which folders are taken to lead where they led: a person may replace one by a link."""
+MOST_CALLERS = 10_000
+"""Whose orders from before need not be looked at again."""
 TIME_TO_START = 2.0
 """Seconds that the host gets for its first questions, before anything is done in the background."""
 
@@ -131,7 +134,7 @@ class AppState:
     upstreams: dict[str, Upstream] = field(default_factory=dict[str, Upstream])
     began: datetime = field(default_factory=utcnow)
     """By the history's clock."""
-    _recovered: set[str] = field(default_factory=set[str])
+    _recovered: Remembered[str] = field(default_factory=lambda: Remembered[str](MOST_CALLERS))
     """Callers, whose orders from before were looked at."""
     _folders: _Folders | None = None
 

@@ -67,6 +67,8 @@ Kind = tuple[str, str, str, str | None, int]
 """Owner, action, model, resolution, and of how many orders."""
 DURATIONS_LAST = 1.0
 """Seconds for which durations that were read are used again."""
+MOST_DURATIONS = 1000
+"""Kinds of which they are kept."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +321,8 @@ class History:
         known = self._durations.get(kind)
         if known is None or anyio.current_time() >= known.good_until:
             known = _Durations(await self._durations_of(kind), anyio.current_time() + DURATIONS_LAST)
+            if len(self._durations) >= MOST_DURATIONS:
+                self._durations.clear()
             self._durations[kind] = known
         return known.seconds
 

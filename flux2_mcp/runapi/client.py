@@ -19,6 +19,7 @@ import httpx
 from pydantic import ValidationError
 
 from flux2_mcp.errors import (
+    KeyRejected,
     KeyReused,
     NotFound,
     OutOfCredits,
@@ -27,6 +28,7 @@ from flux2_mcp.errors import (
     Unreachable,
     UnreadableAnswer,
 )
+from flux2_mcp.remembered import Remembered
 from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
 from flux2_mcp.runapi.connection_pool import transport_to
 from flux2_mcp.runapi.http_errors import error_from
@@ -84,6 +86,8 @@ class Connection:
         self.storage = transport
         self._sleep = sleep
         self._rate_limiters: OrderedDict[bytes, RateLimiter] = OrderedDict()
+        self.asked_keys: Remembered[bytes] = Remembered(MOST_RATE_LIMITERS)
+        """Hashes of the keys that were asked for, and not refused."""
         self.waits = 0
         """How many tasks are waited for."""
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
@@ -141,7 +145,7 @@ class Connection:
     def rate_limiter(self, key: str) -> RateLimiter:
         """What all requests with this key pass: RunAPI's limits are per key."""
         # By a hash: what may lie in memory for days is no place for keys.
-        digest = hashlib.sha256(key.encode()).digest()
+        digest = _digest(key)
         if digest not in self._rate_limiters:
             self._rate_limiters[digest] = RateLimiter(sleep=self._sleep)
             if len(self._rate_limiters) > MOST_RATE_LIMITERS:
@@ -242,6 +246,25 @@ class RunAPI:
             NotFound: No path shows it to this key, or it cannot be an id.
         """
         return await self.look(Task(id=task_id, status="processing"), waits=backoff)
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether `ask_for_key` need not be asked any more."""
+        return _digest(self._key) in self.connection.asked_keys
+
+    async def ask_for_key(self) -> None:
+        """Ask whether RunAPI knows this key.
+
+        Raises:
+            KeyRejected: It does not. Where RunAPI says nothing to this, its key may be right.
+        """
+        try:
+            await self.balance()
+        except KeyRejected:
+            raise
+        except RunApiError:
+            pass
+        self.connection.asked_keys.add(_digest(self._key))
 
     async def balance(self) -> Balance:
         """The account's money."""
@@ -408,6 +431,10 @@ class RunAPI:
         if isinstance(value, dict):
             return {name: self._masked(each) for name, each in cast("dict[str, object]", value).items()}
         return value
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _action_in(path: str) -> Action | None:

@@ -165,11 +165,16 @@ class Studio(Services):
 
         Raises:
             OverLimit: A limit is in the way.
+            KeyRejected: A caller elsewhere brought a key that RunAPI does not know.
         """
 
         def check(new: int) -> None:
             self.budget.check(replace(plan.quote, count=new), most_usd=max_cost_usd, agreed=agreed)
 
+        if self.has_own_key and not self.is_here and not self.runapi.was_asked:
+            # Whoever invents a key writes nothing into the history.
+            with anyio.move_on_after(PATIENCE_FOR_BALANCE):
+                await self.background.run(f"key of {self.owner}", self.runapi.ask_for_key, matters=False)
         orders = await self.history.open_orders(
             plan.intents,
             owner=self.owner,

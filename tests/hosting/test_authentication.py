@@ -17,6 +17,8 @@ from flux2_mcp.callers.secret import Secret
 from flux2_mcp.callers.tokens import Tokens
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import A_MINUTE, MOST_GUESSES, RequireCaller
+from flux2_mcp.simulator import Fault
+from tests.databases import history_in
 from tests.hosting.world import ADA, BEN, LIST_TOOLS, SECRET, Hosts, bearer
 from tests.world import KEY, NO_CERTIFICATES, text_of
 
@@ -50,6 +52,32 @@ async def test_what_cannot_be_a_key_is_not_taken_for_one(hosts: Hosts, key: str)
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
     assert key not in answer.text
+
+
+async def test_a_key_that_runapi_does_not_know_leaves_no_trace(hosts: Hosts, tmp_path: Path) -> None:
+    async with hosts.server() as server:
+        refused = [await server.call(f"runapi_wrong_{n:020}", "generate", prompt="a fox") for n in range(3)]
+
+    assert all("Nothing was charged" in text_of(each) and each.is_error for each in refused)
+    history = history_in(tmp_path / "data")
+    assert await history.owners() == {}
+    await history.aclose()
+
+
+async def test_a_key_is_asked_for_once(hosts: Hosts) -> None:
+    async with hosts.server() as server:
+        for prompt in ("a fox", "an owl"):
+            await server.call(ADA, "generate", prompt=prompt)
+
+    assert [seen.path for seen in hosts.simulator.requests].count("/api/v1/me/balance") == 1
+
+
+async def test_a_key_may_be_right_where_runapi_does_not_say(hosts: Hosts) -> None:
+    hosts.simulator.faults.append(Fault(on="balance", status=500, times=10))
+    async with hosts.server() as server:
+        made = await server.call(ADA, "generate", prompt="a fox")
+
+    assert not made.is_error
 
 
 async def test_each_caller_pays_with_their_own_key(hosts_of_era: Hosts) -> None:
