@@ -104,8 +104,9 @@ class BackgroundTasks:
         except Exception as error:  # kept for those who wait, and raised there
             task.error = error
             if not task.waiters:
+                # Not in its own words: RunAPI may have put the prompt into them.
                 crash = None if isinstance(error, Flux2Error) else error
-                logger.warning("%s failed while nobody waited for it: %s", name, error, exc_info=crash)
+                logger.warning("%s failed while nobody waited for it: %s", name, type(error).__name__, exc_info=crash)
         finally:
             del self._running[name]
             task.done.set()

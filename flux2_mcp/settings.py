@@ -103,6 +103,10 @@ class Settings(BaseModel):
     max_calls: Annotated[int, Field(alias="FLUX2_MAX_CALLS", ge=1)] = 2000
     """Calls over HTTP at once."""
     max_calls_per_caller: Annotated[int, Field(alias="FLUX2_MAX_CALLS_PER_CALLER", ge=1)] = 50
+    log: Annotated[Literal["text", "json"], BeforeValidator(_lower), Field(alias="FLUX2_LOG")] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), Field(alias="FLUX2_LOG_LEVEL")
+    ] = "warning"
 
     @property
     def preview_edge(self) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import pkgutil
 import select
@@ -255,6 +256,7 @@ def _run(wanted: Wanted, fds: Sequence[int]) -> None:
     if wanted["often"]:
         _look_often()
     exec(wanted["prelude"], {})  # noqa: S102 a test wrote it
+    logging.root.handlers.clear()  # the one that the picture of below has left
     os._exit(_exit_code_of(wanted["arguments"]))
 
 

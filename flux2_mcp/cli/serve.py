@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from flux2_mcp import logs
 from flux2_mcp.app_state import Environment, data_folder
 from flux2_mcp.cli.ports import listener, port
 from flux2_mcp.credentials import DEFAULT_BASE_URL
@@ -58,15 +59,16 @@ def run(options: argparse.Namespace) -> int:
     if not options.http and (options.host is not None or options.port is not None):
         msg = "--host and --port are for --http; over stdio there is no port."
         raise BadSetting(msg, remedy="Add --http, or leave them out.")
+    settings = Settings.from_environ(os.environ)
     # Before the server is made: the SDK configures the root logger when nobody has.
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log, settings.log_level)
     if words := misspelt(os.environ):
         logger.warning("%s It has no effect.", words)
-    environment = Environment(Settings.from_environ(os.environ), home=Path.home())
-    if environment.settings.database_url:
+    environment = Environment(settings, home=Path.home())
+    if settings.database_url:
         from flux2_mcp.history.server_database import checked_url
 
-        checked_url(environment.settings.database_url.get_secret_value())
+        checked_url(settings.database_url.get_secret_value())
     if options.http:
         return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
     from flux2_mcp.server.stdio import serve_stdio
@@ -86,7 +88,7 @@ def _serve_http(environment: Environment, host: str, port: int) -> int:
     taken = listener(host, port)
     _raise_limit_of_connections()
     shown = f"[{host}]" if ":" in host else host
-    print(f"flux2-mcp: serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", file=sys.stderr)
+    logs.announce(f"serving MCP at http://{shown}:{taken.getsockname()[1]}/mcp", environment.settings.log)
     return anyio.run(lambda: serve_http(server, host=host, listener=taken, hosting=hosting))
 
 

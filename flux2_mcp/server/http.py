@@ -61,7 +61,8 @@ async def serve_http(server: StrictServer, *, host: str, listener: socket, hosti
     """
     app = hosted_app(server, hosting) if hosting else server.streamable_http_app(host=host)
     requests = _Requests(server, app)
-    config = uvicorn.Config(requests, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+    # Its own lines go where all others go.
+    config = uvicorn.Config(requests, log_config=None, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
     http = _Server(config, requests)
     await http.serve(sockets=[listener])
     return 128 + http.signals[0] if http.signals else 0
