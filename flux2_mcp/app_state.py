@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from flux2_mcp import __version__, credentials, polling
+from flux2_mcp import __version__, credentials, polling, telemetry
 from flux2_mcp.background import BackgroundTasks, background_tasks
 from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
@@ -210,7 +210,8 @@ class AppState:
         )
         if caller.name not in self._recovered:
             self._recovered.add(caller.name)
-            self.background.start(f"recovery of {owner}", partial(self._recover, studio), matters=False)
+            name = f"recovery of {telemetry.pseudonym(caller.name)}"
+            self.background.start(name, partial(self._recover, studio), matters=False)
         return studio
 
     def _studio(
@@ -263,8 +264,11 @@ class AppState:
         return self._database_url is not None or await anyio.Path(self._data_folder, FILE_NAME).exists()
 
     async def _recover(self, studio: Studio) -> None:
-        for job in await studio.recover(before=self.began):
-            logger.info("Order %s from before: %s", job.order.id, "made" if job.is_made else "not finished")
+        with telemetry.apart():
+            jobs = await studio.recover(before=self.began)
+        for job in jobs:
+            state = "made" if job.is_made else "not finished"
+            logger.info("Order %s from before: %s", job.order.id, state, extra={"order": job.order.id})
 
     async def warm_up(self) -> None:
         """Import what the first picture needs, while nobody waits for it."""

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import BadSetting
 
 PATH = "/webhooks/runapi"
@@ -42,12 +43,24 @@ class Wake:
 
     clock: Callable[[], float]
     event: anyio.Event = field(default_factory=anyio.Event)
-    has_arrived: bool = False
+    arrived_at: float | None = None
+    """When the first webhook came."""
     _slept_at: float = float("-inf")
 
-    def set(self) -> None:
-        """A webhook came."""
-        self.has_arrived = True
+    @property
+    def has_arrived(self) -> bool:
+        """Whether a webhook came."""
+        return self.arrived_at is not None
+
+    @property
+    def since_arrival(self) -> float | None:
+        """Seconds since the first one came."""
+        return None if self.arrived_at is None else self.clock() - self.arrived_at
+
+    def set(self, at: float) -> None:
+        """A webhook came at this moment."""
+        if self.arrived_at is None:
+            self.arrived_at = at
         self.event.set()
 
     async def sleep(self, seconds: float) -> None:
@@ -70,7 +83,8 @@ class Webhooks:
         self._clock = clock
         self._waiting: defaultdict[str, set[Wake]] = defaultdict(set)
         """By name."""
-        self._early: OrderedDict[str, None] = OrderedDict()
+        self._early: OrderedDict[str, float] = OrderedDict()
+        """When each came."""
         self._last_at = float("-inf")
         self._missed = 0
 
@@ -87,14 +101,18 @@ class Webhooks:
         """Wake whoever waits for what the last part of the address names; False when it names nothing."""
         order, _, mac = name.partition(".")
         if not hmac.compare_digest(mac.encode(), self._mac(order).encode()):
+            telemetry.WEBHOOKS.add(1, {telemetry.OUTCOME: "unknown"})
             return False
+        now = self._clock()
         if wakes := self._waiting.get(name):
             if not any(wake.has_arrived for wake in wakes):
                 self._count()
             for wake in wakes:
-                wake.set()
+                wake.set(now)
+            telemetry.WEBHOOKS.add(1, {telemetry.OUTCOME: "awaited"})
         else:
-            self._early[name] = None
+            self._early.setdefault(name, now)
+            telemetry.WEBHOOKS.add(1, {telemetry.OUTCOME: "early"})
             while len(self._early) > MOST_REMEMBERED:
                 self._early.popitem(last=False)
         return True
@@ -117,10 +135,9 @@ class Webhooks:
     def waking(self, idempotency_key: str) -> Generator[Wake]:
         """While the task of this order is waited for."""
         name, wake = self._name(idempotency_key), Wake(self._clock)
-        if name in self._early:
-            del self._early[name]
+        if (came_at := self._early.pop(name, None)) is not None:
             self._count()
-            wake.set()
+            wake.set(came_at)
         self._waiting[name].add(wake)
         try:
             yield wake

@@ -20,14 +20,14 @@ images images.destinations images.fetching images.formats images.loading images.
 images.public_addresses images.saving invocation login logs memory polling presenters presenters.account
 presenters.estimate presenters.models presenters.progress presenters.results runapi runapi.models runapi.origins
 server server.account_tools server.app server.arguments server.completions server.consent server.hang_up server.hosts
-server.invalid_messages server.login_tool server.picture_tools server.plan server.progress server.prompts
-server.resources server.results server.schemas server.sdk server.state server.stdio server.strict settings sources
-sources.opening sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan
-studio.services text webhooks
+server.invalid_messages server.login_tool server.observed server.picture_tools server.plan server.progress
+server.prompts server.resources server.results server.schemas server.sdk server.state server.stdio server.strict
+settings sources sources.opening sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs
+studio.plan studio.services studio.watched telemetry telemetry.export text webhooks
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 
-HEAVY = {"PIL", "httpcore", "httpx", "platformdirs", "ruamel", "sqlalchemy", "sqlite3", "tomlkit"}
+HEAVY = {"PIL", "httpcore", "httpx", "opentelemetry.sdk", "platformdirs", "ruamel", "sqlalchemy", "sqlite3", "tomlkit"}
 """For pictures, the network, the history and the hosts' configs. (The SDK itself imports rich, for its log lines.)"""
 
 # As a host starts it, except that it tells what it has imported when its stdin ends.

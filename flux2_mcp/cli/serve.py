@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from flux2_mcp.invocation import command
 from flux2_mcp.runapi.origins import safe_origin
 from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings, misspelt
+from flux2_mcp.telemetry.export import exported
 from flux2_mcp.webhooks import Webhooks, checked_public_url
 
 if TYPE_CHECKING:
@@ -69,15 +71,16 @@ def run(options: argparse.Namespace) -> int:
         from flux2_mcp.history.server_database import checked_url
 
         checked_url(settings.database_url.get_secret_value())
-    if options.http:
-        return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
-    from flux2_mcp.server.stdio import serve_stdio
+    with exported(os.environ) as end_export:
+        if options.http:
+            return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
+        from flux2_mcp.server.stdio import serve_stdio
 
-    server = build_server(environment, over_stdio=True)
+        server = build_server(environment, over_stdio=True)
 
-    if sys.stdin and sys.stdin.isatty():
-        print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
-    anyio.run(serve_stdio, server)
+        if sys.stdin and sys.stdin.isatty():
+            print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
+        anyio.run(partial(serve_stdio, server, before_exit=end_export))
     return 0
 
 

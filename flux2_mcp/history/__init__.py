@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import HistoryUnusable, same_again
 from flux2_mcp.history.batches import Batches, Work
 from flux2_mcp.history.orders import (
@@ -153,12 +154,16 @@ class History:
         wanted, at = list(intents), self.now()
         resume_since = None if resume_within is None else at - resume_within
         cap = None if daily_cap_cents is None else DailyCap(daily_cap_cents, _midnight(at))
-        return await self._writes.do(
+        opened = await self._writes.do(
             owner,
             lambda queries: queries.open_orders(
                 owner, wanted, at=at, resume_since=resume_since, arrival=arrival, check=check, cap=cap
             ),
         )
+        for order, is_resumed in opened:
+            if not is_resumed:
+                telemetry.COST_RESERVED.add(order.estimated_cents or 0, {telemetry.MODEL: order.model})
+        return opened
 
     async def resumable(
         self, intents: Iterable[Intent], *, owner: str, resume_within: timedelta, arrival: Arrival = AFTER_ALL
@@ -231,7 +236,17 @@ class History:
             )
         else:
             step = partial(fail, seen=order, settled_cents=settled_cents, error=error, at=at)
-        return await self._changed(order, step)
+        before = order
+
+        def ended(found: Order) -> Order:
+            nonlocal before
+            before = found
+            return step(found)
+
+        after = await self._changed(order, ended)
+        if after.is_over and not before.is_over and not after.made_elsewhere:
+            _measure_end(after)
+        return after
 
     async def saved(self, order: Order, paths: Iterable[Path | str]) -> Order:
         """Note where the pictures of the order lie, instead of what `order` says.
@@ -402,6 +417,15 @@ class History:
         from flux2_mcp.history.database import MemoryDatabase
 
         return MemoryDatabase(keeps_words=self._keeps_words, patience=self._lock_patience, remedy=remedy)
+
+
+def _measure_end(order: Order) -> None:
+    about = {telemetry.MODEL: order.model, telemetry.OUTCOME: order.state}
+    if order.accepted_at and order.finished_at:
+        telemetry.TASK_DURATION.record((order.finished_at - order.accepted_at).total_seconds(), about)
+    usual = order.estimated_cents if order.state == "completed" else 0
+    cents = usual if order.settled_cents is None else order.settled_cents
+    telemetry.COST_SPENT.add(cents or 0, about)
 
 
 def _midnight(at: datetime) -> datetime:

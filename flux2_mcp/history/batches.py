@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import anyio
 import anyio.to_thread
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import HistoryUnusable
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Batches:
         """
         work = Work(owner, do)
         self._gathered.append(work)
+        telemetry.HISTORY_QUEUE.add(1)
         if self._runner is None:
             # A task that is nobody's: Ctrl-C cancels the task of a command, and no shield keeps that out.
             self._runner = asyncio.create_task(self._run_all())
@@ -87,5 +89,6 @@ class Batches:
             for work in batch:
                 work.error = error
         finally:
+            telemetry.HISTORY_QUEUE.add(-len(batch))
             for work in batch:
                 work.done.set()

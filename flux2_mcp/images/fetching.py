@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import PictureUnavailable, PictureUnusable
 from flux2_mcp.images.formats import MAX_PIXELS, Picture, Previewer, in_worker, recognise
 from flux2_mcp.images.public_addresses import Resolve, is_literal, is_public, system_resolver
@@ -65,8 +68,14 @@ class Fetcher:
         self._transport = transport
         self._resolve: Resolve = resolve or system_resolver
         self.previewer = previewer
-        self.turns = anyio.CapacityLimiter(AT_ONCE)
+        self._turns = anyio.CapacityLimiter(AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
         """To be held while a picture is fetched and put away."""
+        async with self._turns:
+            with telemetry.counted(telemetry.PICTURES_ACTIVE):
+                yield
 
     async def fetch(self, url: str) -> Picture:
         """The picture at this address, recognised by its bytes; with a preview if there is a previewer.
@@ -86,7 +95,7 @@ class Fetcher:
     @property
     def is_crowded(self) -> bool:
         """Whether pictures wait for others to be fetched."""
-        return self.turns.statistics().tasks_waiting > 0
+        return self._turns.statistics().tasks_waiting > 0
 
     async def aclose(self) -> None:
         if self._transport is not None:
@@ -111,12 +120,15 @@ class Fetcher:
         """The body, or where it is instead."""
         import httpx
 
+        _, host, port = _origin(url)
         try:
-            response = await self._ask(url)
-            try:
-                return await self._read(response, url)
-            finally:
-                await response.aclose()
+            with telemetry.request("GET", (host.decode("ascii"), port), "{picture}") as answer:
+                response = await self._ask(url)
+                answer.status = response.status_code
+                try:
+                    return await self._read(response, url)
+                finally:
+                    await response.aclose()
         except httpx.TransportError as error:
             msg = f"The connection to {url.host} failed ({type(error).__name__})."
             raise _TransientFailure(msg) from error

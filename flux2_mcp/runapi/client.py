@@ -44,6 +44,7 @@ from flux2_mcp.runapi.models import (
     is_task_id,
     task_from,
 )
+from flux2_mcp.runapi.observed import ObservedTransport
 from flux2_mcp.runapi.origins import origin_of, safe_origin
 from flux2_mcp.runapi.rate_limit import RateLimitedTransport, RateLimiter
 from flux2_mcp.runapi.retries import RetryingTransport, backoff, no_retries
@@ -91,10 +92,9 @@ class Connection:
         self.waits = 0
         """How many tasks are waited for."""
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
-        # the third reads answers whole, so that one that breaks off is repeated too.
-        self._transport = RetryingTransport(
-            RateLimitedTransport(BoundedTransport(transport or transport_to(base_url))), sleep=sleep
-        )
+        # the third measures it; the fourth reads answers whole, so that one that breaks off is repeated too.
+        whole = BoundedTransport(transport or transport_to(base_url))
+        self._transport = RetryingTransport(RateLimitedTransport(ObservedTransport(whole)), sleep=sleep)
         self.url = httpx.URL(base_url.rstrip("/"))
         self.path = self.url.raw_path.decode("ascii").rstrip("/")
         """What every path at this RunAPI begins with; mostly empty."""
@@ -113,13 +113,13 @@ class Connection:
         json: Mapping[str, object] | None = None,
         extensions: Mapping[str, object] = {},
     ) -> httpx.Request:
-        """A request to this RunAPI."""
+        """A request to this RunAPI. A path with an id in it needs `extensions["route"]`, its template."""
         return httpx.Request(
             method,
             self.url.copy_with(raw_path=f"{self.path}{path}".encode("ascii")),
             headers=[*self._headers, *headers.items()],
             json=json,
-            extensions={"timeout": TIMEOUT, **extensions},
+            extensions={"timeout": TIMEOUT, "route": path.partition("?")[0], **extensions},
         )
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -226,7 +226,8 @@ class RunAPI:
         not_found = NotFound("RunAPI shows no such task.", charge="", remedy="")
         for path in routes.look_paths(task):
             try:
-                response = await self._send(self._request("GET", path, waits=waits))
+                route = routes.template_of(task, path)
+                response = await self._send(self._request("GET", path, waits=waits, route=route))
             except NotFound as error:
                 not_found = error
                 continue
@@ -309,6 +310,7 @@ class RunAPI:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] = {},
         waits: Callable[[], Iterator[float]] = backoff,
+        route: str | None = None,
     ) -> httpx.Request:
         allowed = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         return self.connection.request(
@@ -316,7 +318,7 @@ class RunAPI:
             f"{path}?{urlencode(params)}" if params else path,
             json=json,
             headers={**allowed, **headers},
-            extensions={"waits": waits, "rate_limiter": self._rate_limiter},
+            extensions={"waits": waits, "rate_limiter": self._rate_limiter, "route": route or path},
         )
 
     async def _send(self, request: httpx.Request) -> httpx.Response:

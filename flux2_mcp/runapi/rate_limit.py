@@ -15,6 +15,7 @@ from http import HTTPStatus
 import anyio
 import httpx
 
+from flux2_mcp import telemetry
 from flux2_mcp.runapi.retry_after import retry_after
 
 FIRST_BURST = 10.0
@@ -120,7 +121,8 @@ class RateLimitedTransport(httpx.AsyncBaseTransport):
         rate_limiter: RateLimiter | None = request.extensions.get("rate_limiter")
         if rate_limiter is None:
             return await self._inner.handle_async_request(request)
-        await rate_limiter.acquire()
+        with telemetry.counted(telemetry.RATE_LIMITER_QUEUE):
+            await rate_limiter.acquire()
         response = await self._inner.handle_async_request(request)
         if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             rate_limiter.throttled(retry_after(response.headers))

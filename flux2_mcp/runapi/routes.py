@@ -14,6 +14,9 @@ from flux2_mcp.runapi.models import Action, DialectName, Task
 
 DialectSetting = Literal["auto", "sdk", "v1"]
 
+ELSEWHERE = "{elsewhere}"
+"""The template of paths that RunAPI itself has named: what in them is an id, nobody knows."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -66,6 +69,11 @@ class Routes:
         looks.sort(key=lambda look: look != self._shown)
         known = [] if task.path is None else [task.path]
         return list(dict.fromkeys(known + [path for look in looks for path in _paths(look, task)]))
+
+    def template_of(self, task: Task, path: str) -> str:
+        """The same path without the task's id."""
+        is_known = any(path in _paths(look, task) for dialect in self._possible for look in dialect.looks)
+        return f"{path.rpartition('/')[0]}/{{id}}" if is_known else ELSEWHERE
 
     def remember_look(self, task: Task, path: str) -> None:
         """This path showed that task; others are likely to be shown at the same kind of path."""

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 import httpx
 from pydantic import ValidationError
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import Unreachable, UnreadableAnswer, same_again
 from flux2_mcp.runapi.models import UploadTicket
+from flux2_mcp.runapi.observed import endpoint
 from flux2_mcp.runapi.origins import origin_of
 
 STORAGE_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
@@ -46,10 +48,10 @@ async def put_to_storage(
     async with httpx.AsyncClient(transport=transport, timeout=STORAGE_TIMEOUT, follow_redirects=False) as storage:
         try:
             # The body of the answer is not read: nothing in it matters, and nobody knows how long it is.
-            async with storage.stream(
-                "PUT", ticket.upload_url, content=data, headers=_without_credentials(ticket.headers)
-            ) as response:
-                pass
+            url, headers = httpx.URL(ticket.upload_url), _without_credentials(ticket.headers)
+            with telemetry.request("PUT", endpoint(url), "{upload}") as answer:
+                async with storage.stream("PUT", url, content=data, headers=headers) as response:
+                    answer.status = response.status_code
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeError):
             msg = "RunAPI's upload ticket names an address or a header that cannot be sent."
             raise UnreadableAnswer(msg) from None

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from flux2_mcp import telemetry
 from flux2_mcp.app_state import CurrentCaller
 from flux2_mcp.errors import TooManyCalls
 
@@ -30,9 +31,11 @@ class Admission:
         """
         caller = self.current_caller().name
         if self._calls[caller] >= self.most_per_caller:
+            telemetry.REFUSALS.add(1, {telemetry.ERROR: "TooManyCallsOfCaller"})
             msg = f"{self.most_per_caller} calls of yours are in flight, which is the most that one caller may have."
             raise TooManyCalls(msg)
         if self._calls.total() >= self.most:
+            telemetry.REFUSALS.add(1, {telemetry.ERROR: "TooManyCalls"})
             msg = f"This server carries out {self.most} calls at once, and has as many."
             raise TooManyCalls(msg, remedy="Send this call again in a minute.")
         self._calls[caller] += 1

@@ -42,6 +42,7 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
             yield state
 
     known = environment.catalogue
+    tools = picture_tools.tools(known, over_stdio=over_stdio)
     holder = StateHolder()
     server = StrictServer(
         "flux2",
@@ -50,7 +51,7 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
         instructions=INSTRUCTIONS.format(most=ModelHelp(known).most_sources),
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=list(picture_tools.tools(known, over_stdio=over_stdio)),
+        tools=list(tools),
         lifespan=lifespan,
         # Tools and prompts are the same for everybody and for as long as the process lives.
         cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
@@ -59,6 +60,7 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
         subscriptions=False if environment.current_caller else None,
         request_state_security=RequestStateSecurity(keys=[state_key]) if state_key else None,
     )
+    server.tool_names = frozenset(tool.name for tool in tools)
     if environment.current_caller:
         from flux2_mcp.server.admission import Admission
 

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flux2_mcp import telemetry
 from flux2_mcp.callers import LONGEST_CREDENTIAL, Authenticator, Caller, CannotVerify, MissingScope
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class RequireCaller:
             scope["user"] = AuthenticatedUser(CallerToken.of(answer))
             await self._with_caller(scope, receive, send)
         else:
+            telemetry.REFUSALS.add(1, {telemetry.ERROR: str(answer.status_code)})
             await answer(scope, receive, send)
 
     async def _identified(self, scope: Scope) -> Caller | Response:

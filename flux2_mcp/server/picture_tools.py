@@ -13,6 +13,7 @@ from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, ToolAnnotations
 
+from flux2_mcp import telemetry
 from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.presenters.models import ModelHelp
@@ -95,9 +96,19 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
         out_of_sight=any(image.path and studio.destinations.hides(image.path) for job in jobs for image in job.images),
         warning=studio.history.degraded if studio.is_here else "",
     )
+    for job in jobs:
+        telemetry.PICTURES.add(1, {telemetry.MODEL: job.order.model, telemetry.OUTCOME: _outcome(job)})
     if not await has_hung_up(ctx):
         studio.note_delivery(jobs)
     return result
+
+
+def _outcome(job: Job) -> str:
+    if job.is_made:
+        return "made" if job.has_pictures else "not_fetched"
+    if job.is_lost:
+        return "failed"
+    return "in_doubt" if job.error else "unfinished"
 
 
 @cache

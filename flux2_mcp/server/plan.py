@@ -17,6 +17,7 @@ from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from flux2_mcp import telemetry
 from flux2_mcp.history import Arrival
 from flux2_mcp.server.arguments import Ask, Ctx, TheStudio, request_of
 from flux2_mcp.server.progress import ProgressLine
@@ -72,15 +73,16 @@ async def plan_of(
 ) -> Plan:
     """What this call would order now."""
     async with line.moving():
-        return await studio.plan(
-            request_of(ask),
-            count=ask.count,
-            wait=ask.wait_seconds,
-            repeat=ask.repeat,
-            save_to=ask.save_to or None,
-            client_roots=[str(root.uri) for root in listed.roots],
-            arrival=arrival,
-        )
+        with telemetry.span("plan"):
+            return await studio.plan(
+                request_of(ask),
+                count=ask.count,
+                wait=ask.wait_seconds,
+                repeat=ask.repeat,
+                save_to=ask.save_to or None,
+                client_roots=[str(root.uri) for root in listed.roots],
+                arrival=arrival,
+            )
 
 
 ThePlan = Annotated[Plan, Resolve(plan_of)]

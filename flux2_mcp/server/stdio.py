@@ -22,8 +22,11 @@ TIME_TO_WRITE = 0.1
 """Seconds for the last answers to reach stdout."""
 
 
-async def serve_stdio(server: StrictServer) -> None:
-    """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are answered first."""
+async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] = lambda: None) -> None:
+    """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are answered first.
+
+    A signal ends the process from in here; `before_exit` is what is left to do then.
+    """
 
     async def answer_all() -> None:
         if server.calls.are_any:
@@ -40,6 +43,7 @@ async def serve_stdio(server: StrictServer) -> None:
             finally:
                 if signals:
                     # stdio_server() would wait for a thread that sits in readline() and cannot be cancelled.
+                    before_exit()
                     os._exit(128 + signals[0])
         group.cancel_scope.cancel()
 

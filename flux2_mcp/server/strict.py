@@ -35,10 +35,12 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, ValidationError
 
+from flux2_mcp import telemetry
 from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit, TooManyCalls
 from flux2_mcp.images import media_type_of
 from flux2_mcp.server.hang_up import CallsInFlight
+from flux2_mcp.server.observed import observed_call
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
 from flux2_mcp.server.sdk import hand_on_together, is_wrong_answer, replace_schemas, tool_failure
 from flux2_mcp.text import sendable
@@ -129,6 +131,7 @@ class StrictServer(MCPServer[AppState]):
 
     admission: Admission | None = None
     """How many calls each caller may have, on a server that many use."""
+    tool_names: frozenset[str] = frozenset()
 
     @cached_property
     def calls(self) -> CallsInFlight:
@@ -144,11 +147,15 @@ class StrictServer(MCPServer[AppState]):
             ToolError: With a sentence that says what was wrong with the call, or what happened.
         """
         state = context.request_context.lifespan_context if context else None
-        try:
-            with self._admitted(), self.calls.one(state):
-                return await super().call_tool(name, arguments, context)
-        except TooManyCalls as refusal:
-            raise tool_failure(name, str(refusal)) from refusal
+        caller = self.admission.current_caller().name if self.admission else None
+        with observed_call(name, self.tool_names, caller) as observed:
+            try:
+                with self._admitted(), self.calls.one(state):
+                    result = await super().call_tool(name, arguments, context)
+                    observed.answered(result)
+                    return result
+            except TooManyCalls as refusal:
+                raise tool_failure(name, str(refusal)) from refusal
         raise AssertionError  # a call that was ended has raised
 
     def _admitted(self) -> AbstractContextManager[None]:
@@ -184,6 +191,7 @@ class StrictServer(MCPServer[AppState]):
         """
         known = [prompt.name for prompt in await self.list_prompts()]
         if name not in known:
+            telemetry.hide_name("prompts/get", telemetry.PROMPT)
             msg = f"There is no prompt {name[:60]!r}. There are {', '.join(known)}."
             raise MCPError(INVALID_PARAMS, msg)
         return await super().get_prompt(name, arguments, context)

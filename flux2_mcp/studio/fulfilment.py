@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import anyio
 
-from flux2_mcp import images, polling
+from flux2_mcp import images, polling, telemetry
 from flux2_mcp.errors import (
     Flux2Error,
     KeyReused,
@@ -43,6 +43,7 @@ from flux2_mcp.images import Picture
 from flux2_mcp.runapi.models import Action, DialectName, Task
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage
 from flux2_mcp.studio.services import Services
+from flux2_mcp.studio.watched import Watched
 
 BodyOf = Callable[[Sequence[str]], Awaitable[Mapping[str, object]]]
 """`Compose`, in the hands of one job."""
@@ -75,7 +76,7 @@ class Fulfilment:
                 raise
             except Exception as crash:
                 # A mistake of ours with one picture must not lose the others, which are paid for.
-                logger.exception("Order %s", job.order.id)
+                logger.exception("Order %s", job.order.id, extra={"order": job.order.id})
                 self._note_crash(job, crash)
             report(jobs)
 
@@ -219,9 +220,10 @@ class Fulfilment:
             job.order, job.ordered_before = order, True
             return await self._create(job, body_of)  # another process has uploaded what this one could not
         try:
-            task = await self.services.runapi.create(
-                cast("Action", order.action), body, idempotency_key=order.idempotency_key
-            )
+            with telemetry.span("create"):
+                task = await self.services.runapi.create(
+                    cast("Action", order.action), body, idempotency_key=order.idempotency_key
+                )
         except RunApiError as error:
             order = await self._after_error(order, error, body, was_tried=was_tried)
             if order.task_id is not None:
@@ -289,7 +291,8 @@ class Fulfilment:
         connection = self.services.runapi.connection
         usual = self.services.intervals(durations, self._age(order), lambda: connection.waits)
         with (
-            self._woken(job, usual) as (waits, sleep),
+            telemetry.span("wait"),
+            self._woken(job, usual) as (waits, sleep, watched),
             connection.waiting(),
             self.services.background.patience(deadline.of(job)),
         ):
@@ -297,6 +300,7 @@ class Fulfilment:
             async with aclosing(polling.poll(self.services.runapi, job.task, waits=pauses, sleep=sleep)) as snapshots:
                 async for snapshot in snapshots:
                     job.task, job.poll_error = snapshot.task, snapshot.error
+                    watched.seen(snapshot)
                     changed()
                     if anyio.current_time() >= deadline.at or self._is_forgotten(job):
                         break
@@ -309,14 +313,15 @@ class Fulfilment:
             raise _forgotten(job.order)
 
     @contextmanager
-    def _woken(self, job: Job, waits: Iterator[float]) -> Generator[tuple[Iterator[float], polling.Sleep]]:
+    def _woken(self, job: Job, waits: Iterator[float]) -> Generator[tuple[Iterator[float], polling.Sleep, Watched]]:
         """The pauses between looks at this job's task, and how to sleep in them: until a webhook comes, if one can."""
         webhooks, order = self.services.webhooks, job.order
+        began = None if job.ordered_before else anyio.current_time()
         if webhooks is None or (order.request or {}).get("callback_url") != webhooks.address_for(order.idempotency_key):
-            yield waits, self.services.sleep
+            yield waits, self.services.sleep, Watched(began)
             return
         with webhooks.waking(order.idempotency_key) as wake:
-            yield webhooks.pauses(waits), wake.sleep
+            yield webhooks.pauses(waits), wake.sleep, Watched(began, wake)
             is_new = not job.ordered_before  # others may have ended long before
             if is_new and job.task and job.task.is_over and not wake.has_arrived:
                 webhooks.missed()
@@ -373,7 +378,8 @@ class Fulfilment:
         # Another call or process may have saved them since this one has looked.
         order = await self.services.history.latest(order)
         found = _images_of(order, wanted=whole or self._wants(order))
-        await self._collect_all(order, found, whole=whole)
+        with telemetry.span("fetch"):
+            await self._collect_all(order, found, whole=whole)
         lacking = [image for image in found if image.is_missing and not isinstance(image.error, PictureUnusable)]
         if lacking and (urls := await self._fresh_links(order)):
             for image, url in zip(found, urls, strict=True):
@@ -439,7 +445,7 @@ class Fulfilment:
         saved, image.path = image.path, None
         if await self._use_instead(image, saved, whole=whole) or not image.wanted:
             return
-        async with self.services.fetcher.turns:
+        async with self.services.fetcher.turn():
             try:
                 picture = await self.services.fetcher.fetch(image.url)
             except PictureUnavailable as error:
