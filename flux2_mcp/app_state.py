@@ -24,7 +24,6 @@ from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
 from flux2_mcp.errors import Flux2Error, KeyRejected, NoApiKey, OutOfCredits, RunApiError
 from flux2_mcp.history import FILE_NAME, History, utcnow
-from flux2_mcp.history.broadcast import Broadcast
 from flux2_mcp.login import OpenBrowser, open_browser
 from flux2_mcp.remembered import Remembered
 from flux2_mcp.runapi.origins import origin_of
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     import httpx
 
     from flux2_mcp.callers import Caller
+    from flux2_mcp.history.broadcast import Broadcast
     from flux2_mcp.images import Destinations, Fetcher
     from flux2_mcp.runapi.client import Connection
 
@@ -157,6 +157,8 @@ class AppState:
         url, webhooks = self._database_url, self.environment.webhooks
         if url is None or webhooks is None:
             return None
+        from flux2_mcp.history.broadcast import Broadcast
+
         return Broadcast(url, heard=webhooks.arrived, reconnected=webhooks.wake_all)
 
     @property
