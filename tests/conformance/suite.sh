@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The protocol's own conformance suite against `flux2-mcp serve --http`, once for each revision that we speak.
+# The protocol's own conformance suite against `flux2-mcp serve --http`, once for each revision that we speak: as it serves one
+# person, and as it serves many, who send a token.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/conformance/servers.sh
@@ -8,27 +9,42 @@ results=build/conformance
 rm -rf "$results"
 mkdir -p "$results"
 
+# conforms WHO URL REVISION: runs the suite; its results are in $results/WHO-REVISION
+conforms() {
+    local who=$1 url=$2 revision=$3 passed=yes
+    local result=$results/$who-$revision expected=tests/conformance/expected-failures-$revision
+    echo "Conformance of a server for $who with $revision ..."
+    cat "$expected.yml" >"$home/expected.yml"
+    [ ! -e "$expected-$who.yml" ] || cat "$expected-$who.yml" >>"$home/expected.yml"
+    # The suite needs Node 22; npm brings it where the machine has an older one.
+    npx -y -p node@22 -p @modelcontextprotocol/conformance@0.2.0-alpha.12 conformance server \
+        --url "$url" \
+        --requirements "$revision" \
+        --expected-failures "$home/expected.yml" \
+        --output-dir "$result" >"$result.log" 2>&1 || passed=no
+
+    if [ "$passed" = no ]; then
+        # Without a summary the suite itself did not run, and its last words say why.
+        { grep -q '=== SUMMARY' "$result.log" && sed -n '/=== SUMMARY/,$p' || tail -n 30; } <"$result.log" >&2
+        cp "$home"/*.log "$results/"
+        echo "flux2-mcp for $who does not conform to $revision. What was sent and answered: $result" >&2
+        exit 1
+    fi
+    echo "  $(sed -n 's/^Total: \([0-9]*\) passed.*/\1/p' "$result.log") checks passed; the rest is what the file of expected failures says"
+}
+
 start_simulator conformance
 port=$(free_port)
 start server "$port" "$BIN/flux2-mcp" serve --http --port "$port"
 
-for revision in 2025-11-25 2026-07-28; do
-    echo "Conformance with $revision ..."
-    passed=yes
-    # The suite needs Node 22; npm brings it where the machine has an older one.
-    npx -y -p node@22 -p @modelcontextprotocol/conformance@0.2.0-alpha.12 conformance server \
-        --url "http://127.0.0.1:$port/mcp" \
-        --requirements "$revision" \
-        --expected-failures "tests/conformance/expected-failures-$revision.yml" \
-        --output-dir "$results/$revision" >"$results/$revision.log" 2>&1 || passed=no
+token=$("$BIN/flux2-mcp" token add ada)
+hosted=$(free_port)
+FLUX2_HTTP_AUTH=tokens start hosted "$hosted" "$BIN/flux2-mcp" serve --http --port "$hosted"
+# The suite has no option for a header.
+proxy=$(free_port)
+start proxy "$proxy" "$BIN/python" tests/conformance/with_token.py "$proxy" "http://127.0.0.1:$hosted" "$token"
 
-    if [ "$passed" = no ]; then
-        # Without a summary the suite itself did not run, and its last words say why.
-        { grep -q '=== SUMMARY' "$results/$revision.log" && sed -n '/=== SUMMARY/,$p' || tail -n 30; } \
-            <"$results/$revision.log" >&2
-        cp "$home/server.log" "$results/"
-        echo "flux2-mcp does not conform to $revision. What was sent and answered: $results" >&2
-        exit 1
-    fi
-    echo "  $(sed -n 's/^Total: \([0-9]*\) passed.*/\1/p' "$results/$revision.log") checks passed; the rest is what the file of expected failures says"
+for revision in 2025-11-25 2026-07-28; do
+    conforms one "http://127.0.0.1:$port/mcp" "$revision"
+    conforms many "http://127.0.0.1:$proxy/mcp" "$revision"
 done
