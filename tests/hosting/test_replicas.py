@@ -24,7 +24,7 @@ from tests.hosting.test_webhooks import PUBLIC, ToServer
 from tests.hosting.world import ADA, HEADERS, SECRET, HostedWorld, Hosts, bearer, client_of
 from tests.postgresql import Cluster
 from tests.processes import MODULE, environment, served, started
-from tests.world import text_of
+from tests.world import NO_CERTIFICATES, text_of
 
 FOX = {"prompt": "a fox"}
 
@@ -147,6 +147,33 @@ async def test_a_database_that_restarts_under_load_loses_nothing(hosts: Hosts, c
     assert sorted(task.prompt for task in paid) == sorted(prompts)
     assert listed.structured_content is not None
     assert {entry["task_id"] for entry in listed.structured_content["tasks"]} == {task.id for task in paid}
+
+
+async def test_a_lost_database_is_said_where_it_is_asked_for_and_heals(
+    hosts: Hosts, cluster: Cluster, url: str
+) -> None:
+    async with (
+        hosts.server(FLUX2_DATABASE_URL=url) as server,
+        httpx.AsyncClient(verify=NO_CERTIFICATES, base_url=server.url.removesuffix("/mcp"), timeout=30) as http,
+    ):
+        before = await http.get("/readyz")
+        await anyio.to_thread.run_sync(cluster.stop)
+        without = await http.get("/readyz")
+        alive = await http.get("/healthz")
+        refused = await server.call(ADA, "generate", **FOX)
+        ordered = list(hosts.simulator.ledger.tasks())
+        await anyio.to_thread.run_sync(cluster.start)
+        with anyio.fail_after(20):
+            while (await http.get("/readyz")).status_code != 200:  # noqa: ASYNC110 another process has no event for it
+                await anyio.sleep(0.05)
+        made = await server.call(ADA, "generate", **FOX)
+
+    assert [each.status_code for each in (before, without, alive)] == [200, 503, 200]
+    assert without.json()["history"] != "ok"
+    assert "its database cannot be reached. Nothing was ordered." in text_of(refused)
+    assert "FLUX2_HISTORY" not in text_of(refused)
+    assert ordered == []
+    assert not made.is_error
 
 
 @dataclass
