@@ -457,7 +457,11 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(folder: Path, monkeypa
 
 
 def test_an_old_database_becomes_what_a_new_one_is() -> None:
-    new, old = schema.sqlite_memory(), schema.sqlite_memory()
+    check_upgrade(schema.sqlite_memory(), schema.sqlite_memory())
+
+
+def check_upgrade(new: Engine, old: Engine) -> None:
+    """Two empty databases, one made anew and one led through all versions, come to the same."""
     schema.migrate(new, patience=1)
     with schema.writing(old) as connection:
         schema.upgrade(connection, schema.MIGRATIONS)

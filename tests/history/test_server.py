@@ -19,7 +19,7 @@ from flux2_mcp.history import History, Order, schema
 from flux2_mcp.history.broadcast import Broadcast
 from flux2_mcp.history.server_database import DRIVER, checked_url
 from tests.history.orders import during, fox, order, painted
-from tests.history.test_disk import layout
+from tests.history.test_disk import check_upgrade
 from tests.postgresql import Cluster
 
 PATIENCE = 0.3
@@ -79,16 +79,7 @@ async def test_replicas_that_begin_at_once_make_one_order_on_a_new_database(url:
 
 
 async def test_an_old_database_becomes_what_a_new_one_is(cluster: Cluster, tmp_path: Path) -> None:
-    new, old = (
-        create_engine(checked_url(cluster.url_for(tmp_path / name)).set(drivername=DRIVER)) for name in ("new", "old")
-    )
-    schema.migrate(new, patience=1)
-    with schema.writing(old) as connection:
-        schema.upgrade(connection, schema.MIGRATIONS)
-
-    assert layout(old) == layout(new)
-    new.dispose()
-    old.dispose()
+    check_upgrade(*(create_engine(checked_url(cluster.url_for(tmp_path / name))) for name in ("new", "old")))
 
 
 async def test_what_cannot_be_reached_orders_nothing_and_is_told_at_once_from_then_on(
