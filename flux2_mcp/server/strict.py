@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from flux2_mcp.server.admission import Admission
 
 NOTHING_HAPPENED = Flux2Error.charge
-
+MOST_NAMED = 5
+"""Unknown arguments that an error names."""
 NO_ANSWER = OverLimit(
     "The person had to be asked about this call, but the host did not answer the question.",
     remedy="Ask for less, or let the person raise FLUX2_CONFIRM_OVER in the server's settings.",
@@ -81,7 +82,7 @@ class StrictTool(Tool):
         if problem := self._unknown_arguments(arguments):
             raise self._failure(problem)
         # Some hosts send null for everything that their model did not fill in, and some cut emoji in half.
-        given = {name: sendable(value) for name, value in arguments.items() if value is not None}
+        given = {name: _clean(value) for name, value in arguments.items() if value is not None}
         try:
             result: Any = await super().run(given, context, convert_result)
             return sendable(_as_promised(result) if self.output_schema and convert_result else result)
@@ -109,7 +110,8 @@ class StrictTool(Tool):
             return ""
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" It takes {', '.join(known) or 'none'}."
-        named = ", ".join(repr(name[:60]) for name in unknown)
+        named = ", ".join(repr(name[:60]) for name in unknown[:MOST_NAMED])
+        named += ", …" if len(unknown) > MOST_NAMED else ""
         return f"{self.name} has no argument {named}.{hint} {NOTHING_HAPPENED}"
 
     def _invalid_arguments(self, invalid: ValidationError) -> str:
@@ -222,6 +224,13 @@ def _known(value: object) -> object:
     if isinstance(value, dict):
         return {name: _known(each) for name, each in cast("Json", value).items() if each is not None}
     return [_known(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
+
+
+def _clean(argument: object) -> object:
+    """Texts are all that ours take, and lists of texts. What else comes is refused, however deep or long it is."""
+    if isinstance(argument, list):
+        return [sendable(each) if isinstance(each, str) else each for each in cast("list[object]", argument)]
+    return sendable(argument) if isinstance(argument, str) else argument
 
 
 def _unindented(text: str) -> str:
