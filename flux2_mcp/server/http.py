@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from flux2_mcp.callers import Authenticator
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import RequireCaller
+from flux2_mcp.server.connections import Connection, let_go, look_at
 from flux2_mcp.server.hang_up import STOPPED
 from flux2_mcp.server.strict import StrictServer
 
@@ -37,6 +39,8 @@ HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 RETRY_AFTER = "5"
 """Seconds until whoever comes to a server that ends should come again: another will be there."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+MOST_AT_ONCE = 2048
+"""Connections that are accepted in one go."""
 SHUTDOWN_SECONDS = 2.0
 """How long calls in flight may go on after SIGTERM."""
 TIME_TO_ANSWER = 0.5
@@ -61,8 +65,19 @@ async def serve_http(server: StrictServer, *, host: str, listener: socket, hosti
     """
     app = hosted_app(server, hosting) if hosting else server.streamable_http_app(host=host)
     requests = _Requests(server, app)
-    # Its own lines go where all others go.
-    config = uvicorn.Config(requests, log_config=None, log_level="warning", timeout_graceful_shutdown=1, lifespan="on")
+    # Its own lines go where all others go. What strangers send is not logged, and no library that happens to be installed
+    # parses it.
+    connection, backlog = _limits()
+    config = uvicorn.Config(
+        requests,
+        http=connection,
+        ws="none",
+        backlog=backlog,
+        log_config=None,
+        log_level="error",
+        timeout_graceful_shutdown=1,
+        lifespan="on",
+    )
     http = _Server(config, requests)
     await http.serve(sockets=[listener])
     return 128 + http.signals[0] if http.signals else 0
@@ -89,6 +104,25 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
         )
         metadata_url = str(build_resource_metadata_url(resource))
     return RequireCaller(_without_streams(app), hosting.authenticator, path=PATH, metadata_url=metadata_url)
+
+
+def _limits() -> tuple[type[Connection], int]:
+    """Connections, of which there are half as many as the process may have files open, because calls need some too.
+
+    And how many are accepted in one go: before the first of them can make room.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return Connection, MOST_AT_ONCE
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return Connection, MOST_AT_ONCE
+
+    class Limited(Connection):
+        most = files // 2
+
+    return Limited, min(MOST_AT_ONCE, files // 8)
 
 
 def _without_streams(app: ASGIApp) -> ASGIApp:
@@ -154,11 +188,15 @@ class _Requests:
             headers = {"Retry-After": RETRY_AFTER, "Connection": "close"}
             await _stopped(headers)(scope, receive, send)
             return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            # A proxy may see its end elsewhere than we do, and another's request in what is left.
+            await Response(status_code=HTTPStatus.BAD_REQUEST, headers={"Connection": "close"})(scope, receive, send)
+            return
         sent: list[Message] = []
 
         async def noting(message: Message) -> None:
-            sent[:] = [message]
             await send(message)
+            sent[:] = [message]
 
         with anyio.CancelScope() as running:
             self._running.add(running)
@@ -214,8 +252,15 @@ class _Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            look_at(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         for server in self.servers:
             server.close()
         await self._requests.end()
+        # uvicorn waits for them a little longer, and complains.
+        asyncio.get_running_loop().call_later(TIME_TO_ANSWER, let_go, self.server_state.connections)
         await super().shutdown(sockets)
