@@ -27,6 +27,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from flux2_mcp.callers import Authenticator
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import RequireCaller
+from flux2_mcp.server.bodies import WholeBodies
 from flux2_mcp.server.connections import Connection, let_go, look_at
 from flux2_mcp.server.hang_up import STOPPED
 from flux2_mcp.server.strict import StrictServer
@@ -63,7 +64,7 @@ async def serve_http(server: StrictServer, *, host: str, listener: socket, hosti
 
     Gives the exit code: 0, or the customary one for the signal.
     """
-    app = hosted_app(server, hosting) if hosting else server.streamable_http_app(host=host)
+    app = hosted_app(server, hosting) if hosting else WholeBodies(server.streamable_http_app(host=host), path=PATH)
     requests = _Requests(server, app)
     # Its own lines go where all others go. What strangers send is not logged, and no library that happens to be installed
     # parses it.
@@ -103,7 +104,8 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
             create_protected_resource_routes(resource, [AnyHttpUrl(oauth.issuer)], list(oauth.scopes) or None)
         )
         metadata_url = str(build_resource_metadata_url(resource))
-    return RequireCaller(_without_streams(app), hosting.authenticator, path=PATH, metadata_url=metadata_url)
+    whole = WholeBodies(_without_streams(app), path=PATH)
+    return RequireCaller(whole, hosting.authenticator, path=PATH, metadata_url=metadata_url)
 
 
 def _limits() -> tuple[type[Connection], int]:
