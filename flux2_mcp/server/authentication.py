@@ -6,9 +6,10 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
+import anyio
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
@@ -26,6 +27,8 @@ MOST_GUESSES = 20
 """Wrong credentials that an address may send in a minute."""
 A_MINUTE = 60.0
 """Seconds."""
+PAUSE = 1.0
+"""Seconds before a refusal where the address has had as many, so that whoever sends the next request for it waits."""
 MOST_REMEMBERED = 10_000
 """Addresses that are remembered at once."""
 
@@ -60,7 +63,7 @@ class RequireCaller:
     """Lets requests below one path through that say whose they are; all others are answered with 401.
 
     Guesses are limited by address: beyond the limit a wrong credential is not told that it is wrong. A right one is
-    never held up by others behind the same address, such as a load balancer's.
+    never held up by others behind the same address, such as a load balancer's. Refusals beyond it come slowly.
     """
 
     def __init__(
@@ -71,13 +74,16 @@ class RequireCaller:
         path: str,
         metadata_url: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._app = app
         self._with_caller = AuthContextMiddleware(app)
         self._authenticator = authenticator
         self._path = path
         self._metadata_url = metadata_url
+        self._sleep = sleep
         self._guesses = _Guesses(clock)
+        self._refusals = _Guesses(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -88,12 +94,16 @@ class RequireCaller:
         if isinstance(answer, Caller):
             scope["user"] = AuthenticatedUser(CallerToken.of(answer))
             await self._with_caller(scope, receive, send)
-        else:
-            telemetry.REFUSALS.add(1, {telemetry.ERROR: str(answer.status_code)})
-            await answer(scope, receive, send)
+            return
+        telemetry.REFUSALS.add(1, {telemetry.ERROR: str(answer.status_code)})
+        address = _address(scope)
+        if self._refusals.wait(address) > 0:
+            await self._sleep(PAUSE)
+        self._refusals.note(address)
+        await answer(scope, receive, send)
 
     async def _identified(self, scope: Scope) -> Caller | Response:
-        address = (scope.get("client") or ("",))[0]
+        address = _address(scope)
         scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:
@@ -121,7 +131,7 @@ class RequireCaller:
 
 
 class _Guesses:
-    """How many wrong credentials came from each address in the current minute."""
+    """How many wrong credentials, or refusals, each address has had in the current minute."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -142,6 +152,10 @@ class _Guesses:
         self._by_address[address] = began, count + 1
         while len(self._by_address) > MOST_REMEMBERED:
             self._by_address.popitem(last=False)
+
+
+def _address(scope: Scope) -> str:
+    return (scope.get("client") or ("",))[0]
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -31,6 +31,7 @@ from flux2_mcp.server.bodies import WholeBodies
 from flux2_mcp.server.connections import Connection, let_go, look_at
 from flux2_mcp.server.hang_up import STOPPED
 from flux2_mcp.server.strict import StrictServer
+from flux2_mcp.server.turns import InTurn, Turns
 
 if TYPE_CHECKING:
     from flux2_mcp.callers.oauth import OAuth
@@ -40,6 +41,8 @@ HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 RETRY_AFTER = "5"
 """Seconds until whoever comes to a server that ends should come again: another will be there."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+REQUESTS_BESIDES_CALLS = 50
+"""Requests that a caller may have in hand besides as many calls as they may."""
 MOST_AT_ONCE = 2048
 """Connections that are accepted in one go."""
 SHUTDOWN_SECONDS = 2.0
@@ -104,8 +107,9 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
             create_protected_resource_routes(resource, [AnyHttpUrl(oauth.issuer)], list(oauth.scopes) or None)
         )
         metadata_url = str(build_resource_metadata_url(resource))
-    whole = WholeBodies(_without_streams(app), path=PATH)
-    return RequireCaller(whole, hosting.authenticator, path=PATH, metadata_url=metadata_url)
+    calls = server.admission.most_per_caller if server.admission else 0
+    in_turn = InTurn(WholeBodies(_without_streams(app), path=PATH), Turns(calls + REQUESTS_BESIDES_CALLS))
+    return RequireCaller(in_turn, hosting.authenticator, path=PATH, metadata_url=metadata_url)
 
 
 def _limits() -> tuple[type[Connection], int]:
