@@ -30,8 +30,8 @@ from flux2_mcp.server.authentication import RequireCaller
 from flux2_mcp.server.bodies import WholeBodies
 from flux2_mcp.server.connections import Connection, let_go, look_at
 from flux2_mcp.server.hang_up import STOPPED
+from flux2_mcp.server.request_limits import LimitRequests, RequestLimiter
 from flux2_mcp.server.strict import StrictServer
-from flux2_mcp.server.turns import InTurn, Turns
 
 if TYPE_CHECKING:
     from flux2_mcp.callers.oauth import OAuth
@@ -69,8 +69,8 @@ async def serve_http(server: StrictServer, *, host: str, listener: socket, hosti
     """
     app = hosted_app(server, hosting) if hosting else WholeBodies(server.streamable_http_app(host=host), path=PATH)
     requests = _Requests(server, app)
-    # Its own lines go where all others go. What strangers send is not logged, and no library that happens to be installed
-    # parses it.
+    # Its own lines go where all others go. What strangers send is not logged, and no library that happens to be
+    # installed parses it.
     connection, backlog = _limits()
     config = uvicorn.Config(
         requests,
@@ -108,8 +108,10 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
         )
         metadata_url = str(build_resource_metadata_url(resource))
     calls = server.admission.most_per_caller if server.admission else 0
-    in_turn = InTurn(WholeBodies(_without_streams(app), path=PATH), Turns(calls + REQUESTS_BESIDES_CALLS))
-    return RequireCaller(in_turn, hosting.authenticator, path=PATH, metadata_url=metadata_url)
+    limited = LimitRequests(
+        WholeBodies(_without_streams(app), path=PATH), RequestLimiter(calls + REQUESTS_BESIDES_CALLS)
+    )
+    return RequireCaller(limited, hosting.authenticator, path=PATH, metadata_url=metadata_url)
 
 
 def _limits() -> tuple[type[Connection], int]:

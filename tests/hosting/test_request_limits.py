@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flux2_mcp.server.turns import FIRST_ONES, MOST_REMEMBERED, PAUSE, PER_SECOND, TooManyRequests, Turns
+from flux2_mcp.server.request_limits import (
+    FIRST_ONES,
+    MOST_REMEMBERED,
+    PAUSE,
+    PER_SECOND,
+    RequestLimiter,
+    TooManyRequests,
+)
 
 
 class Time:
@@ -22,12 +29,12 @@ class Time:
 
 async def test_the_first_requests_do_not_wait_and_the_next_ones_come_one_after_the_other() -> None:
     time = Time()
-    turns = Turns(10, time.clock, time.sleep)
+    limiter = RequestLimiter(10, time.clock, time.sleep)
     began: list[float] = []
     for _ in range(FIRST_ONES + 50):
-        async with turns.one("ada"):
+        async with limiter.one("ada"):
             began.append(time.now - 1000)
-    async with turns.one("ben"):
+    async with limiter.one("ben"):
         of_ben = time.now
 
     assert began[:FIRST_ONES] == [0.0] * FIRST_ONES
@@ -37,12 +44,12 @@ async def test_the_first_requests_do_not_wait_and_the_next_ones_come_one_after_t
 
 async def test_more_requests_at_once_are_refused_after_a_pause() -> None:
     time = Time()
-    turns = Turns(1, time.clock, time.sleep)
-    async with turns.one("ada"), turns.one("ben"):
+    limiter = RequestLimiter(1, time.clock, time.sleep)
+    async with limiter.one("ada"), limiter.one("ben"):
         with pytest.raises(TooManyRequests):
-            async with turns.one("ada"):
+            async with limiter.one("ada"):
                 pass
-    async with turns.one("ada"):
+    async with limiter.one("ada"):
         pass
 
     assert time.now == 1000 + PAUSE
@@ -50,10 +57,10 @@ async def test_more_requests_at_once_are_refused_after_a_pause() -> None:
 
 async def test_callers_who_have_gone_are_forgotten() -> None:
     time = Time()
-    turns = Turns(1, time.clock, time.sleep)
+    limiter = RequestLimiter(1, time.clock, time.sleep)
     for number in range(MOST_REMEMBERED + 5):
         time.now += 1
-        async with turns.one(str(number)):
+        async with limiter.one(str(number)):
             pass
 
-    assert turns.remembered < MOST_REMEMBERED
+    assert limiter.remembered < MOST_REMEMBERED

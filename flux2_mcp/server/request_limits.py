@@ -34,8 +34,8 @@ class _Requests:
     """When the next one would begin if they were spread out evenly."""
 
 
-class Turns:
-    """Gives each caller's requests their turn, so that one who floods the server waits for their own requests only.
+class RequestLimiter:
+    """Gives each caller's requests a number and a pace, so that one who floods the server holds up nobody else.
 
     `Admission` counts calls, which wait for RunAPI and cost little. What a request costs is computing, and while one is
     computed, nobody else is served.
@@ -59,7 +59,7 @@ class Turns:
 
     @asynccontextmanager
     async def one(self, caller: str) -> AsyncGenerator[None]:
-        """While a request of theirs is in hand; it begins when it is its turn.
+        """While a request of theirs is in hand; it begins when their pace allows it.
 
         Raises:
             TooManyRequests: They have too many.
@@ -86,12 +86,12 @@ class Turns:
         self._by_caller = kept
 
 
-class InTurn:
-    """Hands each request on when it is its caller's turn."""
+class LimitRequests:
+    """Hands each request on as its caller's limits allow."""
 
-    def __init__(self, app: ASGIApp, turns: Turns) -> None:
+    def __init__(self, app: ASGIApp, limiter: RequestLimiter) -> None:
         self._app = app
-        self._turns = turns
+        self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on, or refuse."""
@@ -100,7 +100,7 @@ class InTurn:
             await self._app(scope, receive, send)
             return
         try:
-            async with self._turns.one(caller.username):
+            async with self._limiter.one(caller.username):
                 await self._app(scope, receive, send)
         except TooManyRequests:
             await _refusal()(scope, receive, send)
