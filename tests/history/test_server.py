@@ -20,7 +20,10 @@ from flux2_mcp.history.broadcast import Broadcast
 from flux2_mcp.history.server_database import DRIVER, checked_url
 from tests.history.orders import during, fox, order, painted
 from tests.history.test_disk import check_upgrade
+from tests.platforms import only_on
 from tests.postgresql import Cluster
+
+pytestmark = only_on("Linux", "Debian's PostgreSQL is easily had")
 
 PATIENCE = 0.3
 

@@ -22,9 +22,12 @@ from flux2_mcp.history.broadcast import CHANNEL
 from flux2_mcp.simulator import Script, Simulator
 from tests.hosting.test_webhooks import PUBLIC, ToServer
 from tests.hosting.world import ADA, HEADERS, SECRET, HostedWorld, Hosts, bearer, client_of
+from tests.platforms import only_on
 from tests.postgresql import Cluster
 from tests.processes import MODULE, environment, served, started
 from tests.world import NO_CERTIFICATES, text_of
+
+pytestmark = only_on("Linux", "Debian's PostgreSQL is easily had")
 
 FOX = {"prompt": "a fox"}
 
