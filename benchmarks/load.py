@@ -1,4 +1,4 @@
-"""Many callers at once, each with a key of their own, on servers over HTTP; previews and saving off.
+"""Many callers at once, each with a key of their own, on servers over HTTP; saving off, and mostly previews too.
 
 On one server with a history in a file, and on two with one PostgreSQL behind HAProxy. The callers, the servers, the
 database, HAProxy and a RunAPI that costs next to nothing share the machine.
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import anyio
 from anyio.abc import ByteStream
 
+from benchmarks.images import photograph
 from benchmarks.report import Goal, Report, Row, main, middle, p99
 from benchmarks.runapi import PlainRunAPI
 from benchmarks.servers import PLAIN, Server, served
@@ -44,6 +45,8 @@ class Crowd:
     servers: int = 1
     webhooks: bool = False
     """Whether RunAPI tells the ends."""
+    previews: bool = False
+    """Whether pictures of 1 megapixel are made small for the callers."""
 
     @property
     def number(self) -> int:
@@ -51,11 +54,12 @@ class Crowd:
         return self.callers * self.calls
 
 
-USUAL, LARGE = Crowd(50, 4), Crowd(50, 20)
+USUAL, LARGE, WITH_PREVIEWS = Crowd(50, 4), Crowd(50, 20), Crowd(50, previews=True)
 CROWDS = (
     *(replace(crowd, webhooks=told) for crowd in (USUAL, LARGE) for told in (False, True)),
     *(Crowd(callers, servers=servers, webhooks=True) for servers in (1, 2) for callers in (100, 1000)),
     replace(LARGE, servers=2, webhooks=True),
+    WITH_PREVIEWS,
 )
 
 
@@ -81,6 +85,7 @@ async def measure() -> Report:
             Goal("50 callers × 20 calls: peak memory", large.peak_mib, 300, "MiB"),
             Goal("200 calls with webhooks: p99 overshoot", p99(told.late), 0.5, "s"),
             Goal("… status requests per task", told.requests / 200 - 1, 2),
+            Goal("50 calls with previews: /healthz", found[WITH_PREVIEWS].slowest_health * 1000, 100, "ms"),
         ],
     )
 
@@ -91,6 +96,7 @@ def _row(crowd: Crowd, found: Load) -> Row:
         "callers": crowd.callers,
         "calls of each": crowd.calls,
         "webhooks": "yes" if crowd.webhooks else "no",
+        "previews": "yes" if crowd.previews else "no",
         "finished per second": round(len(found.late) / found.seconds, 1),
         "median, s": middle(found.late),
         "p99, s": round(p99(found.late), 3),
@@ -103,7 +109,8 @@ def _row(crowd: Crowd, found: Load) -> Row:
 
 
 async def _load(crowd: Crowd) -> Load:
-    runapi, found = PlainRunAPI(repeat(SECONDS), tiny_picture()), Load()
+    picture = photograph(1024) if crowd.previews else tiny_picture()
+    runapi, found = PlainRunAPI(repeat(SECONDS), picture), Load()
     async with (
         served(runapi) as base_url,
         _servers(base_url, crowd) as (servers, port),
@@ -162,6 +169,7 @@ async def _server(base_url: str, port: int, crowd: Crowd, more: Mapping[str, str
         environ = {
             **environment(Path(home), base_url),
             **PLAIN,
+            "FLUX2_PREVIEW": "auto" if crowd.previews else "off",
             "RUNAPI_API_KEY": "",
             "FLUX2_OUTPUT_DIR": "",
             "FLUX2_HTTP_AUTH": "runapi-key",
