@@ -111,6 +111,36 @@ async def test_a_server_that_restarts_meanwhile_is_waited_for(url: str, cluster:
         assert history.degraded == ""
 
 
+LOST_ONCE = """
+    CREATE SEQUENCE times;
+    CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF nextval('times') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            RETURN NULL;
+        END
+    $$;
+    CREATE CONSTRAINT TRIGGER losing AFTER INSERT ON orders DEFERRABLE INITIALLY {when}
+        FOR EACH ROW EXECUTE FUNCTION lose();
+"""
+
+
+@pytest.mark.parametrize("when", ["DEFERRED", "IMMEDIATE"])
+async def test_only_what_was_lost_before_its_commit_is_tried_again(url: str, when: str) -> None:
+    """Of a commit nobody knows what it did: a call that asks for another picture would reserve two."""
+    async with another(url) as history:
+        await history.deliveries("ann")
+        with psycopg.connect(url) as other:
+            other.execute(LOST_ONCE.format(when=when).encode())
+        if when == "DEFERRED":
+            with pytest.raises(HistoryUnusable, match="Nothing was ordered"):
+                await order(history, fox(), resume_within=None)
+        else:
+            await order(history, fox(), resume_within=None)
+        listed = await history.recent("ann")
+
+    assert len(listed.orders) == (when == "IMMEDIATE")
+
+
 async def test_nobody_waits_for_one_who_holds_a_lock_for_ever(url: str) -> None:
     async with another(url, lock_patience=PATIENCE) as history:
         await history.deliveries("ann")
