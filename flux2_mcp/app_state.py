@@ -22,6 +22,7 @@ from flux2_mcp import __version__, credentials, polling, telemetry
 from flux2_mcp.background import BackgroundTasks, background_tasks
 from flux2_mcp.budget import Budget, Limits
 from flux2_mcp.catalogue import Catalogue, PriceList, catalogue
+from flux2_mcp.desktop import OpenFile, open_file
 from flux2_mcp.errors import Flux2Error, KeyRejected, NoApiKey, OutOfCredits, RunApiError
 from flux2_mcp.history import FILE_NAME, History, utcnow
 from flux2_mcp.login import OpenBrowser, open_browser
@@ -96,6 +97,7 @@ class Environment:
     intervals: polling.Intervals = polling.intervals
     sleep: polling.Sleep = anyio.sleep
     open_browser: OpenBrowser = open_browser
+    open_file: OpenFile = open_file
     catalogue: Catalogue = field(default_factory=catalogue)
     root: Path = Path("/")
     """Where the file system begins; tests have a container's."""

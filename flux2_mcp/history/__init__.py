@@ -371,6 +371,12 @@ class History:
         await anyio.to_thread.run_sync(self._opened().empty_log)
         return count
 
+    async def forget_one(self, owner: str, id: str) -> int:
+        """Delete one order of this owner that is over, by our id or RunAPI's, from the file too; 0 where none is."""
+        count = await self._writes.do(owner, lambda queries: queries.forget_one(owner, id))
+        await anyio.to_thread.run_sync(self._opened().empty_log)
+        return count
+
     async def aclose(self) -> None:
         """Close the database; the next call opens it again."""
         if self._database:

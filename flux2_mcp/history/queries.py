@@ -225,6 +225,14 @@ class Queries:
             doomed = and_(doomed, orders.c.created_at < before)
         return self.connection.execute(delete(orders).where(doomed)).rowcount
 
+    def forget_one(self, owner: str, id: str) -> int:
+        """Delete an order that is over; what still runs is paid for, and its picture has to be fetched."""
+        order = self.find(owner, id)
+        if order is None or not order.is_over:
+            return 0
+        doomed = and_(orders.c.owner == owner, orders.c.id == order.id)
+        return self.connection.execute(delete(orders).where(doomed)).rowcount
+
     def owners(self) -> dict[str, int]:
         counted = select(orders.c.owner, func.count()).group_by(orders.c.owner).order_by(orders.c.owner)
         return {str(owner): int(count) for owner, count in self.connection.execute(counted)}

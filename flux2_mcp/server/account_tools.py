@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flux2_mcp.errors import RequestRefused
+from flux2_mcp.history import State
 from flux2_mcp.presenters.account import STATES, Entries, entries
 from flux2_mcp.presenters.estimate import Estimate, estimate_of
 from flux2_mcp.server.arguments import AnyStudio, Ctx, Text, ToEstimate, request_of
@@ -20,9 +21,7 @@ Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
 
 
 async def estimate_cost(ctx: Ctx, studio: AnyStudio, ask: ToEstimate) -> Estimate:
-    """Say what generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: no
-    price is known.
-    """  # noqa: D205 one paragraph, written for a model
+    """What generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: unknown."""
     request = request_of(ask)
     if not request.prompt:
         request = replace(request, prompt="any picture")
@@ -32,8 +31,17 @@ async def estimate_cost(ctx: Ctx, studio: AnyStudio, ask: ToEstimate) -> Estimat
 async def recent_tasks(
     studio: AnyStudio, limit: Limit = 10, status: StatusFilter = "", text: Words = "", cursor: Cursor = ""
 ) -> Entries:
-    """List the pictures ordered through this server, newest first; free."""
+    """List pictures ordered through this server, newest first; free."""
+    return await entries(studio, limit=limit, states=states_of(status), text=text, cursor=cursor)
+
+
+def states_of(status: str) -> tuple[State, ...]:
+    """The states of an order that go by this word.
+
+    Raises:
+        RequestRefused: There is no such word.
+    """
     if (states := STATES.get(status.strip().lower())) is None:
         msg = f"There is no status {status[:40]!r}. There are running, completed and failed."
         raise RequestRefused(msg)
-    return await entries(studio, limit=limit, states=states, text=text, cursor=cursor)
+    return states

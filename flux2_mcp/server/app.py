@@ -11,8 +11,10 @@ from mcp.server.request_state import RequestStateSecurity
 
 from flux2_mcp import __version__
 from flux2_mcp.app_state import AppState, Environment, app_state
+from flux2_mcp.presenters.gallery import Ability
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import picture_tools, prompts, resources
+from flux2_mcp.server.gallery import gallery_app, gallery_tools, list_for_client
 from flux2_mcp.server.state import StateHolder
 from flux2_mcp.server.strict import StrictServer
 
@@ -29,9 +31,12 @@ Give the person the file path and the URL of a finished picture. Do not describe
 """
 
 
-def build_server(environment: Environment, *, over_stdio: bool = False, state_key: bytes | None = None) -> StrictServer:
+def build_server(
+    environment: Environment, *, over_stdio: bool = False, for_gallery: bool = False, state_key: bytes | None = None
+) -> StrictServer:
     """Make a server. Nothing is opened, read or sent before it is needed.
 
+    One `for_gallery` serves the gallery's page in this person's browser, and nobody else.
     With the `state_key`, of 32 bytes, it seals what hosts bring back with their answers; replicas need the same one.
     """
 
@@ -43,6 +48,7 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
 
     known = environment.catalogue
     tools = picture_tools.tools(known, over_stdio=over_stdio)
+    can: tuple[Ability, ...] = ("open", "forget") if for_gallery else ("open",) if over_stdio else ()
     holder = StateHolder()
     server = StrictServer(
         "flux2",
@@ -51,10 +57,15 @@ def build_server(environment: Environment, *, over_stdio: bool = False, state_ke
         instructions=INSTRUCTIONS.format(most=ModelHelp(known).most_sources),
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=list(tools),
+        tools=[*tools, *gallery_tools(can)],
+        extensions=[gallery_app()],
+        middleware=[list_for_client],
         lifespan=lifespan,
-        # Tools and prompts are the same for everybody and for as long as the process lives.
-        cache_hints={method: CacheHint(ttl_ms=3_600_000, scope="public") for method in ("tools/list", "prompts/list")},
+        # They stay as they are while the process lives. Which tools there are depends on what the client can show.
+        cache_hints={
+            "tools/list": CacheHint(ttl_ms=3_600_000, scope="private"),
+            "prompts/list": CacheHint(ttl_ms=3_600_000, scope="public"),
+        },
         log_level="WARNING",
         # Nothing that happens here is told to subscribers, and their number would be for all callers together.
         subscriptions=False if environment.current_caller else None,

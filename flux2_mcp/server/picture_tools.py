@@ -18,8 +18,21 @@ from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import account_tools
-from flux2_mcp.server.arguments import Ask, Ctx, Edge, Index, Seconds, TaskId, TheStudio, ToGenerate, ToRemix
+from flux2_mcp.server.arguments import (
+    AnyStudio,
+    Ask,
+    Ctx,
+    Edge,
+    Index,
+    Seconds,
+    TaskId,
+    Text,
+    TheStudio,
+    ToGenerate,
+    ToRemix,
+)
 from flux2_mcp.server.consent import Consent, TheConsent, plan_after
+from flux2_mcp.server.gallery import SHOWN, about_tasks
 from flux2_mcp.server.hang_up import has_hung_up
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login_tool import login_tool
@@ -56,9 +69,7 @@ async def task_status(
         return await _result(ctx, studio, jobs)
 
 
-async def view_image(
-    studio: TheStudio, task_id: TaskId, index: Index = 0, max_edge: Edge = USUAL_EDGE
-) -> CallToolResult:
+async def view_image(studio: AnyStudio, task_id: Text, index: Index = 0, max_edge: Edge = USUAL_EDGE) -> CallToolResult:
     """Show a finished picture again, for you to look at; free."""
     from flux2_mcp.images import previews
 
@@ -100,7 +111,7 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
         telemetry.PICTURES.add(1, {telemetry.MODEL: job.order.model, telemetry.OUTCOME: _outcome(job)})
     if not await has_hung_up(ctx):
         studio.note_delivery(jobs)
-    return result
+    return result.model_copy(update={"meta": about_tasks(ctx, jobs)})
 
 
 def _outcome(job: Job) -> str:
@@ -117,11 +128,11 @@ def tools(known: Catalogue, *, over_stdio: bool) -> tuple[Tool, ...]:
     spends = ToolAnnotations(read_only_hint=False, destructive_hint=False)
     looks = ToolAnnotations(read_only_hint=True)
     made = (
-        StrictTool.of(generate, title="Make a picture", annotations=spends),
-        StrictTool.of(remix, title="Remix pictures", annotations=spends),
-        StrictTool.of(task_status, title="Look at a picture's task", annotations=looks),
+        StrictTool.of(generate, title="Make a picture", annotations=spends, meta=SHOWN),
+        StrictTool.of(remix, title="Remix pictures", annotations=spends, meta=SHOWN),
+        StrictTool.of(task_status, title="Look at a picture's task", annotations=looks, meta=SHOWN),
         StrictTool.of(view_image, title="View a picture", annotations=looks),
-        StrictTool.of(account_tools.recent_tasks, title="Recent pictures", annotations=looks),
+        StrictTool.of(account_tools.recent_tasks, title="Recent pictures", annotations=looks, meta=SHOWN),
         StrictTool.of(account_tools.estimate_cost, title="What it would cost", annotations=looks),
         *([login_tool()] if over_stdio else []),
     )

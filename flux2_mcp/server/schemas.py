@@ -19,8 +19,8 @@ def arguments_schema(schema: Json) -> Json:
 
 
 def trimmed_schema(schema: Json) -> Json:
-    """The same schema without what tells a model nothing: titles, and the null of what may be left out."""
-    trimmed = {key: _trimmed_part(key, part) for key, part in schema.items() if key != "title"}
+    """The same schema without what tells a model nothing: titles, formats, and the defaults that say "nothing"."""
+    trimmed = {key: _trimmed_part(key, part) for key, part in schema.items() if key not in {"title", "format"}}
     return {key: part for key, part in trimmed.items() if key != "description" or "properties" not in schema}
 
 
@@ -36,6 +36,6 @@ def _trimmed_property(schema: Json) -> Json:
     merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
     if len(real) == 1:
         del merged["anyOf"]
-    if merged.get("default", "unset") in (None, "", []):
+    if merged.get("default", "unset") in (None, "", [], False):
         del merged["default"]
     return trimmed_schema(merged)

@@ -61,9 +61,12 @@ class StrictTool(Tool):
     """A tool that ignores nothing it is given."""
 
     @classmethod
-    def of(cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations) -> StrictTool:
+    def of(
+        cls, fn: Callable[..., object], *, title: str, annotations: ToolAnnotations, meta: Json | None = None
+    ) -> StrictTool:
         """Make the tool; its description is the function's docstring."""
-        tool = cls.from_function(fn, title=title, annotations=annotations, description=_unindented(fn.__doc__ or ""))
+        about = _unindented(fn.__doc__ or "")
+        tool = cls.from_function(fn, title=title, annotations=annotations, description=about, meta=meta)
         hand_on_together(tool)
         output = tool.fn_metadata.output_schema
         replace_schemas(

@@ -1,0 +1,163 @@
+"""The gallery as an MCP App: its page as a resource, and the tools that only the page calls.
+
+A client without apps is not told of these tools. One with apps hands them to the page, and not to its model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+from mcp.server.apps import APP_MIME_TYPE, Apps, client_supports_apps
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.mcpserver.resources import FunctionResource
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, Field
+
+from flux2_mcp.errors import Flux2Error, NoSuchTask, PictureUnavailable
+from flux2_mcp.gallery import URI, page
+from flux2_mcp.presenters.gallery import Ability, Cards, GalleryAccount, about_account, card_of, cards
+from flux2_mcp.server.account_tools import Cursor, StatusFilter, Words, states_of
+from flux2_mcp.server.arguments import AnyStudio, Ctx, Index, TaskId
+from flux2_mcp.server.progress import ProgressLine
+from flux2_mcp.server.schemas import Json
+from flux2_mcp.server.strict import StrictTool
+from flux2_mcp.studio import Job
+
+SHOWN: Json = {"ui": {"resourceUri": URI}}
+"""What a tool carries whose results the page shows."""
+OF_PAGE: Json = {"ui": {"resourceUri": URI, "visibility": ["app"]}}
+"""What a tool carries that only the page calls."""
+FOR_OLDER_HOSTS: Json = {"ui/resourceUri": URI}
+"""The same, as the first hosts with apps read it."""
+TASK_IDS = "flux2-mcp/task_ids"
+"""Which tasks a result is about, in the part of it that is for the page alone."""
+LONGEST_LOOK = 30.0
+"""Seconds."""
+
+Size = Annotated[int, Field(ge=1, le=50)]
+Look = Annotated[float, Field(ge=0, le=LONGEST_LOOK)]
+InFolder = Annotated[bool, Field(description="Show it in its folder instead.")]
+
+
+class Opened(BaseModel):
+    """What was opened."""
+
+    path: str
+
+
+class Forgotten(BaseModel):
+    """How many pictures were taken out of the history."""
+
+    forgotten: int
+
+
+def gallery_app() -> Apps:
+    """The page as a resource; it is read when a host asks for it."""
+    app = Apps()
+    resource = FunctionResource.from_function(
+        page,
+        uri=URI,
+        name="gallery",
+        title="Gallery",
+        description="Pictures as pictures: the result of a call, what was made before, and what it cost.",
+        mime_type=APP_MIME_TYPE,
+        meta={"ui": {"permissions": {"clipboardWrite": {}}, "prefersBorder": True}},
+    )
+    app.add_resource(resource)
+    return app
+
+
+async def list_for_client(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Middleware: tell clients without apps nothing of the page's tools."""
+    result = await call_next(ctx)
+    if ctx.method != "tools/list" or not isinstance(result, dict):
+        return result
+    has_apps = client_supports_apps(ctx)
+    tools: list[Json] = [
+        _listed(tool, has_apps=has_apps) for tool in result["tools"] if has_apps or not _is_of_page(tool)
+    ]
+    return {**result, "tools": tools}
+
+
+def about_tasks(ctx: Ctx, jobs: Sequence[Job]) -> Json | None:
+    """What the page has to know of a result; None where there is no page."""
+    return {TASK_IDS: [job.id for job in jobs]} if client_supports_apps(ctx) else None
+
+
+def gallery_tools(can: Sequence[Ability]) -> list[StrictTool]:
+    """The tools that only the page calls, of a server that can do this besides."""
+
+    async def gallery_account(studio: AnyStudio) -> GalleryAccount:
+        """The account, the models and their prices for the gallery; free."""
+        prices = await studio.budget.prices.current()
+        return about_account(studio.catalogue, await studio.account(), prices, can)
+
+    looks, changes = ToolAnnotations(read_only_hint=True), ToolAnnotations(read_only_hint=False)
+    of_page = partial(StrictTool.of, meta=OF_PAGE)
+    return [
+        of_page(gallery_search, title="Search the gallery", annotations=looks),
+        of_page(gallery_task, title="Follow a picture", annotations=looks),
+        of_page(gallery_account, title="Account", annotations=looks),
+        *([of_page(gallery_open, title="Open the file", annotations=looks)] if "open" in can else []),
+        *([of_page(gallery_forget, title="Forget a picture", annotations=changes)] if "forget" in can else []),
+    ]
+
+
+async def gallery_search(
+    studio: AnyStudio, text: Words = "", status: StatusFilter = "", cursor: Cursor = "", limit: Size = 24
+) -> Cards:
+    """Pictures for the gallery, newest first; free."""
+    return await cards(studio, limit=limit, states=states_of(status), text=text, cursor=cursor)
+
+
+async def gallery_task(ctx: Ctx, studio: AnyStudio, task_id: TaskId, wait_seconds: Look = 0) -> Cards:
+    """One picture for the gallery, after a look at its task; free."""
+    async with ProgressLine(ctx, studio).moving() as report:
+        # No bytes are needed here: the page asks for the pictures it shows.
+        jobs = await replace(studio, shows=False).status(task_id.strip(), wait=wait_seconds, report=report)
+    return Cards(cards=[card_of(studio, job) for job in jobs])
+
+
+async def gallery_open(
+    ctx: Ctx,
+    studio: AnyStudio,
+    task_id: TaskId,
+    index: Index = 0,
+    in_folder: InFolder = False,  # noqa: FBT002 a tool's signature is its schema
+) -> Opened:
+    """Open a picture's file on the person's computer; free."""
+    order = await studio.history.find(studio.owner, task_id.strip())
+    path = order.paths[index] if order and index < len(order.paths) else ""
+    if not path or not await anyio.Path(path).is_file():
+        msg = f"The file is not there any more: {path}" if path else "This picture has no file on this computer."
+        raise PictureUnavailable(msg, remedy="Look at the picture again: that fetches it while RunAPI still has it.")
+    open_file = ctx.request_context.lifespan_context.environment.open_file
+    if not await anyio.to_thread.run_sync(open_file, Path(path), in_folder):
+        msg = "There is no desktop here that could open the file."
+        raise PictureUnavailable(msg, remedy=f"It is at {path}")
+    return Opened(path=path)
+
+
+async def gallery_forget(studio: AnyStudio, task_id: TaskId) -> Forgotten:
+    """Take a picture out of the history; its file stays."""
+    order = await studio.history.find(studio.owner, task_id.strip())
+    if order is None:
+        msg = f"The history knows no picture {task_id[:140]!r}."
+        raise NoSuchTask(msg, remedy="It may be forgotten already.")
+    if not await studio.history.forget_one(studio.owner, order.id):
+        msg = "This picture is still being made, and is paid for."
+        raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Forget it once it is done.")
+    return Forgotten(forgotten=1)
+
+
+def _is_of_page(tool: Json) -> bool:
+    return tool.get("_meta") == OF_PAGE
+
+
+def _listed(tool: Json, *, has_apps: bool) -> Json:
+    return {**tool, "_meta": SHOWN | FOR_OLDER_HOSTS} if has_apps and tool.get("_meta") == SHOWN else tool
