@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
-OpenFile = Callable[[Path, bool], bool]
-"""Opens a file, or with True shows it in its folder; says whether there is a desktop that could."""
+Shown = Literal["file", "folder"]
+OpenFile = Callable[[Path, Shown], bool]
+"""Opens a file, or shows it in its folder; says whether there is a desktop that could."""
 
 
-def open_file(file: Path, in_folder: bool) -> bool:  # noqa: FBT001 an OpenFile
+def open_file(file: Path, shown: Shown) -> bool:
     """Have the system's program open the file, or the file manager show it; blocking, but for a moment only."""
+    in_folder = shown == "folder"
     if sys.platform == "win32":
         if in_folder:
             return _started(["explorer", f"/select,{file}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -13,12 +13,15 @@ import anyio
 import httpx
 from mcp.client import Client
 from mcp.client.client import ConnectMode
+from mcp.client.extension import ClientExtension, advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp_types import CallToolResult, Implementation, TextContent
 
 from flux2_mcp.app_state import Environment
 from flux2_mcp.history import Order
 from flux2_mcp.polling import Intervals
 from flux2_mcp.server.app import build_server
+from flux2_mcp.server.strict import StrictServer
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, SeenRequest, Simulator
 from flux2_mcp.simulator.tasks import Task
@@ -30,6 +33,8 @@ BASE_URL = "https://runapi.test"
 OWNER = f"local {BASE_URL}:443"
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of this machine, which speak no TLS: reading the system's certificates takes 40 ms."""
+APPS = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
+"""Of a client that renders MCP Apps."""
 
 
 def at_once(*_: object) -> Iterator[float]:
@@ -65,6 +70,8 @@ class World:
     """Where our server's file system begins."""
     mode: ConnectMode = "auto"
     """How clients connect; tests of both protocol eras pass the fixture `era`."""
+    extensions: Sequence[ClientExtension] = ()
+    """What clients can do besides, such as APPS."""
 
     @property
     def output(self) -> Path:
@@ -112,11 +119,12 @@ class World:
             await history.aclose()
 
     @asynccontextmanager
-    async def client(self, name: str = "test") -> AsyncGenerator[Client, None]:
+    async def client(self, name: str = "test", *, server: StrictServer | None = None) -> AsyncGenerator[Client, None]:
         """A client that is connected to a server of its own, started now."""
         with anyio.fail_after(30):
             about = Implementation(name=name, version="1")
-            async with Client(build_server(self.environment()), client_info=about, mode=self.mode) as client:
+            server = server or build_server(self.environment())
+            async with Client(server, client_info=about, mode=self.mode, extensions=self.extensions) as client:
                 yield client
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-URI = "ui://flux2/gallery.html"
-
 
 def page() -> str:
     """Give the whole page, as one HTML document."""

@@ -21,7 +21,7 @@ Cursor = Annotated[Text, Field(description="next_cursor of the page before.")]
 
 
 async def estimate_cost(ctx: Ctx, studio: AnyStudio, ask: ToEstimate) -> Estimate:
-    """What generate, or with sources remix, would cost, and what limits and balance leave; free. No cost_usd: unknown."""
+    """What generate, or with sources remix, would cost, what limits and balance leave; free. No cost_usd: unknown."""
     request = request_of(ask)
     if not request.prompt:
         request = replace(request, prompt="any picture")

@@ -11,10 +11,9 @@ from mcp.server.request_state import RequestStateSecurity
 
 from flux2_mcp import __version__
 from flux2_mcp.app_state import AppState, Environment, app_state
-from flux2_mcp.presenters.gallery import Ability
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import picture_tools, prompts, resources
-from flux2_mcp.server.gallery import gallery_app, gallery_tools, list_for_client
+from flux2_mcp.server.apps import PageTools, gallery_app
 from flux2_mcp.server.state import StateHolder
 from flux2_mcp.server.strict import StrictServer
 
@@ -48,7 +47,7 @@ def build_server(
 
     known = environment.catalogue
     tools = picture_tools.tools(known, over_stdio=over_stdio)
-    can: tuple[Ability, ...] = ("open", "forget") if for_gallery else ("open",) if over_stdio else ()
+    page_tools = PageTools(("open", "forget") if for_gallery else ("open",) if over_stdio else ())
     holder = StateHolder()
     server = StrictServer(
         "flux2",
@@ -57,9 +56,9 @@ def build_server(
         instructions=INSTRUCTIONS.format(most=ModelHelp(known).most_sources),
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
-        tools=[*tools, *gallery_tools(can)],
+        tools=list(tools),
         extensions=[gallery_app()],
-        middleware=[list_for_client],
+        middleware=[page_tools.add_to_list],
         lifespan=lifespan,
         # They stay as they are while the process lives. Which tools there are depends on what the client can show.
         cache_hints={
@@ -71,6 +70,7 @@ def build_server(
         subscriptions=False if environment.current_caller else None,
         request_state_security=RequestStateSecurity(keys=[state_key]) if state_key else None,
     )
+    server.page_tools = page_tools
     server.tool_names = frozenset(tool.name for tool in tools)
     if environment.current_caller:
         from flux2_mcp.server.admission import Admission

@@ -18,6 +18,7 @@ from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.errors import PictureUnavailable
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.server import account_tools
+from flux2_mcp.server.apps import SHOWN, about_tasks
 from flux2_mcp.server.arguments import (
     AnyStudio,
     Ask,
@@ -32,7 +33,6 @@ from flux2_mcp.server.arguments import (
     ToRemix,
 )
 from flux2_mcp.server.consent import Consent, TheConsent, plan_after
-from flux2_mcp.server.gallery import SHOWN, about_tasks
 from flux2_mcp.server.hang_up import has_hung_up
 from flux2_mcp.server.hosts import wants_structure
 from flux2_mcp.server.login_tool import login_tool

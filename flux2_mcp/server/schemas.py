@@ -36,6 +36,7 @@ def _trimmed_property(schema: Json) -> Json:
     merged = {**real[0], **schema} if len(real) == 1 else dict(schema)
     if len(real) == 1:
         del merged["anyOf"]
-    if merged.get("default", "unset") in (None, "", [], False):
+    default = merged.get("default", "unset")
+    if default in (None, "", []) or default is False:
         del merged["default"]
     return trimmed_schema(merged)

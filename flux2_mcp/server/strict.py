@@ -39,6 +39,7 @@ from flux2_mcp import telemetry
 from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit, TooManyCalls
 from flux2_mcp.images import media_type_of
+from flux2_mcp.server.apps import PREFIX
 from flux2_mcp.server.hang_up import CallsInFlight
 from flux2_mcp.server.observed import observed_call
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
@@ -47,6 +48,7 @@ from flux2_mcp.text import sendable
 
 if TYPE_CHECKING:
     from flux2_mcp.server.admission import Admission
+    from flux2_mcp.server.apps import PageTools
 
 NOTHING_HAPPENED = Flux2Error.charge
 MOST_NAMED = 5
@@ -137,6 +139,8 @@ class StrictServer(MCPServer[AppState]):
     admission: Admission | None = None
     """How many calls each caller may have, on a server that many use."""
     tool_names: frozenset[str] = frozenset()
+    page_tools: PageTools | None = None
+    """What only the gallery's page calls."""
 
     @cached_property
     def calls(self) -> CallsInFlight:
@@ -153,15 +157,26 @@ class StrictServer(MCPServer[AppState]):
         """
         state = context.request_context.lifespan_context if context else None
         caller = self.admission.current_caller().name if self.admission else None
-        with observed_call(name, self.tool_names, caller) as observed:
+        of_page = await self._tool_of_page(name)
+        with observed_call(name, self.tool_names | {of_page.name} if of_page else self.tool_names, caller) as observed:
             try:
                 with self._admitted(), self.calls.one(state):
-                    result = await super().call_tool(name, arguments, context)
+                    if of_page and context:
+                        result: CallToolResult | InputRequiredResult = await of_page.run(
+                            arguments, context, convert_result=True
+                        )
+                    else:
+                        result = await super().call_tool(name, arguments, context)
                     observed.answered(result)
                     return result
             except TooManyCalls as refusal:
                 raise tool_failure(name, str(refusal)) from refusal
         raise AssertionError  # a call that was ended has raised
+
+    async def _tool_of_page(self, name: str) -> StrictTool | None:
+        if self.page_tools is None or not name.startswith(PREFIX):
+            return None
+        return (await self.page_tools.made()).get(name)
 
     def _admitted(self) -> AbstractContextManager[None]:
         return self.admission.one() if self.admission else nullcontext()

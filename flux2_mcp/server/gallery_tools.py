@@ -1,7 +1,4 @@
-"""The gallery as an MCP App: its page as a resource, and the tools that only the page calls.
-
-A client without apps is not told of these tools. One with apps hands them to the page, and not to its model.
-"""
+"""The tools that only the gallery's page calls; see `apps`."""
 
 from __future__ import annotations
 
@@ -9,33 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
-from mcp.server.apps import APP_MIME_TYPE, Apps, client_supports_apps
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver.resources import FunctionResource
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from flux2_mcp.errors import Flux2Error, NoSuchTask, PictureUnavailable
-from flux2_mcp.gallery import URI, page
 from flux2_mcp.presenters.gallery import Ability, Cards, GalleryAccount, about_account, card_of, cards
 from flux2_mcp.server.account_tools import Cursor, StatusFilter, Words, states_of
+from flux2_mcp.server.apps import OF_PAGE
 from flux2_mcp.server.arguments import AnyStudio, Ctx, Index, TaskId
 from flux2_mcp.server.progress import ProgressLine
-from flux2_mcp.server.schemas import Json
 from flux2_mcp.server.strict import StrictTool
-from flux2_mcp.studio import Job
 
-SHOWN: Json = {"ui": {"resourceUri": URI}}
-"""What a tool carries whose results the page shows."""
-OF_PAGE: Json = {"ui": {"resourceUri": URI, "visibility": ["app"]}}
-"""What a tool carries that only the page calls."""
-FOR_OLDER_HOSTS: Json = {"ui/resourceUri": URI}
-"""The same, as the first hosts with apps read it."""
-TASK_IDS = "flux2-mcp/task_ids"
-"""Which tasks a result is about, in the part of it that is for the page alone."""
 LONGEST_LOOK = 30.0
 """Seconds."""
 
@@ -56,41 +40,8 @@ class Forgotten(BaseModel):
     forgotten: int
 
 
-def gallery_app() -> Apps:
-    """The page as a resource; it is read when a host asks for it."""
-    app = Apps()
-    resource = FunctionResource.from_function(
-        page,
-        uri=URI,
-        name="gallery",
-        title="Gallery",
-        description="Pictures as pictures: the result of a call, what was made before, and what it cost.",
-        mime_type=APP_MIME_TYPE,
-        meta={"ui": {"permissions": {"clipboardWrite": {}}, "prefersBorder": True}},
-    )
-    app.add_resource(resource)
-    return app
-
-
-async def list_for_client(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: tell clients without apps nothing of the page's tools."""
-    result = await call_next(ctx)
-    if ctx.method != "tools/list" or not isinstance(result, dict):
-        return result
-    has_apps = client_supports_apps(ctx)
-    tools: list[Json] = [
-        _listed(tool, has_apps=has_apps) for tool in result["tools"] if has_apps or not _is_of_page(tool)
-    ]
-    return {**result, "tools": tools}
-
-
-def about_tasks(ctx: Ctx, jobs: Sequence[Job]) -> Json | None:
-    """What the page has to know of a result; None where there is no page."""
-    return {TASK_IDS: [job.id for job in jobs]} if client_supports_apps(ctx) else None
-
-
 def gallery_tools(can: Sequence[Ability]) -> list[StrictTool]:
-    """The tools that only the page calls, of a server that can do this besides."""
+    """All of them, for a server that can do this with a picture besides."""
 
     async def gallery_account(studio: AnyStudio) -> GalleryAccount:
         """The account, the models and their prices for the gallery; free."""
@@ -137,7 +88,7 @@ async def gallery_open(
         msg = f"The file is not there any more: {path}" if path else "This picture has no file on this computer."
         raise PictureUnavailable(msg, remedy="Look at the picture again: that fetches it while RunAPI still has it.")
     open_file = ctx.request_context.lifespan_context.environment.open_file
-    if not await anyio.to_thread.run_sync(open_file, Path(path), in_folder):
+    if not await anyio.to_thread.run_sync(open_file, Path(path), "folder" if in_folder else "file"):
         msg = "There is no desktop here that could open the file."
         raise PictureUnavailable(msg, remedy=f"It is at {path}")
     return Opened(path=path)
@@ -153,11 +104,3 @@ async def gallery_forget(studio: AnyStudio, task_id: TaskId) -> Forgotten:
         msg = "This picture is still being made, and is paid for."
         raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Forget it once it is done.")
     return Forgotten(forgotten=1)
-
-
-def _is_of_page(tool: Json) -> bool:
-    return tool.get("_meta") == OF_PAGE
-
-
-def _listed(tool: Json, *, has_apps: bool) -> Json:
-    return {**tool, "_meta": SHOWN | FOR_OLDER_HOSTS} if has_apps and tool.get("_meta") == SHOWN else tool
