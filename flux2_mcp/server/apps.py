@@ -32,6 +32,8 @@ FOR_OLDER_HOSTS: Json = {"ui/resourceUri": URI}
 """The same, as the first hosts with apps read it."""
 OF_PAGE: Json = {"ui": {"resourceUri": URI, "visibility": ["app"]}}
 """What a tool carries that only the page calls."""
+SESSION_WITH_APPS: Final = "with-apps"
+"""The id of all sessions whose clients have apps, where no server keeps sessions; see `legacy_apps`."""
 TASK_IDS = "flux2-mcp/task_ids"
 """Which tasks a result is about, in the part of it that is for the page alone."""
 
@@ -80,7 +82,7 @@ class PageTools:
     async def add_to_list(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: tell clients with apps, and no others, of these tools too."""
         result = await call_next(ctx)
-        if ctx.method != "tools/list" or not isinstance(result, dict) or not client_supports_apps(ctx):
+        if ctx.method != "tools/list" or not isinstance(result, dict) or not _has_apps(ctx):
             return result
         tools = [_for_all_hosts(tool) for tool in result["tools"]]
         return {**result, "tools": [*tools, *map(_listed, (await self.made()).values())]}
@@ -88,7 +90,13 @@ class PageTools:
 
 def about_tasks(ctx: Ctx, jobs: Sequence[Job]) -> Json | None:
     """What the page has to know of a result; None where there is no page."""
-    return {TASK_IDS: [job.id for job in jobs]} if client_supports_apps(ctx) else None
+    return {TASK_IDS: [job.id for job in jobs]} if _has_apps(ctx.request_context) else None
+
+
+def _has_apps(ctx: ServerRequestContext[Any, Any]) -> bool:
+    if ctx.session.client_capabilities is None and ctx.request is not None:
+        return ctx.request.headers.get("mcp-session-id") == SESSION_WITH_APPS
+    return client_supports_apps(ctx)
 
 
 def _for_all_hosts(tool: Mapping[str, Any]) -> Json:

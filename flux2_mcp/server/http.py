@@ -30,6 +30,7 @@ from flux2_mcp.server.authentication import RequireCaller
 from flux2_mcp.server.bodies import WholeBodies
 from flux2_mcp.server.connections import Connection, let_go, look_at
 from flux2_mcp.server.hang_up import STOPPED
+from flux2_mcp.server.legacy_apps import NameSessionsWithApps
 from flux2_mcp.server.request_limits import LimitRequests, RequestLimiter
 from flux2_mcp.server.strict import StrictServer
 
@@ -109,7 +110,8 @@ def hosted_app(server: StrictServer, hosting: Hosting) -> ASGIApp:
         metadata_url = str(build_resource_metadata_url(resource))
     calls = server.admission.most_per_caller if server.admission else 0
     limited = LimitRequests(
-        WholeBodies(_without_streams(app), path=PATH), RequestLimiter(calls + REQUESTS_BESIDES_CALLS)
+        WholeBodies(NameSessionsWithApps(_without_streams(app)), path=PATH),
+        RequestLimiter(calls + REQUESTS_BESIDES_CALLS),
     )
     return RequireCaller(limited, hosting.authenticator, path=PATH, metadata_url=metadata_url)
 

@@ -67,6 +67,7 @@ async def test_no_tool_knows_the_task_of_somebody_else(two: Two) -> None:
         ("task_status", {"wait_seconds": 0}),
         ("view_image", {}),
         ("view_image", {"index": 3}),
+        ("gallery_task", {}),
     ):
         theirs = await two.server.call(two.ben, tool, task_id=two.task_id, **arguments)
         nobodys = await two.server.call(two.ben, tool, task_id=NOWHERE, **arguments)
@@ -98,13 +99,22 @@ async def test_lists_money_and_completions_are_the_callers_own(two: Two) -> None
             for prompt in (await client.list_prompts()).prompts
             for argument in prompt.arguments or []
         ]
-        estimate = await client.call_tool("estimate_cost", {"prompt": "a fox"})
+        free = [
+            await client.call_tool(tool, arguments)
+            for tool, arguments in (
+                ("estimate_cost", {"prompt": "a fox"}),
+                ("gallery_search", {}),
+                ("gallery_search", {"text": "secret"}),
+                ("gallery_account", {}),
+            )
+        ]
 
-    said = json.dumps([each.model_dump(mode="json") for each in (listed, completed, *prompts, estimate)]) + str(shelf)
+    said = json.dumps([each.model_dump(mode="json") for each in (listed, completed, *prompts, *free)]) + str(shelf)
     assert two.task_id not in said
     assert "secret" not in said
     assert completed.completion.values == []
     assert json.loads(shelf[1])["spent_today_usd"] == 0
+    assert not any(each.is_error for each in free)
 
 
 async def test_no_resource_shows_the_task_of_somebody_else(two: Two) -> None:

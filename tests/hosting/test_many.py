@@ -20,7 +20,7 @@ from flux2_mcp.simulator import Script, Simulator
 from tests.hosting.world import ADA, BEN, HEADERS, LIST_TOOLS, Hosts, bearer
 from tests.processes import AT_ONCE, MODULE, ended, environment, served, started
 from tests.test_http import address_in
-from tests.world import NO_CERTIFICATES, text_of
+from tests.world import APPS, NO_CERTIFICATES, text_of
 
 
 async def test_a_caller_has_only_so_many_calls_and_the_others_go_on(hosts_of_era: Hosts) -> None:
@@ -196,3 +196,16 @@ async def _no_longer_listens(url: str) -> None:
                 await anyio.sleep(0.02)
         except OSError:
             return
+
+
+async def test_who_has_apps_is_known_to_every_replica(hosts_of_era: Hosts) -> None:
+    """A legacy client says so only when it connects, and no server keeps a session."""
+    async with hosts_of_era.server() as server:
+        async with server.client(ADA, extensions=[APPS]) as client:
+            tools = {tool.name for tool in (await client.list_tools()).tools}
+            made = await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 20})
+        async with server.client(ADA) as client:
+            without = {tool.name for tool in (await client.list_tools()).tools}
+
+    assert tools - without == {"gallery_search", "gallery_task", "gallery_account"}
+    assert (made.meta or {})["flux2-mcp/task_ids"] == [task.id for task in server.here.paid]
