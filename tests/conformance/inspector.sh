@@ -51,6 +51,9 @@ import re, sys
 print(re.search(r"""task_id[\\"'"'"'\s:=]+([\w-]+)""", sys.stdin.read()).group(1))' <<<"$answer")
     expect "finds the task again" "$task_id" --method tools/call --tool-name task_status \
         --tool-args-json "{\"task_id\": \"$task_id\"}"
+    expect "shows pictures in the gallery" '"resourceUri":"ui://flux2/gallery.html"' --method tools/list --app-info
+    expect "lists the gallery's tools for apps" '"gallery_search"' --method tools/list --advertise-apps
+    expect "reads the gallery" 'profile=mcp-app' --method resources/read --uri ui://flux2/gallery.html
     expect "lists its resources" 'flux2://pricing' --method resources/list
     expect "knows its prices" 'contents' --method resources/read --uri flux2://pricing
     expect "knows its models" 'contents' --method resources/read --uri flux2://models
