@@ -21,7 +21,7 @@ polling presenters presenters.account presenters.estimate presenters.models pres
 remembered runapi runapi.models runapi.origins server server.account_tools server.app server.apps server.arguments
 server.completions server.consent server.hang_up server.hosts server.invalid_messages server.login_tool
 server.observed server.picture_tools server.plan server.progress server.prompts server.resources server.results
-server.schemas server.sdk server.state server.stdio server.strict settings sources sources.opening sources.paths
+server.schemas server.sdk server.starts server.state server.stdio server.strict settings sources sources.opening sources.paths
 sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services studio.watched
 telemetry telemetry.export text webhooks
 """

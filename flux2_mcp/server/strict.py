@@ -44,6 +44,7 @@ from flux2_mcp.server.hang_up import CallsInFlight
 from flux2_mcp.server.observed import observed_call
 from flux2_mcp.server.schemas import Json, arguments_schema, trimmed_schema
 from flux2_mcp.server.sdk import hand_on_together, is_wrong_answer, replace_schemas, tool_failure
+from flux2_mcp.server.starts import Starts
 from flux2_mcp.text import sendable
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ class StrictServer(MCPServer[AppState]):
     """What only the gallery's page calls."""
 
     @cached_property
+    def starts(self) -> Starts:
+        """Lets its calls begin one by one."""
+        return Starts()
+
+    @cached_property
     def calls(self) -> CallsInFlight:
         """Its calls in flight."""
         return CallsInFlight()
@@ -161,6 +167,7 @@ class StrictServer(MCPServer[AppState]):
         with observed_call(name, self.tool_names | {of_page.name} if of_page else self.tool_names, caller) as observed:
             try:
                 with self._admitted(), self.calls.one(state):
+                    await self.starts.next()
                     if of_page and context:
                         result: CallToolResult | InputRequiredResult = await of_page.run(
                             arguments, context, convert_result=True
