@@ -22,8 +22,8 @@ remembered runapi runapi.models runapi.origins server server.account_tools serve
 server.completions server.consent server.hang_up server.hosts server.invalid_messages server.login_tool
 server.observed server.picture_tools server.plan server.progress server.prompts server.resources server.results
 server.schemas server.sdk server.starts server.state server.stdio server.strict settings sources sources.opening
-sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services studio.watched
-telemetry telemetry.export text webhooks
+sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services
+studio.watched telemetry telemetry.export text webhooks
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 
