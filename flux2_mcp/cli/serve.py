@@ -61,16 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.http and (options.host is not None or options.port is not None):
         msg = "--host and --port are for --http; over stdio there is no port."
         raise BadSetting(msg, remedy="Add --http, or leave them out.")
-    settings = Settings.from_environ(os.environ)
-    # Before the server is made: the SDK configures the root logger when nobody has.
-    logs.configure(settings.log, settings.log_level)
-    if words := misspelt(os.environ):
-        logger.warning("%s It has no effect.", words)
-    environment = Environment(settings, home=Path.home())
-    if settings.database_url:
-        from flux2_mcp.history.server_database import checked_url
-
-        checked_url(settings.database_url.get_secret_value())
+    environment = configured_environment()
     with exported(os.environ) as end_export:
         if options.http:
             return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
@@ -82,6 +73,24 @@ def run(options: argparse.Namespace) -> int:
             print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
         anyio.run(partial(serve_stdio, server, before_exit=end_export))
     return 0
+
+
+def configured_environment() -> Environment:
+    """What a server's process works with, by its environment variables; from now on its log is as they say.
+
+    Raises:
+        BadSetting: One of them cannot be used.
+    """
+    settings = Settings.from_environ(os.environ)
+    # Before the server is made: the SDK configures the root logger when nobody has.
+    logs.configure(settings.log, settings.log_level)
+    if words := misspelt(os.environ):
+        logger.warning("%s It has no effect.", words)
+    if settings.database_url:
+        from flux2_mcp.history.server_database import checked_url
+
+        checked_url(settings.database_url.get_secret_value())
+    return Environment(settings, home=Path.home())
 
 
 def _serve_http(environment: Environment, host: str, port: int) -> int:

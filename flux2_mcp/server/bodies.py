@@ -21,9 +21,10 @@ class WholeBodies:
     A client that goes away before is nobody's failure; and one that reads nothing has its request in hand for as long.
     """
 
-    def __init__(self, app: ASGIApp, *, path: str) -> None:
+    def __init__(self, app: ASGIApp, *, path: str, most_bytes: int = MOST_BYTES) -> None:
         self._app = app
         self._path = path
+        self._most_bytes = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -31,7 +32,7 @@ class WholeBodies:
             await self._app(scope, receive, send)
             return
         try:
-            body = await _body(scope, receive)
+            body = await _body(scope, receive, self._most_bytes)
         except ClientDisconnect:
             return
         if isinstance(body, Response):
@@ -52,15 +53,15 @@ class WholeBodies:
         await self._app(scope, replay, send_and_wait)
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes | Response:
+async def _body(scope: Scope, receive: Receive, most_bytes: int) -> bytes | Response:
     length = Headers(scope=scope).get("content-length", "0")
-    if length.isdecimal() and int(length) > MOST_BYTES:
-        return _too_large(f"more than {MOST_BYTES // 2**20} MiB")
+    if length.isdecimal() and int(length) > most_bytes:
+        return _too_large(f"more than {most_bytes // 2**20} MiB")
     body = bytearray()
     async for piece in Request(scope, receive).stream():
         body += piece
-        if len(body) > MOST_BYTES:
-            return _too_large(f"more than {MOST_BYTES // 2**20} MiB")
+        if len(body) > most_bytes:
+            return _too_large(f"more than {most_bytes // 2**20} MiB")
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
         return _too_large(f"more than {MOST_VALUES:,} values")
     return bytes(body)

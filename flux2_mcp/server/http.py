@@ -69,6 +69,11 @@ async def serve_http(server: StrictServer, *, host: str, listener: socket, hosti
     Gives the exit code: 0, or the customary one for the signal.
     """
     app = hosted_app(server, hosting) if hosting else WholeBodies(server.streamable_http_app(host=host), path=PATH)
+    return await serve_app(server, app, listener=listener)
+
+
+async def serve_app(server: StrictServer, app: ASGIApp, *, listener: socket) -> int:
+    """Serve this app, in which the server is, until SIGTERM or SIGINT; gives the exit code as above."""
     requests = _Requests(server, app)
     # Its own lines go where all others go. What strangers send is not logged, and no library that happens to be
     # installed parses it.
