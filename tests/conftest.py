@@ -21,7 +21,16 @@ pytest_plugins = ["tests.skips", "tests.homes", "tests.postgresql"]
 
 SLOW = (
     *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "history/test_processes"),
-    *("hosting", "images/test_previews", "login", "paid_once", "pictures", "prompts", "simulator/test_official"),
+    *(
+        "gallery",
+        "hosting",
+        "images/test_previews",
+        "login",
+        "paid_once",
+        "pictures",
+        "prompts",
+        "simulator/test_official",
+    ),
     *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_intervals"),
     *("test_invalid_messages", "test_invocation", "test_new_model", "test_process", "test_skips", "test_start"),
 )

@@ -27,6 +27,7 @@ COMMANDS = {
     "estimate": "say what a picture would cost; orders nothing",
     "account": "show the balance, what was spent today, and what your limits leave",
     "history": "list the pictures that were asked for, or forget them",
+    "gallery": "look at the pictures in the browser, and go on with them there; on this computer only",
     "recover": "fetch pictures that were finished while nobody waited, for example after a crash",
     "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
     "uninstall": "take it out of a host's config again",
