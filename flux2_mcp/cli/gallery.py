@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         BadSetting: An environment variable or the port cannot be used.
     """
     environment = configured_environment()
-    with exported(os.environ), listener("127.0.0.1", options.port) as taken:
+    with exported(os.environ):
+        taken = listener("127.0.0.1", options.port)
         from flux2_mcp.server.app import build_server
         from flux2_mcp.server.local_gallery import local_gallery
 
@@ -56,13 +57,13 @@ def run(options: argparse.Namespace) -> int:
 async def _serve(server: StrictServer, gallery: LocalGallery, taken: socket, opens: OpenBrowser | None) -> int:
     from flux2_mcp.server.http import serve_app
 
+    code = 0
     async with anyio.create_task_group() as group:
         if opens:
             group.start_soon(_open, gallery.link, opens)
-        try:
-            return await serve_app(server, gallery, listener=taken)
-        finally:
-            group.cancel_scope.cancel()
+        code = await serve_app(server, gallery, listener=taken)
+        group.cancel_scope.cancel()
+    return code
 
 
 async def _open(link: str, opens: OpenBrowser) -> None:
