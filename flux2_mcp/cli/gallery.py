@@ -72,9 +72,12 @@ async def _open(link: str, opens: OpenBrowser) -> None:
 
 
 def _about(environment: Environment) -> str:
-    """How it goes on, and where the pictures come from: a host may have been given another folder."""
+    """How it goes on, and which history it shows: a host may have been given another one."""
     settings = environment.settings
-    lines = ["The link works once, in one browser. Ctrl+C ends the gallery."]
-    if settings.history != "off" and not settings.database_url:
-        lines.append(f"It shows the history in {data_folder(settings, home=environment.home)}.")
-    return "\n".join(lines)
+    if settings.history == "off":
+        shown = "No history is kept (FLUX2_HISTORY is off): it shows what is made from now on."
+    elif settings.database_url:
+        shown = "It shows the history on the server that FLUX2_DATABASE_URL names."
+    else:
+        shown = f"It shows the history in {data_folder(settings, home=environment.home)}."
+    return f"The link works once, in one browser. Ctrl+C ends the gallery.\n{shown}"

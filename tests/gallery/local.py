@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+import secrets
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import httpx
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.databases import database_setting
+from flux2_mcp.app_state import owner_at
+from flux2_mcp.history import Intent, Order
+from tests.databases import database_setting, history_in
 from tests.processes import MODULE, Message, environment, started
 from tests.world import NO_CERTIFICATES
 
@@ -108,3 +111,39 @@ async def asked(browser: httpx.AsyncClient, method: str, **params: Any) -> Messa
         return answer.json()["result"]
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
     return events[-1]["result"]
+
+
+async def filled(home: Path, base_url: str, prompts: Iterable[str], *, picture: Path | None = None) -> None:
+    """A history with such pictures, all of one moment, that a `gallery` in this home will show."""
+    history = history_in(home / "data")
+    intents = [_intent(prompt) for prompt in prompts]
+
+    async def make(order: Order) -> None:
+        order = await history.accepted(order, task_id=f"task-{order.id}", dialect="sdk")
+        url = f"{base_url}/generated/{order.id}.png"
+        order = await history.finished(order, state="completed", urls=[url], settled_cents=5)
+        await history.saved(order, [picture] if picture else [])
+
+    try:
+        opened = await history.open_orders(intents, owner=owner_at(base_url), resume_within=None)
+        async with anyio.create_task_group() as group:
+            for order, _ in opened:
+                group.start_soon(make, order)
+    finally:
+        await history.aclose()
+
+
+def _intent(prompt: str) -> Intent:
+    model = "flux-2-pro-text-to-image"
+    request = {"prompt": prompt, "model": model, "aspect_ratio": "1:1", "output_resolution": "1k"}
+    return Intent(
+        fingerprint=secrets.token_hex(32),
+        position=0,
+        idempotency_key=secrets.token_hex(16),
+        service="flux_2",
+        action="text_to_image",
+        model=model,
+        request=request,
+        prompt=prompt,
+        estimated_cents=5,
+    )

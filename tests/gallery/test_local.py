@@ -310,7 +310,7 @@ async def test_a_port_that_is_in_use_is_said_in_words(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-async def test_it_prints_the_link_and_where_the_history_is_and_logs_no_token(tmp_path: Path) -> None:
+async def test_it_prints_the_link_and_logs_no_token(tmp_path: Path) -> None:
     loud = {"FLUX2_LOG_LEVEL": "debug", "FLUX2_LOG": "json"}
     async with gallery(tmp_path, "", "--no-open", environ=loud) as here, here.opened() as browser:
         await browser.get(here.link)
@@ -320,10 +320,21 @@ async def test_it_prints_the_link_and_where_the_history_is_and_logs_no_token(tmp
     first, second, third = here.said.splitlines()
     assert first == f"The gallery: {here.origin}/?token={here.link.partition('token=')[2]}"
     assert second.endswith("Ctrl+C ends the gallery.")
-    assert str(tmp_path / "data") in third
+    assert third.startswith("It shows the history")
     said = here.errors.read_text()
     assert here.link.partition("token=")[2] not in said
     assert "token" not in said
+
+
+@pytest.mark.history_file
+async def test_it_says_which_history_it_shows(tmp_path: Path) -> None:
+    async with gallery(tmp_path, "", "--no-open") as here:
+        kept = here.said.splitlines()[2]
+    async with gallery(tmp_path, "", "--no-open", environ={"FLUX2_HISTORY": "off"}) as here:
+        none = here.said.splitlines()[2]
+
+    assert kept == f"It shows the history in {tmp_path / 'data'}."
+    assert "what is made from now on" in none
 
 
 @not_on("Windows", "a script is no program there")
