@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 MOST_BYTES = SourceLimits.max_bytes * 4 // 3 + 2**20
 """A photo in base64, and the rest of the call."""
 TOKEN_BYTES = 32
+KEY_HEADER = "Flux2-Gallery-Key"
 FROM_ELSEWHERE = "Another site led here. Copy the link from the terminal into the address bar."
 
 SAFE: Mapping[str, str] = {
@@ -50,8 +51,9 @@ _INLINE = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 class LocalGallery:
     """Gives the page, and the server that it speaks to, to whoever holds the cookie; others learn nothing.
 
-    All ports of 127.0.0.1 share their cookies, so that the name of this one has the port. Any site that a browser shows
-    can send it here, so that each request has to name our address and must not come from another site.
+    Any site that a browser shows can send the cookie here, so that each request has to name our address and must not
+    come from another site. And a page on another port of 127.0.0.1 can have the cookie sent there, for cookies know no
+    ports: the key, which the page keeps where another port's page cannot read it, has to come with each call.
     """
 
     def __init__(self, app: ASGIApp, *, document: str, port: int) -> None:
@@ -63,6 +65,7 @@ class LocalGallery:
         self._token_is_used = False
         self._cookie = f"flux2_gallery_{port}"
         self._session = secrets.token_urlsafe(TOKEN_BYTES)
+        self._key = secrets.token_urlsafe(TOKEN_BYTES)
 
     @property
     def link(self) -> str:
@@ -94,7 +97,8 @@ class LocalGallery:
         if request.method != METHODS[path]:
             return Response(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": METHODS[path]})
         if path == PATH:
-            return self._app
+            has_key = _equal(request.headers.get(KEY_HEADER, ""), self._key)
+            return self._app if has_key else _refusal(request, _link_is_spent())
         return _document(self._document) if path == "/" else Response(status_code=HTTPStatus.NO_CONTENT)
 
     def _comes_from_here(self, request: Request) -> bool:
@@ -110,14 +114,14 @@ class LocalGallery:
         return any(name == self._cookie and _equal(value, self._session) for name, _, value in pairs)
 
     def _opened(self, request: Request, token: str, *, is_known: bool) -> Response:
-        """To the page without the token, which would stay in the browser's history; and the cookie, but once."""
-        is_right = _equal(token, self._token) and not self._token_is_used
-        if not (is_known or is_right):
+        """To the page without the token, which would stay in the browser's history; once, with cookie and key."""
+        if is_known:
+            return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        if self._token_is_used or not _equal(token, self._token):
             return _refusal(request, _link_is_spent())
-        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
-        if not is_known:
-            self._token_is_used = True
-            answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
+        self._token_is_used = True
+        answer = RedirectResponse(f"/#key={self._key}", HTTPStatus.SEE_OTHER)
+        answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
         return answer
 
 
@@ -144,6 +148,7 @@ def content_security_policy(document: str) -> str:
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",  # no text can become HTML
     }
     return "; ".join(f"{name} {sources}" for name, sources in directives.items())
 

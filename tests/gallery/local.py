@@ -62,8 +62,15 @@ class Gallery:
     async def opened(self) -> AsyncGenerator[httpx.AsyncClient, None]:
         """The browser that has opened the link."""
         async with self.browser() as browser:
-            assert (await browser.get(self.link)).status_code == 303
+            opened = await browser.get(self.link)
+            assert opened.status_code == 303
+            browser.headers["Flux2-Gallery-Key"] = key_in(opened)
             yield browser
+
+
+def key_in(opened: httpx.Response) -> str:
+    """What the page is given where no other page can read it."""
+    return opened.headers["location"].removeprefix("/#key=")
 
 
 @asynccontextmanager

@@ -18,11 +18,12 @@ import pytest
 from flux2_mcp.gallery import page
 from flux2_mcp.server.local_gallery import MOST_BYTES
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.gallery.local import Gallery, asked, gallery, request_of
+from tests.gallery.local import Gallery, asked, gallery, key_in, request_of
 from tests.platforms import not_on
 from tests.processes import AT_ONCE, finished, served
 
 LIST = request_of("tools/list", {})
+PAGE = page()
 ELSEWHERE = "https://evil.example"
 
 
@@ -32,14 +33,15 @@ async def test_the_link_becomes_a_cookie_that_opens_the_page(tmp_path: Path) -> 
         shown = await browser.get("/")
         again = await browser.get(here.link)
 
-    assert (opened.status_code, opened.headers["location"]) == (303, "/")
+    assert (opened.status_code, opened.headers["location"]) == (303, f"/#key={key_in(opened)}")
     [cookie] = SimpleCookie(opened.headers["set-cookie"]).values()
     assert cookie.key == f"flux2_gallery_{here.port}"
     assert cookie["httponly"]
     assert (cookie["samesite"].lower(), cookie["path"], cookie["domain"]) == ("strict", "/", "")
-    assert cookie.value not in here.link
-    assert min(len(cookie.value), len(here.link.partition("token=")[2])) >= 43  # 256 bits
-    assert shown.text == page()
+    secrets = [cookie.value, key_in(opened), here.link.partition("token=")[2]]
+    assert len(set(secrets)) == 3
+    assert min(map(len, secrets)) >= 43  # 256 bits
+    assert shown.text == PAGE
     assert (again.status_code, again.headers["location"]) == (303, "/")
     assert "set-cookie" not in again.headers
     for answer in (opened, shown):
@@ -128,6 +130,19 @@ async def test_a_link_that_comes_from_another_site_is_not_used_up(tmp_path: Path
     assert "set-cookie" not in refused.headers
 
 
+async def test_the_cookie_alone_which_every_port_of_this_computer_may_be_sent_opens_no_server(tmp_path: Path) -> None:
+    async with gallery(tmp_path, "", "--no-open") as here, here.opened() as browser:
+        headers, body = LIST
+        own = {**headers, "Origin": here.origin}
+        refused = [
+            await browser.post("/mcp", json=body, headers={**own, "Flux2-Gallery-Key": key})
+            for key in ("", "wrong", here.link.partition("token=")[2])
+        ]
+
+    assert {answer.status_code for answer in refused} == {403}
+    assert "run flux2-mcp gallery again" in refused[0].json()["error"]["message"]
+
+
 async def test_a_cookie_that_a_program_on_another_port_has_set_shuts_nobody_out(tmp_path: Path) -> None:
     async with gallery(tmp_path, "", "--no-open") as here, here.opened() as browser:
         name, value = f"flux2_gallery_{here.port}", dict(browser.cookies)[f"flux2_gallery_{here.port}"]
@@ -190,6 +205,7 @@ async def test_every_answer_is_kept_to_itself_and_the_page_can_run_only_what_is_
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
     }
 
 
