@@ -116,7 +116,7 @@ async def window(
             await _context(browser) as context,
         ):
             page = await context.new_page()
-            page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+            page.on("console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type in {"error", "warning"} else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             await page.goto(here.link)
             yield Window(here, simulator, home, context, page, complaints)
