@@ -222,6 +222,8 @@ class NotFound(RunApiError):
 class KeyReused(RunApiError):
     """409: the Idempotency-Key was used for another request."""
 
+    remedy = "Wait a minute, then send the request."
+
 
 class Throttled(RunApiError):
     """429: too many requests for this key."""
@@ -243,6 +245,8 @@ class Unreachable(RunApiError):
 
 class UnreadableAnswer(RunApiError):
     """An answer that is not what the API promises."""
+
+    remedy = "Wait a minute, then send the request; if it stays so, check RUNAPI_BASE_URL."
 
 
 class OutcomeUnknown(Flux2Error):

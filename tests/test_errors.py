@@ -2,17 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script
+from tests.sources.owner_sources import data_uri, png
 from tests.transports import NoNetwork
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
 
 FOX = {"prompt": "a fox", "wait_seconds": 0.1}
+PIXELS = data_uri(png())
 
 ORDERS_AGAIN = ("try again", "send the request", "call generate", "generate again")
 """Advice that would pay for a second picture, once a task exists."""
@@ -218,6 +221,40 @@ async def test_a_refused_order_says_that_nothing_was_charged_and_what_to_do(
     assert result.is_error
     assert "Nothing was charged" in text_of(result)
     assert remedy in text_of(result)
+    assert not here.simulator.ledger.tasks()
+
+
+async def test_an_order_that_runapi_did_not_accept_is_not_blamed_on_its_words_later(tmp_path: Path) -> None:
+    """The call had no time left when the refusal came; `task_status` tells it."""
+    here = quick_world(tmp_path, Fault(on="create", status=402, hang=0.2))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox", "wait_seconds": 0})
+        [order] = await here.orders()
+        result = await client.call_tool("task_status", {"task_id": order.handle})
+        again = await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert result.is_error
+    assert "Insufficient credits" in text_of(result)
+    assert "Nothing was charged" in text_of(result)
+    assert "send it again: that is a new order" in text_of(result)
+    assert "Change the words" not in text_of(result)
+    assert not again.is_error
+    assert len(here.paid) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": 409}, {"body": "<h1>Welcome</h1>"}, {"body": "[]"}], ids=["409", "a page", "a list"]
+)
+@pytest.mark.parametrize("step", ["prepare", "confirm"])
+async def test_an_upload_that_failed_says_what_to_do(
+    tmp_path: Path, step: Literal["prepare", "confirm"], answer: dict[str, Any]
+) -> None:
+    here = quick_world(tmp_path, Fault(on=step, times=99, **answer))
+    async with here.client() as client:
+        result = await client.call_tool("remix", {"prompt": "a fox", "source_image_urls": [PIXELS]})
+
+    assert result.is_error
+    assert "Nothing was charged. Wait a minute, then send the request" in text_of(result)
     assert not here.simulator.ledger.tasks()
 
 

@@ -26,8 +26,10 @@ from flux2_mcp.errors import (
     RunApiError,
     SourceRefused,
     TaskFailed,
+    Throttled,
     Unavailable,
     Unreachable,
+    UnreadableAnswer,
 )
 from flux2_mcp.images.formats import MAX_PIXELS, Picture, in_worker, recognise
 from flux2_mcp.runapi.models import TemporaryFile, is_task_id
@@ -193,10 +195,12 @@ class Sources:
         return await self.uploads.url((self.owner, self.runapi.connection.origin, source.sha256), upload)
 
     async def _uploaded(self, data: bytes, file_name: str) -> TemporaryFile:
-        """Upload once more if the connection or the storage failed: an upload costs nothing."""
+        """Upload once more after a failure that may pass: an upload costs nothing."""
         try:
             try:
                 return await self.runapi.upload(data, filename=file_name)
+            except (Throttled, UnreadableAnswer):
+                pass
             except (Unreachable, Unavailable) as error:
                 if error.status is not None and error.status < 500:
                     raise

@@ -497,7 +497,9 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
         charge = "Nothing was charged."
     # In private mode the history keeps no words, but what it has of the request says whether it was sent.
     usual = NEVER_SENT if order.request is None and order.task_id is None else "The task failed."
-    return TaskFailed(words or order.error or usual, task_id=order.handle, charge=charge)
+    # What RunAPI did not even accept need not be the fault of its words.
+    remedy = None if order.task_id else f"Once that is mended, send it again: that is a new order. Id: {order.handle}."
+    return TaskFailed(words or order.error or usual, task_id=order.handle, charge=charge, remedy=remedy)
 
 
 def _forgotten(order: Order) -> TaskForgotten:

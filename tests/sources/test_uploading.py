@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import anyio
 import httpx
@@ -210,6 +211,20 @@ async def test_an_upload_that_broke_is_made_once_more(home: Path, step: str) -> 
     """It costs nothing, and the address of the first works only once."""
     (home / "fox.png").write_bytes(png())
     async with owner_sources(home, transport=partial(LosesUploads, step=step, times=1)) as studio:
+        (url,) = await studio.urls("~/fox.png")
+
+        assert url.startswith("https://runapi.test/temp/")
+
+
+@pytest.mark.parametrize("answer", [{"status": 429}, {"status": 503}, {"body": "<h1>Welcome</h1>"}, {"body": "[]"}])
+@pytest.mark.parametrize("step", ["prepare", "confirm"])
+async def test_an_upload_is_made_once_more_after_an_answer_that_may_pass(
+    home: Path, step: Literal["prepare", "confirm"], answer: dict[str, Any]
+) -> None:
+    (home / "fox.png").write_bytes(png())
+    simulator = Simulator(Script())
+    simulator.faults.append(Fault(on=step, **answer))
+    async with owner_sources(home, simulator=simulator) as studio:
         (url,) = await studio.urls("~/fox.png")
 
         assert url.startswith("https://runapi.test/temp/")
