@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+import anyio
 import httpx
 from pydantic import ValidationError
 
@@ -16,7 +17,9 @@ from flux2_mcp.runapi.observed import endpoint
 from flux2_mcp.runapi.origins import origin_of
 
 STORAGE_TIMEOUT = httpx.Timeout(120.0, connect=5.0)
-"""Seconds; a large file on a slow line takes its time."""
+"""Seconds without a byte; a large file on a slow line takes its time."""
+SLOWEST_LINE = 64 * 1024
+"""Bytes a second that are waited for, and the same time as for a byte besides: an answer may drip without end."""
 
 
 def ticket_request(data: bytes, filename: str) -> Mapping[str, object]:
@@ -45,17 +48,18 @@ async def put_to_storage(
     if not storage_origin.startswith("https:") and storage_origin != origin:
         msg = "RunAPI named a storage address without TLS for the upload, so nothing was sent there."
         raise UnreadableAnswer(msg)
+    longest = (STORAGE_TIMEOUT.read or 0) + len(data) / SLOWEST_LINE
     async with httpx.AsyncClient(transport=transport, timeout=STORAGE_TIMEOUT, follow_redirects=False) as storage:
         try:
             # The body of the answer is not read: nothing in it matters, and nobody knows how long it is.
             url, headers = httpx.URL(ticket.upload_url), _without_credentials(ticket.headers)
-            with telemetry.request("PUT", endpoint(url), "{upload}") as answer:
+            with anyio.fail_after(longest), telemetry.request("PUT", endpoint(url), "{upload}") as answer:
                 async with storage.stream("PUT", url, content=data, headers=headers) as response:
                     answer.status = response.status_code
         except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeError):
             msg = "RunAPI's upload ticket names an address or a header that cannot be sent."
             raise UnreadableAnswer(msg) from None
-        except httpx.RequestError as error:
+        except (httpx.RequestError, TimeoutError) as error:
             msg = f"The image could not be uploaded to RunAPI's storage ({type(error).__name__})."
             raise Unreachable(msg) from error
     if not response.is_success:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+import anyio
 import httpx
 import pytest
 
@@ -49,6 +50,25 @@ async def test_the_bytes_travel_with_exactly_the_tickets_headers_and_without_the
     assert KEY not in str(put.headers.raw)
     assert json.loads(confirm.content) == {"signed_id": "signed-1"}
     assert [each.headers["authorization"] for each in (prepare, confirm)] == [f"Bearer {KEY}"] * 2
+
+
+class Drips(Answers):
+    """A storage whose answer never ends, though it is never silent for long."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            await anyio.sleep_forever()
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.virtual_time
+async def test_a_storage_that_never_comes_to_an_end_is_given_up() -> None:
+    """Whoever sends the same call again waits for the same upload."""
+    began = anyio.current_time()
+    with anyio.fail_after(3600), pytest.raises(Unreachable, match="could not be uploaded"):
+        await runapi(Drips(ticket())).upload(bytes(2**20), filename="a.png")
+
+    assert anyio.current_time() - began == pytest.approx(120 + 16, abs=1)
 
 
 async def test_a_ticket_cannot_set_credentials() -> None:
