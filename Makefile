@@ -14,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that i
 
 test-postgresql: $(VENV)/.ready-dev ## Run the tests of the history, of orders paid once and of hosting on a PostgreSQL server
 	@$(PYTEST) $(WORKERS) --on-postgresql tests/history tests/paid_once tests/test_paid_once.py tests/hosting $(ARGS)
+
+reliability: $(VENV)/.ready-dev ## Try every fault at every step, and write docs/reliability.md (ten minutes)
+	@$(BIN)/python -m tests.reliability $(ARGS)
 
 stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crashes (EXAMPLES=1000; a minute for each 100)
 	@STORIES=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)

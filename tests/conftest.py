@@ -29,6 +29,7 @@ SLOW = (
         "paid_once",
         "pictures",
         "prompts",
+        "reliability",
         "simulator/test_official",
     ),
     *("simulator/test_pictures", "terminal", "test_cancel", "test_demo", "test_http", "test_intervals"),

@@ -86,9 +86,9 @@ class Host:
             "tools/call", params if token is None else {**params, "_meta": {"progressToken": token}}
         )
 
-    async def answer(self, request_id: int) -> Message:
+    async def answer(self, request_id: int, *, within: float = 30) -> Message:
         """The answer to this request, once it has come."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(within):
             while (answer := self._answers.get(request_id)) is None:
                 await self._hear()
         return answer
