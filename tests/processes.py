@@ -74,7 +74,7 @@ class Host:
     async def request(self, method: str, params: Message) -> int:
         """Send a request; its answer is asked for by the id that this gives."""
         self._last_id += 1
-        meta = params.get("_meta", {}) | (MODERN if self.era == "modern" else {})
+        meta = (MODERN if self.era == "modern" else {}) | params.get("_meta", {})
         with_meta = {**params, "_meta": meta} if meta else params
         await self.send({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": with_meta})
         return self._last_id

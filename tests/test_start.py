@@ -15,15 +15,15 @@ HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": ABOU
 
 OURS = """
 __main__ app_state background budget catalogue cli cli.ports cli.serve credentials desktop errors files history
-history.batches history.orders history.resuming images images.destinations images.fetching images.formats
-images.loading images.naming images.previewing images.public_addresses images.saving invocation login logs memory
-polling presenters presenters.account presenters.estimate presenters.models presenters.progress presenters.results
-remembered runapi runapi.models runapi.origins server server.account_tools server.app server.apps server.arguments
-server.completions server.consent server.hang_up server.hosts server.invalid_messages server.login_tool
-server.observed server.picture_tools server.plan server.progress server.prompts server.resources server.results
-server.schemas server.sdk server.starts server.state server.stdio server.strict settings sources sources.opening
-sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan studio.services
-studio.watched telemetry telemetry.export text webhooks
+history.batches history.orders history.resuming images images.destinations images.fetching images.formats images.loading
+images.naming images.previewing images.public_addresses images.saving invocation login logs memory polling presenters
+presenters.account presenters.estimate presenters.models presenters.progress presenters.results remembered runapi
+runapi.models runapi.origins server server.account_tools server.app server.apps server.arguments server.completions
+server.consent server.hang_up server.hosts server.invalid_messages server.login_tool server.observed
+server.picture_tools server.plan server.progress server.prompts server.resources server.results server.schemas
+server.sdk server.starts server.state server.stdio server.strict server.tasks_extension server.tickets settings sources
+sources.opening sources.paths sources.uploads studio studio.deliveries studio.fulfilment studio.jobs studio.plan
+studio.services studio.watched telemetry telemetry.export text webhooks
 """
 """Of flux2_mcp, what the list of tools, the settings and the instructions are made of. Add what has to be there."""
 

@@ -28,6 +28,8 @@ from flux2_mcp.history.orders import (
     doubt,
     fail,
     give_up,
+    handle_of,
+    ids_in,
     new_id,
     prepare,
     save,
@@ -49,6 +51,8 @@ __all__ = [
     "Order",
     "Page",
     "State",
+    "handle_of",
+    "ids_in",
     "utcnow",
 ]
 

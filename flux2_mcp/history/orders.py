@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 State = Literal["intended", "accepted", "completed", "failed", "unknown"]
 
+ID_PREFIX = "order-"
 UNFINISHED: tuple[State, ...] = ("intended", "accepted", "unknown")
 
 
@@ -43,7 +44,7 @@ class Order:
     """One picture asked for, as history knows it. Its `repr` shows no words, no signed URLs and no keys."""
 
     id: str
-    """Ours; begins with `order-`."""
+    """Ours; begins with `ID_PREFIX`."""
     owner: str = field(repr=False)
     fingerprint: str
     """Content hash of the request, hexadecimal; empty for a task that was made elsewhere."""
@@ -121,12 +122,26 @@ class Page:
     """Where the next page begins; None on the last one."""
 
 
+HANDLE_JOINT = "."
+
+
+def handle_of(orders: Sequence[Order]) -> str:
+    """One id for the orders of one call."""
+    return HANDLE_JOINT.join(order.id for order in orders)
+
+
+def ids_in(handle: str) -> list[str]:
+    """The ids of ours that such an id is made of; none if it is no such id."""
+    ids = handle.split(HANDLE_JOINT)
+    return list(dict.fromkeys(ids)) if all(id.startswith(ID_PREFIX) for id in ids) else []
+
+
 def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
 def new_id() -> str:
-    return f"order-{secrets.token_hex(8)}"
+    return f"{ID_PREFIX}{secrets.token_hex(8)}"
 
 
 def intended(intent: Intent, *, owner: str, at: datetime) -> Order:

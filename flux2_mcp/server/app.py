@@ -16,6 +16,7 @@ from flux2_mcp.server import picture_tools, prompts, resources
 from flux2_mcp.server.apps import PageTools, gallery_app
 from flux2_mcp.server.state import StateHolder
 from flux2_mcp.server.strict import StrictServer
+from flux2_mcp.server.tasks_extension import Tasks
 
 INSTRUCTIONS = """\
 Makes pictures with RunAPI's Flux 2 models. generate makes one from words; remix makes one from 1 to {most} source \
@@ -31,12 +32,18 @@ Give the person the file path and the URL of a finished picture. Do not describe
 
 
 def build_server(
-    environment: Environment, *, over_stdio: bool = False, for_gallery: bool = False, state_key: bytes | None = None
+    environment: Environment,
+    *,
+    over_stdio: bool = False,
+    for_gallery: bool = False,
+    state_key: bytes | None = None,
+    tasks: Tasks | None = None,
 ) -> StrictServer:
     """Make a server. Nothing is opened, read or sent before it is needed.
 
     One `for_gallery` serves the gallery's page in this person's browser, and nobody else.
     With the `state_key`, of 32 bytes, it seals what hosts bring back with their answers; replicas need the same one.
+    Without `tasks`, the tools that wait have tickets, and no others.
     """
 
     @asynccontextmanager
@@ -49,6 +56,7 @@ def build_server(
     tools = picture_tools.tools(known, over_stdio=over_stdio)
     page_tools = PageTools(("open", "forget") if for_gallery else ("open",) if over_stdio else ())
     holder = StateHolder()
+    tasks = tasks or Tasks()
     server = StrictServer(
         "flux2",
         title="Flux 2 pictures",
@@ -57,7 +65,7 @@ def build_server(
         website_url="https://github.com/flux2-mcp/flux2-mcp",
         version=__version__,
         tools=list(tools),
-        extensions=[gallery_app()],
+        extensions=[gallery_app(), tasks],
         middleware=[page_tools.add_to_list],
         lifespan=lifespan,
         # They stay as they are while the process lives. Which tools there are depends on what the client can show.
@@ -71,6 +79,7 @@ def build_server(
         request_state_security=RequestStateSecurity(keys=[state_key]) if state_key else None,
     )
     server.page_tools = page_tools
+    tasks.server = server
     server.tool_names = frozenset(tool.name for tool in tools)
     if environment.current_caller:
         from flux2_mcp.server.admission import Admission

@@ -7,7 +7,7 @@ Each call goes through `ask`, its checked arguments (see `arguments`); `plan`, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from mcp.server.elicitation import ElicitationResult
 from mcp.server.mcpserver.tools import Tool
@@ -40,6 +40,7 @@ from flux2_mcp.server.plan import TheLine, ThePlan
 from flux2_mcp.server.progress import ProgressLine
 from flux2_mcp.server.results import picture_result, result_of
 from flux2_mcp.server.strict import StrictTool
+from flux2_mcp.server.tickets import ticket_of
 from flux2_mcp.settings import USUAL_EDGE
 from flux2_mcp.studio import DEFAULT_WAIT, Job, Plan, Studio
 
@@ -109,7 +110,9 @@ async def _result(ctx: Ctx, studio: Studio, jobs: Sequence[Job]) -> CallToolResu
     )
     for job in jobs:
         telemetry.PICTURES.add(1, {telemetry.MODEL: job.order.model, telemetry.OUTCOME: _outcome(job)})
-    if not await has_hung_up(ctx):
+    if ticket := ticket_of(ctx):
+        ticket.delivered = partial(studio.note_delivery, jobs)
+    elif not await has_hung_up(ctx):
         studio.note_delivery(jobs)
     return result.model_copy(update={"meta": about_tasks(ctx, jobs)})
 

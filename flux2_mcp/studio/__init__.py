@@ -26,7 +26,7 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import RESUME_WITHIN, Arrival
+from flux2_mcp.history import RESUME_WITHIN, Arrival, ids_in
 from flux2_mcp.images import Picture
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
@@ -209,15 +209,17 @@ class Studio(Services):
     async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = no_report) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.
 
+        The id may also be that of one call with all its pictures: see `history.handle_of`.
+
         Raises:
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
         deadline = Deadline.after(wait)
         with deadline.once():
-            job = await self._job_of(task_id)
-        await self._fulfilment.advance([job], deadline, report)
-        return [job]
+            jobs = [await self._job_of(id) for id in ids_in(task_id)[:MOST_PICTURES] or [task_id]]
+        await self._fulfilment.advance(jobs, deadline, report)
+        return jobs
 
     def reads_elsewhere(self, given: Sequence[str]) -> bool:
         """Whether a local source lies, as it is written, outside the folders that may be read."""

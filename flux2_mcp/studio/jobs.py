@@ -101,6 +101,17 @@ class Job:
         """Whether nothing more will happen at RunAPI."""
         return self.is_made or self.is_lost
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether RunAPI has it in hand, or will not have it."""
+        return self.task is not None or self.order.task_id is not None or self.is_made or self.error is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether waiting changes nothing: its pictures are here, or it is known why they are not."""
+        is_fetched = self.is_made and all(image.error or not image.is_missing for image in self.images)
+        return is_fetched or self.error is not None
+
 
 @dataclass(frozen=True)
 class Deadline:
