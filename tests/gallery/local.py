@@ -85,7 +85,7 @@ async def gallery(
     """`flux2-mcp gallery ARGUMENTS`, which opens no browser unless there is one in `environ`."""
     errors = home / "stderr.txt"
     everything = database_setting({**environment(home, base_url), **environ})
-    with anyio.fail_after(90), errors.open("wb") as stderr:
+    with anyio.fail_after(240), errors.open("wb") as stderr:
         async with started(
             *MODULE, "gallery", *arguments, environ=everything, stderr=stderr, prelude=prelude, often=often
         ) as process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import random
 import signal
 import sys
@@ -77,7 +78,8 @@ ATTACK = """async ([gallery, headers, body]) => {
     await tried(loaded),
   ];
 }"""
-HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title = 'owned'\"> 🦊 ‮gnirts‬ مرحبا\n"
+OWNED = "document.title = 'owned'"
+HOSTILE = f'<script>{OWNED}</script><img src=x onerror="{OWNED}"> 🦊 \u202egnirts\u202c مرحبا\n'
 
 
 @dataclass
@@ -109,17 +111,22 @@ async def window(
     picture.parent.mkdir()
     picture.write_bytes(painted(64, 48))
     complaints: list[str] = []
-    async with served(simulator) as (base_url, simulator):
+    async with served(simulator) as (base_url, runapi):
         await filled(home, base_url, prompts, picture=picture)
         async with (
             gallery(home, base_url, "--no-open", often=True, environ=environ or {}) as here,
             await _context(browser) as context,
         ):
             page = await context.new_page()
-            page.on("console", lambda said: complaints.append(f"{said.text} {said.location}") if said.type in {"error", "warning"} else None)
+            page.on(
+                "console",
+                lambda said: (
+                    complaints.append(f"{said.text} {said.location}") if said.type in {"error", "warning"} else None
+                ),
+            )
             page.on("pageerror", lambda error: complaints.append(str(error)))
             await page.goto(here.link)
-            yield Window(here, simulator, home, context, page, complaints)
+            yield Window(here, runapi, home, context, page, complaints)
             assert await page.evaluate("violations") == []
     assert complaints == []
 
@@ -129,6 +136,11 @@ async def _context(browser: Browser) -> BrowserContext:
     context.set_default_timeout(PATIENCE)
     await context.add_init_script(WATCH)
     return context
+
+
+def busy() -> float:
+    """How many times longer things take because others use this machine too; 1 when nobody does."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def painted(wide: int, high: int) -> bytes:
@@ -164,31 +176,31 @@ async def test_a_search_through_a_thousand_pictures_is_answered_at_once(browser:
     prompts = [f"{'hare' if nth % 8 == 0 else 'fox'} number {nth:04}" for nth in range(1000)]
     async with window(browser, tmp_path, *prompts) as here:
         await expect(here.page.get_by_role("button", name="number")).not_to_have_count(0)
-        best = float("inf")
-        for words in ("hare", "fox", "0123") * 4:  # others use this machine too
-            best = min(best, await here.page.evaluate(SEARCH, words))
-            if best <= 200:
+        too_long: list[float] = []
+        for words in ("hare", "fox", "0123") * 4:
+            too_long.append(await here.page.evaluate(SEARCH, words) - 200 * busy())
+            if too_long[-1] <= 0:
                 break
 
-    assert best <= 200
+    assert min(too_long) <= 0
 
 
 async def test_scrolling_through_a_thousand_pictures_never_stalls(browser: Browser, tmp_path: Path) -> None:
     async with window(browser, tmp_path, *[f"fox number {nth:04}" for nth in range(1000)]) as here:
         tiles = here.page.locator("[data-id]")
-        worst = float("inf")
-        for _ in range(3):  # others use this machine too
+        too_long: list[float] = []
+        for _ in range(3):
             await here.page.reload()
             await expect(tiles).not_to_have_count(0)
             await here.page.evaluate("longTasks.length = 0")
             while await tiles.count() < 1000:
                 await here.page.mouse.wheel(0, 4000)
                 await here.page.wait_for_timeout(30)
-            worst = min(worst, max([0, *await here.page.evaluate("longTasks")]))
-            if worst <= 200:
+            too_long.append(max([0, *await here.page.evaluate("longTasks")]) - 200 * busy())
+            if too_long[-1] <= 0:
                 break
 
-    assert worst <= 200
+    assert min(too_long) <= 0
 
 
 async def test_eight_pictures_that_are_being_made_hold_up_nothing_else(browser: Browser, tmp_path: Path) -> None:
@@ -206,7 +218,7 @@ async def test_eight_pictures_that_are_being_made_hold_up_nothing_else(browser: 
         took = min([await here.page.evaluate(SEARCH, words) for words in ("hare", "fox", "hare")])
 
     assert len(never.ledger.tasks()) == 8
-    assert took < 2000
+    assert took < 2000 * busy()
 
 
 async def test_words_become_a_picture(browser: Browser, tmp_path: Path) -> None:
@@ -274,10 +286,10 @@ async def test_a_copy_has_the_same_bytes_and_name(browser: Browser, tmp_path: Pa
         async with here.page.expect_download() as download:
             await here.page.get_by_role("button", name="Save a copy").click()
         saved = await download.value
-        copied = Path(await saved.path()).read_bytes()
+        copied = await anyio.Path(await saved.path()).read_bytes()
+        original = await anyio.Path(tmp_path, "pictures", "fox.png").read_bytes()
 
-    assert saved.suggested_filename == "fox.png"
-    assert copied == (tmp_path / "pictures" / "fox.png").read_bytes()
+    assert (saved.suggested_filename, copied) == ("fox.png", original)
 
 
 @pytest.mark.parametrize(("name", "shown"), [("Open file", "fox.png"), ("Show in folder", "pictures")])
