@@ -25,10 +25,11 @@ async def test_the_demo_ends_with_a_picture_of_the_asked_for_ratio(tmp_path: Pat
     assert "is painting" in said
     assert "$0.05" in said
     assert "container" not in said
-    made, path, nothing, login, install = said.splitlines()[-5:]
+    made, path, nothing, login, install, gallery = said.splitlines()[-6:]
     assert (made, path, nothing) == ("Made, at what would be $0.05 with RunAPI itself:", str(picture), "")
     assert "`flux2-mcp login`" in login
     assert "`flux2-mcp install claude-desktop`" in install
+    assert "`flux2-mcp gallery`" in gallery
 
 
 async def test_a_demo_that_cannot_be_made_says_why(tmp_path: Path) -> None:

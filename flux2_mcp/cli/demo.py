@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -24,6 +25,7 @@ from rich.console import Console
 from flux2_mcp import __version__
 from flux2_mcp.catalogue import Catalogue, Model, catalogue
 from flux2_mcp.cli.hosts import HOSTS
+from flux2_mcp.cli.showing import add_show_argument, screen_for
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, checked_count, live_bar, source
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
@@ -45,43 +47,60 @@ def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = Non
     parser.add_argument(
         "--output", type=absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"
     )
+    add_show_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Make a picture and show how it goes; 0 when it is there."""
-    return anyio.run(_demo, options)
+    screen, console = screen_for(options.show), Console()
+    result = anyio.run(_made, options, console)
+    facts = result.structured_content
+    if result.is_error or facts is None:
+        _print(
+            [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()],
+            console,
+        )
+        return int(result.is_error)
+    found = [image for picture in facts["pictures"] for image in picture.get("images", [])]
+    lost = [picture["error"] for picture in facts["pictures"] if "error" in picture]
+    _print(
+        [
+            f"Made{_price(facts.get('cost_usd', 0), catalogue().named(options.model))}:",
+            *(image.get("path") or image["note"] for image in found),
+            *lost,
+        ],
+        console,
+    )
+    for image in found:
+        if screen and "path" in image:
+            screen.show(Path(image["path"]), share=len(found))
+    _print(_next_steps(), console)
+    return 0
 
 
-async def _demo(options: argparse.Namespace) -> int:
-    console = Console()
+async def _made(options: argparse.Namespace, console: Console) -> CallToolResult:
     tool, arguments = _call(options)
     console.print(
         "[bold]flux2-mcp demo[/bold]: the real server and client; only RunAPI is simulated. Nothing is charged."
     )
     async with _simulated_runapi() as base_url, _host(base_url, options.output) as client:
         console.print(f"{tool}: {arguments['prompt']}", style="cyan", highlight=False, markup=False)
-        result = await _called(client, tool, arguments, console)
-    for line in _lines(result, options.model):
+        return await _called(client, tool, arguments, console)
+
+
+def _print(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    return 1 if result.is_error else 0
 
 
-def _lines(result: CallToolResult, model: str) -> list[str]:
-    """What was made, where it is, and what to do next."""
-    facts = result.structured_content
-    if result.is_error or facts is None:
-        return [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()]
-    lost = [picture["error"] for picture in facts["pictures"] if "error" in picture]
-    found = [image for picture in facts["pictures"] for image in picture.get("images", [])]
+def _next_steps() -> list[str]:
     others = [name for name in HOSTS if name != HOST]
     return [
-        f"Made{_price(facts.get('cost_usd', 0), catalogue().named(model))}:",
-        *(image.get("path") or image["note"] for image in found),
-        *lost,
         "",
         f"Next: `{command('login')}` gets you a key.",
         f"Then `{command(f'install {HOST}')}` adds the server to your host (or {', '.join(others)}).",
+        f"Later, `{command('gallery')}` shows your pictures in the browser.",
     ]
 
 

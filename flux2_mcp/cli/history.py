@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flux2_mcp.app_state import Environment, address_of, app_state
+from flux2_mcp.cli.showing import Screen, screen_for
 from flux2_mcp.cli.terminal import agreed, whole_number
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.invocation import command
@@ -26,6 +27,10 @@ from flux2_mcp.presenters.account import STATES, Entries, Entry, entries
 from flux2_mcp.settings import Settings
 
 USUALLY = 20
+HANDFUL = 5
+"""How many pictures --show shows."""
+SMALL = 3
+"""As what part of half the screen's height it shows each."""
 MORE = "There are more; --limit shows them."
 
 EPILOG = """\
@@ -61,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", choices=[name for name in STATES if name], help="only these")
     parser.add_argument("--text", default="", metavar="WORDS", help="only those whose prompt has all these words")
     parser.add_argument("--all", action="store_true", help="at every address, not only at RUNAPI_BASE_URL")
+    parser.add_argument("--show", action="store_true", help=f"show the newest {HANDFUL} of the saved pictures, small")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.add_argument("--forget", action="store_true", help="forget the pictures instead; asks first")
     parser.add_argument("--before", type=_day, metavar="DATE", help="with --forget: only those from before this day")
@@ -84,11 +90,12 @@ def run(options: argparse.Namespace) -> int:
     if options.before or options.yes:
         msg = "--before and --yes only say what --forget deletes."
         raise BadSetting(msg, remedy="To look at the history, leave them out.")
+    screen = screen_for(options.show, json=options.json) if options.show else None
     page = anyio.run(_page, options)
     if options.json:
         print(page.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True, serialize_as_any=True))
     else:
-        _show(page)
+        _print(page, screen)
     return 0
 
 
@@ -163,15 +170,20 @@ def _about(elsewhere: dict[str, int]) -> str:
     return "Orders at other addresses: " + ", ".join(f"{count} at {address}" for address, count in elsewhere.items())
 
 
-def _show(page: Listing) -> None:
+def _print(page: Listing, screen: Screen | None) -> None:
     # In a pipe there is no edge to keep within: grep finds whole prompts and whole paths.
     is_terminal = sys.stdout.isatty()
     console = Console() if is_terminal else Console(width=100_000)
     if not page.tasks:
         console.print("No pictures were asked for yet, or none like that.", highlight=False)
     elif is_terminal:
+        left = HANDFUL
         for entry in page.tasks:
-            _show_entry(entry, console)
+            _print_entry(entry, console)
+            if screen:
+                for file in entry.files[:left]:
+                    screen.show(Path(file), share=SMALL)
+                left = max(0, left - len(entry.files))
     else:
         console.print(_table(page))
     if page.next_cursor:
@@ -183,7 +195,7 @@ def _show(page: Listing) -> None:
         console.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _show_entry(entry: Entry, console: Console) -> None:
+def _print_entry(entry: Entry, console: Console) -> None:
     """One line as wide as the screen; ids and places below it, for they must not be broken, to be copied whole."""
     cost = "" if entry.cost_usd is None else f"${entry.cost_usd:.2f}"
     prompt = " ".join(entry.prompt.split())

@@ -21,6 +21,7 @@ from rich.console import Console
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.cli import INTERRUPTED
+from flux2_mcp.cli.showing import Screen, screen_for
 from flux2_mcp.cli.terminal import Moved, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
@@ -46,6 +47,8 @@ class JobCommand(ABC):
     error: Flux2Error | None = None
     """Why there are none."""
     settings: Settings = field(init=False)
+    screen: Screen | None = None
+    """Where pictures are shown, if anywhere."""
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     stopped = "Stopped before anything was ordered."
@@ -71,12 +74,18 @@ class JobCommand(ABC):
             Flux2Error: There are none to wait for.
         """
 
+    def as_needed(self, settings: Settings) -> Settings:
+        """With previews only of what is shown and saved nowhere: what nobody looks at is not even fetched."""
+        return settings if self.screen and settings.save == "off" else settings.model_copy(update={"preview": "off"})
+
     def run(self) -> int:
         """Do it, show how it goes, and say how it ended."""
         if threading.current_thread() is threading.main_thread():
             # A supervisor that ends it gets the same answer as Ctrl-C.
             signal.signal(signal.SIGTERM, _like_ctrl_c)
         try:
+            # Now, before anybody types ahead.
+            self.screen = screen_for(self.options.show, json=self.options.json)
             self.prepare()
             anyio.run(self._do)
         except Flux2Error as error:
@@ -158,8 +167,17 @@ class JobCommand(ABC):
             print(f"flux2-mcp: {self.error.typed}", file=sys.stderr)
         for job in self.jobs:
             _print_job(job)
+            self._show(job)
         if self.next_step:
             print(f"flux2-mcp: {self.next_step}", file=sys.stderr)
+
+    def _show(self, job: Job) -> None:
+        if self.screen is None:
+            return
+        for image in job.images:
+            preview = image.picture.preview if image.picture else None
+            if picture := image.path or (preview.data if preview else None):
+                self.screen.show(picture, share=len(self.jobs))
 
     def _document(self) -> dict[str, object]:
         document: dict[str, object] = {"outcome": self.outcome}

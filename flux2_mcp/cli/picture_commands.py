@@ -14,6 +14,7 @@ import anyio
 from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.cli.job_command import JobCommand
+from flux2_mcp.cli.showing import add_show_argument
 from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed, checked_count, number
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.invocation import command
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example
         help="0 to 600 (the default)",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask about the price (see FLUX2_CONFIRM_OVER)")
+    add_show_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"example:\n  {command(example)}\n\n{EXIT_HELP.format(recover=command('recover'))}"
@@ -112,7 +114,7 @@ class PictureCommand(JobCommand):
             folders.append(target.parent if target.suffix else target)
         named = [str(folder) for folder in folders if os.pathsep not in str(folder)]
         roots = os.pathsep.join([settings.input_roots or "", *named])
-        self.settings = settings.model_copy(update={"input_roots": roots, "preview": "off"})
+        self.settings = self.as_needed(settings).model_copy(update={"input_roots": roots})
         limit = settings.confirm_over
         if limit is not None and not self.options.yes:
             self.ask(anyio.run(self.quote), limit)

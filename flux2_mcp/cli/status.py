@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from flux2_mcp.cli.job_command import JobCommand
+from flux2_mcp.cli.showing import add_show_argument
 from flux2_mcp.cli.terminal import number
 from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="wait for it, for 0 to 600 seconds (600 if none are given); otherwise look once",
     )
+    add_show_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG.format(status=command("status"))
@@ -62,7 +64,7 @@ class StatusCommand(JobCommand):
         Raises:
             BadSetting: An environment variable cannot be used.
         """
-        self.settings = Settings.from_environ(os.environ).model_copy(update={"preview": "off"})
+        self.settings = self.as_needed(Settings.from_environ(os.environ))
 
     async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
         """Look at the task at least once."""

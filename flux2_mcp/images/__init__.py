@@ -11,13 +11,24 @@ from flux2_mcp.images.destinations import (
     resolve_save_to,
 )
 from flux2_mcp.images.fetching import Fetcher, FetchLimits
-from flux2_mcp.images.formats import MAX_PIXELS, MediaType, Picture, PictureInfo, Preview, media_type_of, recognise
+from flux2_mcp.images.formats import (
+    DAMAGED,
+    MAX_PIXELS,
+    MediaType,
+    Picture,
+    PictureInfo,
+    Preview,
+    media_type_of,
+    opened,
+    recognise,
+)
 from flux2_mcp.images.loading import read
 from flux2_mcp.images.naming import file_name
-from flux2_mcp.images.previewing import preview_of, previews
+from flux2_mcp.images.previewing import canvas, preview_of, previews
 from flux2_mcp.images.saving import save
 
 __all__ = [
+    "DAMAGED",
     "MAX_PIXELS",
     "Container",
     "Destination",
@@ -28,10 +39,12 @@ __all__ = [
     "Picture",
     "PictureInfo",
     "Preview",
+    "canvas",
     "container",
     "default_folder",
     "file_name",
     "media_type_of",
+    "opened",
     "preview_of",
     "previews",
     "read",

@@ -45,7 +45,7 @@ async def previews(
 
 def preview_of(image: Image.Image, *, edge: int) -> Preview:
     """The best preview of a decoded picture, which may have its pixels changed; see `previews`."""
-    return _encoded(_canvas(image, edge=edge), quality=_BEST)
+    return _encoded(canvas(image, edge=edge), quality=_BEST)
 
 
 def _best(picture: Picture | PictureInfo, *, edge: int) -> Preview | None:
@@ -64,8 +64,8 @@ def _best(picture: Picture | PictureInfo, *, edge: int) -> Preview | None:
         return None
 
 
-def _canvas(image: Image.Image, *, edge: int) -> Image.Image:
-    """The picture upright, in RGB or RGBA, no larger than asked."""
+def canvas(image: Image.Image, *, edge: int) -> Image.Image:
+    """A decoded picture upright, in RGB or RGBA, without metadata, at most `edge` pixels long and wide."""
     from PIL import Image
 
     if image.mode == "RGB" and not image.has_transparency_data and max(image.size) > edge:
@@ -74,10 +74,10 @@ def _canvas(image: Image.Image, *, edge: int) -> Image.Image:
     else:
         colours = _in_colours(image)
         colours.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    canvas = _upright(colours, said_by=image)
+    upright = _upright(colours, said_by=image)
     # Whatever stays in here, some encoder writes: comments, colour profiles, EXIF.
-    canvas.info.clear()
-    return canvas
+    upright.info.clear()
+    return upright
 
 
 def _in_colours(image: Image.Image) -> Image.Image:
@@ -121,11 +121,11 @@ def _within(job: tuple[Preview, int]) -> Preview:
     best, allowance = job
     if best.base64_length <= allowance:
         return best
-    canvas = opened(best.data, best.media_type)
+    decoded = opened(best.data, best.media_type)
     attempts: dict[tuple[float, int], Preview] = {}
 
     def fits(step: tuple[float, int]) -> bool:
-        attempts[step] = _encoded(_shrunk(canvas, step[0]), quality=step[1])
+        attempts[step] = _encoded(_shrunk(decoded, step[0]), quality=step[1])
         return attempts[step].base64_length <= allowance
 
     # By halves, because each attempt takes a while; one that fits was always tried.
@@ -133,11 +133,11 @@ def _within(job: tuple[Preview, int]) -> Preview:
     return attempts[_STEPS[min(index, len(_STEPS) - 1)]]
 
 
-def _shrunk(canvas: Image.Image, share: float) -> Image.Image:
+def _shrunk(preview: Image.Image, share: float) -> Image.Image:
     from PIL import Image
 
-    image = canvas.copy()
-    edge = max(1, int(max(canvas.size) * share))
+    image = preview.copy()
+    edge = max(1, int(max(preview.size) * share))
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image
 
