@@ -17,7 +17,7 @@ _BY_PROGRAM: Final[Mapping[str, Graphics | None]] = {
 }
 _WITHOUT_GRAPHICS: Final = ("dumb", "linux", "screen", "tmux")
 _IN_BETWEEN: Final = ("TMUX", "STY", "ZELLIJ", "INSIDE_EMACS", "CI")
-"""Somebody stands between us and the terminal. tmux may say that it knows sixel where the terminal around it does not."""
+"""Somebody is in between. tmux may say that it knows sixel where the terminal around it does not."""
 _KONSOLE_WITH_GRAPHICS: Final = 220400
 
 

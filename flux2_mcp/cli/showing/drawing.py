@@ -91,7 +91,7 @@ def sixel(image: Image.Image, _: Area) -> str:
     height = max(_SIXEL_ROWS, image.height - image.height % _SIXEL_ROWS)  # a whole number of sixels
     even = image.resize((image.width, height))  # pyright: ignore[reportUnknownMemberType] as Pillow declares it
     solid = even.convert("RGB")
-    palette = solid.quantize(_CLEAR)
+    palette = solid.quantize(_CLEAR, Image.Quantize.MAXCOVERAGE, kmeans=1)
     indexed = solid.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
     if even.mode == "RGBA":
         indexed.paste(_CLEAR, mask=even.getchannel("A").point([255] * _OPAQUE + [0] * (256 - _OPAQUE)))  # pyright: ignore[reportUnknownMemberType] as Pillow declares it
