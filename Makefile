@@ -14,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories reliability test-pythons check lint types imports fix bench conformance inspector hosts bundle constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability test-pythons check lint types imports fix bench conformance inspector hosts recording bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ inspector: $(VENV)/.ready ## Use the server through the MCP Inspector (needs Nod
 
 hosts: $(VENV)/.ready ## See that real hosts find us by what install writes (needs Node.js and npm)
 	@$(BIN)/python tests/hosts/check_hosts.py $(ARGS)
+
+recording: $(VENV)/.ready-dev ## Record docs/demo.svg, which the README shows
+	@$(BIN)/python scripts/record_terminal.py $(ARGS)
 
 bundle: $(VENV)/.ready ## Make the Claude Desktop bundle, checked and packed by its official tool (needs Node.js and npm)
 	@$(BIN)/python bundle/build.py build/mcpb

@@ -31,7 +31,7 @@ from PIL import Image
 from pyte.screens import Char
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-COLUMNS, LINES = 100, 28
+COLUMNS, LINES = 100, 26
 CELL: Final = (9, 20)
 """Pixels of the drawing; the terminal says twice as many, so that pictures are sharp on every screen."""
 MARGIN, TITLE = 18, 38
@@ -90,7 +90,7 @@ class Recording:
         self.write("\r\n")
 
     def write(self, text: str, *, apart: float = 0.0) -> None:
-        """Show what was written now, pictures by kitty's protocol, too; in a new frame, if the last is not too young."""
+        """Show what was written now, pictures by kitty's protocol, too; in a new frame if the last is old."""
         for position, piece in enumerate(re.split(r"((?:\x1b_G[^\x1b]*\x1b\\)+)", text)):
             if position % 2:
                 self._place(piece)

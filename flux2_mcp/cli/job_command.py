@@ -178,6 +178,8 @@ class JobCommand(ABC):
             preview = image.picture.preview if image.picture else None
             if picture := image.path or (preview.data if preview else None):
                 self.screen.show(picture, share=len(self.jobs))
+            elif self.options.show and not image.wanted:
+                print("flux2-mcp: It is not shown: with these settings it is not even fetched.", file=sys.stderr)
 
     def _document(self) -> dict[str, object]:
         document: dict[str, object] = {"outcome": self.outcome}
