@@ -40,6 +40,7 @@ HOME: Final = "/home/me"
 """What is shown for the folder where all this happens."""
 KEY_STROKE, FRAME, PAUSE, LAST_PAUSE = 0.05, 0.5, 4.0, 6.0
 """Seconds."""
+LARGEST: Final = 100_000
 LONGEST_SILENCE: Final = 1.0
 """Seconds of a silence that are shown: how long a program takes to start depends on the machine."""
 
@@ -236,7 +237,10 @@ def main() -> None:
                 recording.now += PAUSE
             simulator.terminate()
     recording.now -= PAUSE
-    target.write_text(drawing(recording), encoding="utf-8")
+    text = drawing(recording)
+    if len(text) > LARGEST:
+        sys.exit(f"{len(text)} bytes are too many for the first thing that people load.")
+    target.write_text(text, encoding="utf-8")
     print(f"{target}: {target.stat().st_size // 1024} KB, {recording.now + LAST_PAUSE:.0f} s")
 
 
