@@ -17,6 +17,8 @@ from typing import Any, cast
 import anyio
 from PIL import Image
 
+from flux2_mcp.runapi.models import Task
+from flux2_mcp.runapi.routes import Routes
 from flux2_mcp.simulator import Script, Simulator
 from tests.certificates import Authority, self_signed
 from tests.reliability.doors import Door, Transport, opened
@@ -65,6 +67,13 @@ class Cell:
     def is_quick(self) -> bool:
         """Whether it takes none of our longer limits."""
         return not self.fault.is_slow
+
+    @property
+    def times(self) -> float:
+        """How many requests meet it: a look that is refused at one path is made at all others."""
+        paths = len(Routes().look_paths(Task(id="a", status="processing", action="text_to_image")))
+        is_tried_elsewhere = self.step == "look" and self.fault.status in {400, 404, 413, 422}
+        return OFTEN[self.often] * (paths if is_tried_elsewhere else 1)
 
     @property
     def passes(self) -> bool:
@@ -182,7 +191,7 @@ async def _try(record: Record, home: Path) -> None:
         names=fault.names,
         certificate=fault.certificate,
         jump=fault.jump,
-        left=OFTEN[cell.often],
+        left=cell.times,
         inside=inside,
         contexts=await anyio.to_thread.run_sync(partial(_contexts, home)) if fault.certificate else {},
     )
