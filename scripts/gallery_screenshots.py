@@ -48,7 +48,9 @@ async def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         simulator = Simulator(Script(queue_seconds=0.5, paint_seconds=6, paint_spread=0.2, opening_cents=2000))
-        world = World(simulator, Path(home), intervals=every(0.2), extensions=(APPS,), environ={"FLUX2_DAILY_BUDGET": "3"})
+        world = World(
+            simulator, Path(home), intervals=every(0.2), extensions=(APPS,), environ={"FLUX2_DAILY_BUDGET": "3"}
+        )
         await _made(world, YESTERDAY)
         await anyio.to_thread.run_sync(lambda: time_passes(world.home, days=1))
         await _made(world, TODAY)
@@ -61,7 +63,9 @@ async def _made(world: World, prompts: tuple[str, ...]) -> None:
     ratios = ("3:2", "1:1", "16:9", "4:3", "3:4")
     async with world.client() as client, anyio.create_task_group() as group:
         for nth, prompt in enumerate(prompts):
-            group.start_soon(client.call_tool, "generate", {"prompt": prompt, "aspect_ratio": ratios[nth % len(ratios)]})
+            group.start_soon(
+                client.call_tool, "generate", {"prompt": prompt, "aspect_ratio": ratios[nth % len(ratios)]}
+            )
 
 
 async def _all_views(browser: Browser, world: World, folder: Path, theme: str) -> None:
@@ -95,7 +99,9 @@ async def _all_views(browser: Browser, world: World, folder: Path, theme: str) -
 async def _settled(host: AppHost) -> None:
     """Wait until the prices and the pictures in sight are there."""
     app = host.page.frames[1]
-    await app.wait_for_function("() => ![...document.querySelectorAll('.price')].some((each) => each.textContent === '· …')")
+    await app.wait_for_function(
+        "() => ![...document.querySelectorAll('.price')].some((each) => each.textContent === '· …')"
+    )
     await app.wait_for_function(
         """() => [...document.querySelectorAll('.tile[data-status=completed] .picture, .thumb[data-status=completed] img')]
             .filter((each) => each.parentElement.getBoundingClientRect().top < innerHeight && each.closest('section').offsetParent)

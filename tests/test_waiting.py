@@ -8,9 +8,11 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from flux2_mcp import polling
+from flux2_mcp.runapi.create_limit import MOST_CREATES
 from flux2_mcp.server.starts import Starts
-from flux2_mcp.simulator import Fault, Script
-from tests.world import every, text_of, world
+from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.transports import Gate, creates
+from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
 
@@ -144,3 +146,26 @@ async def test_what_runs_goes_on_between_the_starts_of_two_calls() -> None:
         group.start_soon(go_on)
 
     assert ("a call", "a call") not in set(pairwise(seen))
+
+
+async def test_hundreds_of_orders_leave_connections_to_looks(tmp_path: Path) -> None:
+    simulator = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    orders = Gate(simulator, creates)
+    here = World(simulator, tmp_path, orders)
+    async with here.client() as client:
+        orders.open()
+        await client.call_tool("generate", {"prompt": "a fox"})
+        [task] = here.paid
+        orders.close()
+        async with anyio.create_task_group() as group:
+            for number in range(MOST_CREATES + 5):
+                group.start_soon(client.call_tool, "generate", {"prompt": f"fox {number}", "wait_seconds": 10})
+            while orders.held < MOST_CREATES:
+                await anyio.sleep(0.01)
+            looked = await client.call_tool("task_status", {"task_id": task.id})
+            held = orders.held
+            orders.open()
+
+    assert held == MOST_CREATES
+    assert not looked.is_error
+    assert len(here.paid) == 1 + MOST_CREATES + 5

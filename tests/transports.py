@@ -53,14 +53,19 @@ class Gate(Wire):
         """Let everything through, from now on."""
         self._opened.set()
 
+    def close(self) -> None:
+        """Hold what comes from now on."""
+        self._opened = anyio.Event()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self._holds(request):
             return await super().handle_async_request(request)
         # `after`: the request had its effect, and its answer is on the way.
         answer = await super().handle_async_request(request) if self._after else None
-        self.held += 1
-        self._arrived.set()
-        await self._opened.wait()
+        if not self._opened.is_set():
+            self.held += 1
+            self._arrived.set()
+            await self._opened.wait()
         return answer or await super().handle_async_request(request)
 
 

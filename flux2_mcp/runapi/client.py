@@ -31,6 +31,7 @@ from flux2_mcp.errors import (
 from flux2_mcp.remembered import Remembered
 from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
 from flux2_mcp.runapi.connection_pool import transport_to
+from flux2_mcp.runapi.create_limit import CreateLimitTransport
 from flux2_mcp.runapi.http_errors import error_from
 from flux2_mcp.runapi.models import (
     LONGEST_WORD,
@@ -92,8 +93,9 @@ class Connection:
         self.waits = 0
         """How many tasks are waited for."""
         # Each wraps the next. The first repeats what may be repeated; the second lets every try wait for its turn;
-        # the third measures it; the fourth reads answers whole, so that one that breaks off is repeated too.
-        whole = BoundedTransport(transport or transport_to(base_url))
+        # the third measures it; the fourth leaves connections to looks; the fifth reads answers whole, so that one that
+        # breaks off is repeated too.
+        whole = CreateLimitTransport(BoundedTransport(transport or transport_to(base_url)))
         self._transport = RetryingTransport(RateLimitedTransport(ObservedTransport(whole)), sleep=sleep)
         self.url = httpx.URL(base_url.rstrip("/"))
         self.path = self.url.raw_path.decode("ascii").rstrip("/")

@@ -86,7 +86,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             content=cast("httpx.AsyncByteStream", request.stream),
             extensions=request.extensions,
         )
-        await self._acquire(request)
+        await taken(self._free, request)
         connection = None
         try:
             with _as_httpx():
@@ -106,17 +106,6 @@ class PooledTransport(httpx.AsyncBaseTransport):
         idle, self._idle = self._idle, []
         for _, connection in idle:
             await connection.aclose()
-
-    async def _acquire(self, request: httpx.Request) -> None:
-        try:
-            self._free.acquire_nowait()
-        except anyio.WouldBlock:
-            try:
-                with anyio.fail_after(request.extensions.get("timeout", {}).get("pool")):
-                    await self._free.acquire()
-            except TimeoutError as error:
-                msg = "All connections are in use."
-                raise httpx.PoolTimeout(msg, request=request) from error
 
     async def _connection_to(self, peer: _Peer, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
         for index in range(len(self._idle) - 1, -1, -1):
@@ -148,6 +137,23 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 # In a thread: it takes a while.
                 self._certificates = await anyio.to_thread.run_sync(httpx.create_ssl_context)
             return self._certificates
+
+
+async def taken(free: anyio.Semaphore, request: httpx.Request) -> None:
+    """Take one of what is free for this request, as soon as there is one.
+
+    Raises:
+        httpx.PoolTimeout: There was none in time.
+    """
+    try:
+        free.acquire_nowait()
+    except anyio.WouldBlock:
+        try:
+            with anyio.fail_after(request.extensions.get("timeout", {}).get("pool")):
+                await free.acquire()
+        except TimeoutError as error:
+            msg = "All connections are in use."
+            raise httpx.PoolTimeout(msg, request=request) from error
 
 
 class _ResponseStream(httpx.AsyncByteStream):

@@ -181,7 +181,12 @@ async def app_host(
     **browsing: Any,  # noqa: ANN401 options of Playwright
 ) -> AsyncGenerator[AppHost, None]:
     """A host whose model called this tool, with our page in it."""
-    async with world.client() as client, await browser.new_context(viewport=ViewportSize(width=width, height=height), reduced_motion=motion, **browsing) as opened:
+    async with (
+        world.client() as client,
+        await browser.new_context(
+            viewport=ViewportSize(width=width, height=height), reduced_motion=motion, **browsing
+        ) as opened,
+    ):
         opened.set_default_timeout(PATIENCE)
         await opened.route("http://host.test/**", partial(_host_file, npm=npm))
         page = await opened.new_page()
@@ -193,7 +198,9 @@ async def app_host(
             **(context or {}),
         }
         host = AppHost(client, page, about, capabilities)
-        page.on("console", lambda said: host.complaints.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on(
+            "console", lambda said: host.complaints.append(said.text) if said.type in {"error", "warning"} else None
+        )
         page.on("pageerror", lambda error: host.complaints.append(str(error)))
         await host.shows(start)
         try:

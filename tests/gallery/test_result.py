@@ -296,7 +296,8 @@ async def test_the_host_is_told_how_high_the_page_is(browser: Browser, here: Wor
         low = (await host.hears("ui/notifications/size-changed"))["params"]["height"]
         await host.calls("generate", prompt="a red fox")
         await host.page.wait_for_function(
-            "(low) => heard.findLast(({ method }) => method?.endsWith('size-changed')).params.height > low + 300", arg=low
+            "(low) => heard.findLast(({ method }) => method?.endsWith('size-changed')).params.height > low + 300",
+            arg=low,
         )
         await expect(host.app.locator("html")).to_have_js_property("scrollTop", 0)
 
