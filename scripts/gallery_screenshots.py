@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import anyio
 from PIL import Image
@@ -43,20 +44,30 @@ FOX = "A red fox asleep in fresh snow at dawn, soft light, shallow depth of fiel
 HILLS = "Rolling hills in late autumn, low sun, long shadows, painted in gouache"
 
 
+Theme = Literal["light", "dark"]
+
+PRICED = "() => [...document.querySelectorAll('.price')].every((each) => each.textContent !== '· …')"
+
+
 async def main(folder: Path) -> None:
     """Write all of them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+    async with chromium() as browser:
+        await _in_theme(browser, folder, "light")
+        await _in_theme(browser, folder, "dark")
+
+
+async def _in_theme(browser: Browser, folder: Path, theme: Theme) -> None:
+    script = Script(queue_seconds=0.5, paint_seconds=6, paint_spread=0.2, opening_cents=2000)
+    environ = {"FLUX2_DAILY_BUDGET": "3"}
     with tempfile.TemporaryDirectory() as home:
-        simulator = Simulator(Script(queue_seconds=0.5, paint_seconds=6, paint_spread=0.2, opening_cents=2000))
         world = World(
-            simulator, Path(home), intervals=every(0.2), extensions=(APPS,), environ={"FLUX2_DAILY_BUDGET": "3"}
+            Simulator(script), Path(home), intervals=every(0.2), extensions=(APPS,), patience=300, environ=environ
         )
         await _made(world, YESTERDAY)
         await anyio.to_thread.run_sync(lambda: time_passes(world.home, days=1))
         await _made(world, TODAY)
-        async with chromium() as browser:
-            for theme in ("light", "dark"):
-                await _all_views(browser, world, folder, theme)
+        await _all_views(browser, world, folder, theme)
 
 
 async def _made(world: World, prompts: tuple[str, ...]) -> None:
@@ -68,45 +79,37 @@ async def _made(world: World, prompts: tuple[str, ...]) -> None:
             )
 
 
-async def _all_views(browser: Browser, world: World, folder: Path, theme: str) -> None:
+async def _all_views(browser: Browser, world: World, folder: Path, theme: Theme) -> None:
     context: Mapping[str, object] = {"theme": theme}
-    sharp = {"device_scale_factor": 2, "color_scheme": theme}
 
-    async def shot(host: AppHost, name: str) -> None:
-        await _settled(host)
+    async def shot(host: AppHost, name: str, *, pictures: int = 0) -> None:
+        await _settled(host, pictures)
         frame = host.page.locator("iframe")
         _write(folder / f"{name}-{theme}.webp", await frame.screenshot(animations="disabled"))
 
-    async with app_host(browser, world, context=context, **sharp) as host:
+    async with app_host(browser, world, context=context, scheme=theme, sharpness=2) as host:
         await host.calls("generate", prompt=FOX, aspect_ratio="3:2", repeat=True)
-        await shot(host, "result")
-    async with app_host(browser, world, context=context, **sharp) as host:
+        await shot(host, "result", pictures=1)
+    async with app_host(browser, world, context=context, scheme=theme, sharpness=2) as host:
         await host.calls("generate", prompt=HILLS, aspect_ratio="4:3", count=4, repeat=True)
-        await shot(host, "variations")
+        await shot(host, "variations", pictures=4)
         await host.app.get_by_role("button", name="All pictures").click()
-        await shot(host, "history")
-    async with app_host(browser, world, context=context, **sharp) as host:
-        arguments = {"prompt": f"{HILLS}, in winter", "aspect_ratio": "3:2", "wait_seconds": 0, "repeat": True}
-        await host.calls("generate", **arguments)
+        await shot(host, "history", pictures=12)
+    async with app_host(browser, world, context=context, scheme=theme, sharpness=2) as host:
+        await host.calls("generate", prompt=f"{HILLS}, in winter", aspect_ratio="3:2", wait_seconds=0, repeat=True)
         await host.app.get_by_text("3 s of about").wait_for()
         await shot(host, "progress")
-    async with app_host(browser, world, context=context, **sharp) as host:
+    async with app_host(browser, world, context=context, scheme=theme, sharpness=2) as host:
         await host.calls("generate", prompt=FOX, model="flux-2-max", aspect_ratio="1:1")
         await host.app.get_by_role("alert").wait_for()
         await shot(host, "error")
 
 
-async def _settled(host: AppHost) -> None:
-    """Wait until the prices and the pictures in sight are there."""
-    app = host.page.frames[1]
-    await app.wait_for_function(
-        "() => ![...document.querySelectorAll('.price')].some((each) => each.textContent === '· …')"
-    )
-    await app.wait_for_function(
-        """() => [...document.querySelectorAll('.tile[data-status=completed] .picture, .thumb[data-status=completed] img')]
-            .filter((each) => each.parentElement.getBoundingClientRect().top < innerHeight && each.closest('section').offsetParent)
-            .every((each) => each.src && each.complete)"""
-    )
+async def _settled(host: AppHost, pictures: int) -> None:
+    """Wait until the prices and so many pictures are there."""
+    if pictures:
+        await host.app.locator(":is(.tile, .thumb) img:visible").nth(pictures - 1).wait_for()
+    await host.page.frames[1].wait_for_function(PRICED)
     await host.page.wait_for_load_state("networkidle")
 
 

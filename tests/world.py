@@ -72,6 +72,8 @@ class World:
     """How clients connect; tests of both protocol eras pass the fixture `era`."""
     extensions: Sequence[ClientExtension] = ()
     """What clients can do besides, such as APPS."""
+    patience: float = 30
+    """Seconds that a client may be connected; what hangs shall fail."""
 
     @property
     def output(self) -> Path:
@@ -121,7 +123,7 @@ class World:
     @asynccontextmanager
     async def client(self, name: str = "test", *, server: StrictServer | None = None) -> AsyncGenerator[Client, None]:
         """A client that is connected to a server of its own, started now."""
-        with anyio.fail_after(30):
+        with anyio.fail_after(self.patience):
             about = Implementation(name=name, version="1")
             server = server or build_server(self.environment())
             async with Client(server, client_info=about, mode=self.mode, extensions=self.extensions) as client:

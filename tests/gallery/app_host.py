@@ -81,7 +81,7 @@ class AppHost:
         assert isinstance(content, TextResourceContents)
         policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         html = content.text.replace("<head>", f"<head>{policy}", 1)
-        await self.page.expose_function("askServer", self._ask)
+        await self.page.expose_function("askServer", self._ask)  # pyright: ignore[reportUnknownMemberType]
         await self.page.goto(f"http://host.test/{start}")
         await self.page.evaluate("([...given]) => show(...given)", [html, self.context, self.capabilities])
         await self.hears("ui/notifications/initialized")
@@ -178,13 +178,17 @@ async def app_host(
     start: str = "index.html",
     npm: Path | None = None,
     motion: Literal["reduce", "no-preference"] = "reduce",
-    **browsing: Any,  # noqa: ANN401 options of Playwright
+    scheme: Literal["light", "dark"] = "light",
+    sharpness: float = 1,
 ) -> AsyncGenerator[AppHost, None]:
     """A host whose model called this tool, with our page in it."""
     async with (
         world.client() as client,
         await browser.new_context(
-            viewport=ViewportSize(width=width, height=height), reduced_motion=motion, **browsing
+            viewport=ViewportSize(width=width, height=height),
+            reduced_motion=motion,
+            color_scheme=scheme,
+            device_scale_factor=sharpness,
         ) as opened,
     ):
         opened.set_default_timeout(PATIENCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -33,4 +33,4 @@ def here(tmp_path: Path) -> World:
 
 
 def with_apps(home: Path, script: Script | None = None, **more: object) -> World:
-    return world(home, script, extensions=(APPS,), **more)
+    return world(home, script, extensions=(APPS,), patience=120, **more)

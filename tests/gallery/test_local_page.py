@@ -232,6 +232,23 @@ async def test_words_become_a_picture(browser: Browser, tmp_path: Path) -> None:
     assert (task.prompt, task.status) == ("a red fox", "completed")
 
 
+@pytest.mark.parametrize(("answer", "orders"), [("Order", 1), ("Cancel", 0)])
+async def test_a_dear_picture_is_asked_about_first(browser: Browser, tmp_path: Path, answer: str, orders: int) -> None:
+    async with window(browser, tmp_path, environ={"FLUX2_CONFIRM_OVER": "0.01"}) as here:
+        await here.page.get_by_role("textbox", name="What would you like to see?").fill("a red fox")
+        await here.page.get_by_role("button", name="Make · $0.05").click()
+        asked = here.page.get_by_role("dialog")
+        await expect(asked).to_contain_text("Flux 2 Pro: one picture for $0.05")
+        await asked.get_by_role("button", name=answer).click()
+        if orders:
+            await expect(here.page.get_by_role("button", name="Save a copy")).to_be_visible()
+        else:
+            await expect(here.page.get_by_role("alert")).to_contain_text("did not agree")
+        tasks = here.simulator.ledger.tasks()
+
+    assert len(tasks) == orders
+
+
 async def test_a_photo_that_is_dropped_is_made_smaller_and_remixed(browser: Browser, tmp_path: Path) -> None:
     photo = painted(1300, 1000)
     assert len(photo) > 3_000_000

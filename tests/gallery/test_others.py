@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -41,9 +41,11 @@ async def test_the_official_host_shows_it(browser: Browser, here: World, npm: Pa
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-async def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, here: World, npm: Path, theme: str) -> None:
+async def test_axe_finds_nothing_that_keeps_anybody_out(
+    browser: Browser, here: World, npm: Path, theme: Literal["light", "dark"]
+) -> None:
     app = {"theme": theme}
-    async with app_host(browser, here, context=app, color_scheme=theme) as host:
+    async with app_host(browser, here, context=app, scheme=theme) as host:
         await host.tells("tool-input", {"arguments": {"prompt": "a red fox"}})
         await expect(host.app.get_by_role("progressbar")).to_be_visible()
         assert await _serious(host, npm) == []
@@ -59,7 +61,7 @@ async def test_axe_finds_nothing_that_keeps_anybody_out(browser: Browser, here: 
         await host.app.get_by_role("button", name="All pictures").click()
         await expect(host.app.locator(".thumb img:visible")).to_have_count(2)
         assert await _serious(host, npm) == []
-    async with app_host(browser, here, context=app, color_scheme=theme) as host:
+    async with app_host(browser, here, context=app, scheme=theme) as host:
         await host.calls("generate", prompt="a red fox", model="flux-2-max", aspect_ratio="1:1")
         await expect(host.app.get_by_role("alert")).to_be_visible()
         assert await _serious(host, npm) == []

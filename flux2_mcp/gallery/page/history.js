@@ -36,8 +36,8 @@ class History {
       timer = setTimeout(() => this.refresh(), TYPING);
     });
     this.#status.addEventListener("change", () => this.refresh());
-    this.#seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "400px" });
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#cursor && this.#load(), { rootMargin: "800px" }).observe(this.#end);
+    this.#seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "400px", scrollMargin: "400px" });
+    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#cursor && this.#load(), { rootMargin: "800px", scrollMargin: "800px" }).observe(this.#end);
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
     cards.onCard((card, isNew) => this.#took(card, isNew));
     cards.addEventListener("forgotten", ({ detail }) => this.#remove(detail));

@@ -12,7 +12,7 @@ const KEY = "Flux2-Gallery-Key";
 /** The server said no, in words that are meant to be read. */
 class Refused extends Error {
   constructor(result) {
-    super(textOf(result).replace(/^Error executing tool \w+: /, "") || "The server refused this and did not say why.");
+    super(textOf(result) || "The server refused this and did not say why.");
     this.result = result;
   }
 }
@@ -20,8 +20,10 @@ class Refused extends Error {
 /** Nobody answered. */
 class Unreachable extends Error {}
 
+/** Its words; which tool it was that failed, a person need not know. */
 function textOf(result) {
-  return (result?.content ?? []).filter((block) => block.type === "text").map((block) => block.text).join("\n").trim();
+  const words = (result?.content ?? []).filter((block) => block.type === "text").map((block) => block.text);
+  return words.join("\n").replace(/^Error executing tool \w+: /, "").trim();
 }
 
 /** What has no value is left out by some servers, and null from others. */
