@@ -36,8 +36,10 @@ class History {
       timer = setTimeout(() => this.refresh(), TYPING);
     });
     this.#status.addEventListener("change", () => this.refresh());
-    this.#seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "400px", scrollMargin: "400px" });
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.#cursor && this.#load(), { rootMargin: "800px", scrollMargin: "800px" }).observe(this.#end);
+    this.#seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "400px" });
+    this.#near = new IntersectionObserver((entries) => {
+      if (entries.at(-1).isIntersecting && this.#cursor) this.#load();
+    }, { rootMargin: "800px" });
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
     cards.onCard((card, isNew) => this.#took(card, isNew));
     cards.addEventListener("forgotten", ({ detail }) => this.#remove(detail));
@@ -45,6 +47,7 @@ class History {
   }
 
   #seen;
+  #near;
 
   /** Show it; `text` is searched for. */
   start(text) {
@@ -91,24 +94,14 @@ class History {
         this.#isAsking = false;
         this.#more.disabled = false;
         this.#end.hidden = !this.#cursor;
-        this.#goOn();
+        // Observed anew, it tells in any case whether the end is near: also where it was near all the time.
+        this.#near.disconnect();
+        this.#near.observe(this.#end);
       }
     }
   }
 
   #isFilling = false;
-
-  /** A page that leaves room on the screen is followed by the next one. */
-  #goOn() {
-    requestAnimationFrame(() => {
-      const isSeen = this.#end.offsetParent && this.#end.getBoundingClientRect().top < window.innerHeight + 800;
-      if (this.#cursor && isSeen && !this.#isScroller) this.#load();
-    });
-  }
-
-  get #isScroller() {
-    return getComputedStyle(this.#scroller).overflowY === "auto";
-  }
 
   #clear() {
     this.#tiles.clear();
