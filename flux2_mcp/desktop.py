@@ -20,7 +20,10 @@ def open_file(file: Path, shown: Shown) -> bool:
     if sys.platform == "win32":
         if in_folder:
             return _started(["explorer", f"/select,{file}"])
-        os.startfile(file)  # noqa: S606 a picture that we have saved
+        try:
+            os.startfile(file)  # noqa: S606 a picture that we have saved
+        except OSError:
+            return False
         return True
     if sys.platform == "darwin":
         return _started(["open", *(["-R"] if in_folder else []), str(file)])

@@ -17,7 +17,7 @@ from mcp_types import CallToolResult, TextResourceContents
 from flux2_mcp.desktop import Shown
 from flux2_mcp.history import utcnow
 from flux2_mcp.server.app import build_server
-from flux2_mcp.simulator import Script
+from flux2_mcp.simulator import Fault, Script
 from tests.databases import history_in
 from tests.images.examples import PNG
 from tests.world import APPS, OWNER, World, text_of, world
@@ -157,7 +157,7 @@ async def test_the_history_is_searched_page_by_page(here: World) -> None:
     assert refused.is_error
 
 
-async def test_the_account_knows_models_and_prices(here: World) -> None:
+async def test_the_account_knows_models_and_what_was_spent(here: World) -> None:
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox"})
         account = facts(await client.call_tool("gallery_account", {}))
@@ -165,7 +165,7 @@ async def test_the_account_knows_models_and_prices(here: World) -> None:
     assert account["spent_today_usd"] == 0.05
     assert account["can"] == []
     [pro] = [model for model in account["models"] if model["name"] == "flux-2-pro"]
-    assert pro["prices"] == {"1k": 0.05, "2k": 0.07}
+    assert pro["resolutions"] == ["1k", "2k"]
     assert "auto" in pro["remix_aspect_ratios"]
     assert "auto" not in pro["aspect_ratios"]
 
@@ -233,12 +233,15 @@ async def test_files_are_opened_where_the_person_sits(
     no_desktop = await client.call_tool("gallery_open", {"task_id": task_id})
     other = await client.call_tool("gallery_open", {"task_id": task_id, "index": 7})
     file, _ = seen[0]
+    file.write_text("#!/bin/sh")
+    replaced = await client.call_tool("gallery_open", {"task_id": task_id})
     file.unlink()
     gone = await client.call_tool("gallery_open", {"task_id": task_id})
 
     assert [shown for _, shown in seen] == ["file", "folder", "file"]
     assert str(file) in text_of(no_desktop)
     assert "no file" in text_of(other)
+    assert "not there any more" in text_of(replaced)
     assert "not there any more" in text_of(gone)
 
 
@@ -254,6 +257,30 @@ async def test_a_picture_can_be_forgotten_and_its_file_stays(
     assert again.is_error
     assert left["cards"] == []
     assert await anyio.Path(order.paths[0]).is_file()
+
+
+async def test_forgetting_gives_no_budget_back(tmp_path: Path) -> None:
+    here = world(tmp_path, environ={"FLUX2_DAILY_BUDGET": "0.05"}, extensions=(APPS,))
+    async with here.client(server=build_server(here.environment(), for_gallery=True)) as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+        refused = await client.call_tool("gallery_forget", {"task_id": here.paid[0].id})
+        again = await client.call_tool("generate", {"prompt": "a hare"})
+
+    assert "counts in today's budget" in text_of(refused)
+    assert again.is_error
+    assert len(here.paid) == 1
+
+
+async def test_an_order_in_doubt_is_not_offered_again(tmp_path: Path) -> None:
+    """Only the very same call finds out what became of it; another would order a second picture."""
+    here = world(tmp_path, extensions=(APPS,))
+    here.simulator.faults.append(Fault(on="create", lose=True, after=True, times=9))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+        [found] = facts(await client.call_tool("gallery_search", {}))["cards"]
+
+    assert found["status"] == "unknown"
+    assert "again" not in found
 
 
 async def test_what_is_still_made_cannot_be_forgotten(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from flux2_mcp.images.formats import (
     opened,
     recognise,
 )
-from flux2_mcp.images.loading import read
+from flux2_mcp.images.loading import is_picture_file, read
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.previewing import canvas, preview_of, previews
 from flux2_mcp.images.saving import save
@@ -43,6 +43,7 @@ __all__ = [
     "container",
     "default_folder",
     "file_name",
+    "is_picture_file",
     "media_type_of",
     "opened",
     "preview_of",

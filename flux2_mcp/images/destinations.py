@@ -16,7 +16,7 @@ from flux2_mcp.images.naming import has_control, is_plain, is_safe_on_windows
 FOLDER: Final = "Flux 2"
 WINDOWS: Final = os.name == "nt"
 
-_PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
+PICTURE_ENDINGS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
 _IMAGE_MARK: Final = "opt/flux2-mcp/image"
 """A file that the Dockerfile makes: in other containers, such as a dev container, the person works inside."""
 _MOUNT: Final = re.compile(r"\S+ \S+ \S+ \S+ \S+ .* - \S")
@@ -173,7 +173,7 @@ def _folder_or_file(target: Path, *, says_folder: bool) -> Destination:
     mode = _mode_at(target)
     if (mode and stat.S_ISDIR(mode)) or says_folder:
         return Destination(target)
-    if target.suffix.lower() in _PICTURE_ENDINGS:
+    if target.suffix.lower() in PICTURE_ENDINGS:
         if not is_plain(target.stem):
             msg = f"No picture can be called {target.name}. Give another name, or a folder."
             raise RequestRefused(msg)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from flux2_mcp.catalogue import TOOLS, Catalogue, Prices
+from flux2_mcp.catalogue import TOOLS, Catalogue
 from flux2_mcp.history import Order, State
 from flux2_mcp.presenters.account import STATES, Money, in_dollars, money
 from flux2_mcp.presenters.progress import words_for
-from flux2_mcp.runapi.models import Action
 from flux2_mcp.studio import Account, Job, ResultImage, Studio
 
 UPLOADS_LAST = timedelta(minutes=50)
@@ -81,8 +80,6 @@ class ModelChoice(BaseModel):
     remix_aspect_ratios: list[str]
     resolutions: list[str]
     most_sources: int
-    prices: dict[str, float | None]
-    """US dollars per picture, by resolution; None where no price is published."""
 
 
 class GalleryAccount(Money):
@@ -140,8 +137,8 @@ def card(studio: Studio, order: Order, found: Sequence[ResultImage] = ()) -> Car
     )
 
 
-def about_account(known: Catalogue, account: Account, prices: Prices, can: Sequence[Ability]) -> GalleryAccount:
-    """The account, and all models with their prices."""
+def about_account(known: Catalogue, account: Account, can: Sequence[Ability]) -> GalleryAccount:
+    """The account, and all models."""
     return GalleryAccount(
         **money(account).model_dump(),
         models=[
@@ -152,18 +149,11 @@ def about_account(known: Catalogue, account: Account, prices: Prices, can: Seque
                 remix_aspect_ratios=list(model.ratios("remix_image")),
                 resolutions=list(model.resolutions),
                 most_sources=model.most_sources,
-                prices={each: _price(prices, model.slugs, each) for each in model.resolutions},
             )
             for model in known.models
         ],
         can=list(can),
     )
-
-
-def _price(prices: Prices, slugs: Mapping[Action, str], resolution: str) -> float | None:
-    """The price of a picture from words; without one, of a remix."""
-    found = (prices.cents.get(slug, {}).get(resolution) for slug in slugs.values())
-    return in_dollars(next((cents for cents in found if cents is not None), None))
 
 
 def _tool(order: Order) -> str | None:
@@ -196,7 +186,12 @@ def _is_in_sight(studio: Studio, path: str) -> bool:
 
 
 def _again(known: Catalogue, order: Order, *, now: datetime) -> Again | None:
-    """The same once more, as long as RunAPI has its sources, and where the history has kept its words."""
+    """The same once more, as long as RunAPI has its sources, and where the history has kept its words.
+
+    Not of what is in doubt: this call is another one than that which finds it.
+    """
+    if order.state == "unknown":
+        return None
     model, request = known.named(order.model), order.request
     tool = _tool(order)
     if model is None or request is None or tool is None or not order.prompt:

@@ -32,8 +32,8 @@ FOR_OLDER_HOSTS: Json = {"ui/resourceUri": URI}
 """The same, as the first hosts with apps read it."""
 OF_PAGE: Json = {"ui": {"resourceUri": URI, "visibility": ["app"]}}
 """What a tool carries that only the page calls."""
-SESSION_WITH_APPS: Final = "with-apps"
-"""The id of all sessions whose clients have apps, where no server keeps sessions; see `legacy_apps`."""
+SESSION_WITH_APPS: Final = "with-apps-"
+"""How the ids of sessions begin whose clients have apps, where no server keeps sessions; see `legacy_apps`."""
 TASK_IDS = "flux2-mcp/task_ids"
 """Which tasks a result is about, in the part of it that is for the page alone."""
 
@@ -95,7 +95,7 @@ def about_tasks(ctx: Ctx, jobs: Sequence[Job]) -> Json | None:
 
 def _has_apps(ctx: ServerRequestContext[Any, Any]) -> bool:
     if ctx.session.client_capabilities is None and ctx.request is not None:
-        return ctx.request.headers.get("mcp-session-id") == SESSION_WITH_APPS
+        return ctx.request.headers.get("mcp-session-id", "").startswith(SESSION_WITH_APPS)
     return client_supports_apps(ctx)
 
 

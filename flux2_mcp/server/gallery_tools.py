@@ -13,6 +13,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from flux2_mcp.errors import Flux2Error, NoSuchTask, PictureUnavailable
+from flux2_mcp.images import is_picture_file
 from flux2_mcp.presenters.gallery import Ability, Cards, GalleryAccount, about_account, card_of, cards
 from flux2_mcp.server.account_tools import Cursor, StatusFilter, Words, states_of
 from flux2_mcp.server.apps import OF_PAGE
@@ -44,9 +45,8 @@ def gallery_tools(can: Sequence[Ability]) -> list[StrictTool]:
     """All of them, for a server that can do this with a picture besides."""
 
     async def gallery_account(studio: AnyStudio) -> GalleryAccount:
-        """The account, the models and their prices for the gallery; free."""
-        prices = await studio.budget.prices.current()
-        return about_account(studio.catalogue, await studio.account(), prices, can)
+        """The account and the models for the gallery; free."""
+        return about_account(studio.catalogue, await studio.account(), can)
 
     looks, changes = ToolAnnotations(read_only_hint=True), ToolAnnotations(read_only_hint=False)
     of_page = partial(StrictTool.of, meta=OF_PAGE)
@@ -84,8 +84,8 @@ async def gallery_open(
     """Open a picture's file on the person's computer; free."""
     order = await studio.history.find(studio.owner, task_id.strip())
     path = order.paths[index] if order and index < len(order.paths) else ""
-    if not path or not await anyio.Path(path).is_file():
-        msg = f"The file is not there any more: {path}" if path else "This picture has no file on this computer."
+    if not path or not await anyio.to_thread.run_sync(is_picture_file, path):
+        msg = f"The picture is not there any more: {path}" if path else "This picture has no file on this computer."
         raise PictureUnavailable(msg, remedy="Look at the picture again: that fetches it while RunAPI still has it.")
     open_file = ctx.request_context.lifespan_context.environment.open_file
     if not await anyio.to_thread.run_sync(open_file, Path(path), "folder" if in_folder else "file"):
@@ -100,6 +100,10 @@ async def gallery_forget(studio: AnyStudio, task_id: TaskId) -> Forgotten:
     if order is None:
         msg = f"The history knows no picture {task_id[:140]!r}."
         raise NoSuchTask(msg, remedy="It may be forgotten already.")
+    counts = order.created_at >= studio.history.midnight() and not order.made_elsewhere
+    if counts and studio.budget.limits.per_day is not None:
+        msg = "This picture counts in today's budget."
+        raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Forget it tomorrow.")
     if not await studio.history.forget_one(studio.owner, order.id):
         msg = "This picture is still being made, and is paid for."
         raise Flux2Error(msg, charge="Nothing was forgotten.", remedy="Forget it once it is done.")

@@ -1,9 +1,11 @@
-"""Which legacy clients have apps, where no server keeps sessions: it is their session's id, which they send back.
+"""Which legacy clients have apps, where no server keeps sessions: their session's id says so, which they send back.
 
 They declare it once, when they connect; the calls that follow may reach any replica.
 """
 
 from __future__ import annotations
+
+from uuid import uuid4
 
 from mcp.server.apps import EXTENSION_ID
 from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
@@ -36,7 +38,7 @@ class NameSessionsWithApps:
 
         async def naming(message: Message) -> None:
             if has_apps and message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[MCP_SESSION_ID_HEADER] = SESSION_WITH_APPS
+                MutableHeaders(scope=message)[MCP_SESSION_ID_HEADER] = f"{SESSION_WITH_APPS}{uuid4().hex}"
             await send(message)
 
         await self._app(scope, looking, naming)

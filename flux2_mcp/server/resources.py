@@ -21,7 +21,7 @@ from flux2_mcp.errors import NoSuchTask
 from flux2_mcp.presenters.account import entries, money
 from flux2_mcp.presenters.results import facts_of
 from flux2_mcp.server import prompts
-from flux2_mcp.server.arguments import current_studio
+from flux2_mcp.server.arguments import current_studio, studio_without_key
 from flux2_mcp.server.completions import MOST_COMPLETIONS
 from flux2_mcp.server.state import StateHolder
 from flux2_mcp.text import sendable
@@ -97,7 +97,7 @@ def add_resources(server: MCPServer[AppState], holder: StateHolder, known: Catal
         mime_type="image/png",
     )
     async def picture(task_id: str, index: str, ctx: Context[AppState]) -> bytes:
-        studio = await current_studio(ctx)
+        studio = await studio_without_key(ctx)
         return (await studio.picture(task_id, _number(index))).data
 
     @server.completion()

@@ -233,7 +233,7 @@ class Actions {
         this.#forgotten(this.card.task_id);
       });
       remove.className = "pay danger";
-      const question = el("p", {}, "Remove this picture from the history? Its file stays where it is.");
+      const question = el("p", {}, "Remove this picture from the history, and its cost from today's sum? Its file stays where it is.");
       return this.#formOf("Remove from the history", [question], { element: remove });
     });
   }

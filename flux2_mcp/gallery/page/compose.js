@@ -15,17 +15,19 @@ class Compose {
   #file = el("input", { type: "file", accept: "image/*", multiple: true, hidden: true, "aria-label": "Photos", tabindex: "-1" });
   #photos = el("div", { class: "photos", hidden: true });
   #trouble = el("div", { class: "slot" });
+  #tooMany = el("div", { class: "slot" });
+  #reading = 0;
   #pay;
 
   constructor({ orders, ordered }) {
     this.#orders = orders;
     this.#ordered = ordered;
     const like = () => this.#order();
-    const order = () => (this.#text.value.trim().length < 3 ? undefined : like());
+    const order = () => (this.#text.value.trim().length < 3 || this.#reading ? undefined : like());
     this.#pay = new PayButton(orders, { label: "Make", shape: "remix", kind: "pay main", order, like, done: (ids, error) => this.#done(ids, error) });
     const add = button("Add a photo", { shape: "photo", onclick: () => this.#file.click() });
     const row = el("div", { class: "row" }, add, this.#file, this.#model, this.#ratio, this.#resolution, this.#count, el("span", { class: "grow" }), this.#pay.element);
-    this.element = el("form", { class: "compose", "aria-label": "Make a picture", onsubmit: (event) => event.preventDefault() }, this.#text, this.#photos, row, this.#trouble);
+    this.element = el("form", { class: "compose", "aria-label": "Make a picture", onsubmit: (event) => event.preventDefault() }, this.#text, this.#photos, row, this.#tooMany, this.#trouble);
     this.#text.addEventListener("input", () => this.#pay.refresh());
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) this.#pay.element.click();
@@ -43,6 +45,9 @@ class Compose {
   /** Photos to make the picture out of. */
   async take(files) {
     this.#trouble.replaceChildren();
+    const hadNone = !this.#sources.length;
+    this.#reading += 1;
+    this.#pay.refresh();
     for (const file of files) {
       try {
         if (!file.type.startsWith("image/")) throw new Error("it is no picture");
@@ -51,7 +56,9 @@ class Compose {
         this.#fail(`${file.name} cannot be used: ${error.message || "it cannot be read as a picture"}.`);
       }
     }
+    this.#reading -= 1;
     this.#showSources();
+    if (hadNone && this.#sources.length) this.#keepRatio();
     focusOn(this.#text);
   }
 
@@ -89,16 +96,21 @@ class Compose {
   #fill() {
     const model = this.#orders.modelOf(this.#model.value) ?? {};
     const ratios = (this.#sources.length ? model.remix_aspect_ratios : model.aspect_ratios) ?? [];
-    const preferred = this.#sources.length && ratios.includes("auto") ? "auto" : "";
-    const fill = (choice, values, name, wanted) => {
-      const now = wanted || choice.value;
+    const fill = (choice, values, name) => {
+      const now = choice.value;
       choice.replaceChildren(...values.map((value) => el("option", { value, ".selected": value === now }, name(value))));
       choice.hidden = values.length < 2;
     };
-    fill(this.#ratio, ratios, (value) => (value === "auto" ? "Ratio of the photo" : value), preferred);
+    fill(this.#ratio, ratios, (value) => (value === "auto" ? "Ratio of the photo" : value));
     fill(this.#resolution, model.resolutions ?? [], (value) => value.toUpperCase());
     const most = model.most_sources ?? 1;
-    this.#trouble.replaceChildren(...(this.#sources.length > most ? [alertOf(`${model.title} takes ${counted(most, "photo")} at most. Remove some, or choose another model.`)] : []));
+    this.#tooMany.replaceChildren(...(this.#sources.length > most ? [alertOf(`${model.title} takes ${counted(most, "photo")} at most. Remove some, or choose another model.`)] : []));
+    this.#pay.refresh();
+  }
+
+  /** The photo's own ratio, unless the person chooses another. */
+  #keepRatio() {
+    if ([...this.#ratio.options].some((option) => option.value === "auto")) this.#ratio.value = "auto";
     this.#pay.refresh();
   }
 

@@ -58,7 +58,8 @@ function sign(label, shape, onclick, more = {}) {
 /** Say something to those who listen to the page. */
 function announce(text) {
   const region = document.getElementById("status");
-  if (region.textContent !== text) region.textContent = text;
+  region.textContent = ""; // the same words twice are two events
+  requestAnimationFrame(() => (region.textContent = text));
 }
 
 /** A failure in its own words, and what can be done about it here. */

@@ -1,6 +1,7 @@
 /* Pictures as data: URIs, asked for once each, and few at a time. */
 
 const AT_A_TIME = 3;
+const MOST_KEPT = 300; // those that are shown stay; others are asked for again
 const EDGES = [320, 640, 1024, 1600, 2048];
 
 class Images {
@@ -20,7 +21,9 @@ class Images {
 
   keep(id, index, src, edge) {
     const before = this.known(id, index);
-    if (!before || before.edge < edge) this.#known.set(`${id}/${index}`, { src, edge });
+    if (before && before.edge >= edge) return;
+    this.#known.set(`${id}/${index}`, { src, edge });
+    if (this.#known.size > MOST_KEPT) this.#known.delete(this.#known.keys().next().value);
   }
 
   /** A version of at least this edge. Nothing if it is no longer `wanted` when its turn comes. */

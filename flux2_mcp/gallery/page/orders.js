@@ -4,7 +4,9 @@ const COOLING = 900; // ms after a press in which another one is taken for a sli
 const LOOKS = [0, 2, 4]; // seconds that the first looks at a task wait; later ones wait longer
 const LONG_LOOK = 20;
 const MOST_WAITING = 2; // looks at a time; a browser has six connections to one address, and pictures take three
+const ASK_AGAIN = 5000; // ms until a price is asked for again that could not be had
 const ROUND = 2000; // ms between looks that may not wait
+const RESUMED = 15 * 60000; // ms in which the server takes the same call for the one whose answer was lost
 const PAUSES = [1000, 2000, 4000, 8000]; // ms before looking again, when the server did not answer
 
 class Orders extends EventTarget {
@@ -12,6 +14,7 @@ class Orders extends EventTarget {
   #cards;
   #estimates = new Map();
   #followed = new Set();
+  #unsure = new Map();
   #pressedAt = -COOLING;
   #waiting = 0;
   account;
@@ -27,14 +30,14 @@ class Orders extends EventTarget {
 
   /** What this would cost: { price, allowed, why }. */
   estimate({ arguments: args }) {
-    const { source_image_urls: sources = [], model, output_resolution: resolution, count = 1 } = args;
-    const key = JSON.stringify([sources.length, model, resolution, count]);
+    const { source_image_urls: sources = [] } = args;
+    const key = priceKey(args);
     if (!this.#estimates.has(key)) {
       const { aspect_ratio: _, repeat: __, wait_seconds: ___, ...rest } = args;
       const asked = { ...rest, prompt: "any picture", source_image_urls: sources.map(standIn) };
       const answer = this.#link.call("estimate_cost", asked).then(
-        ({ structuredContent: { cost_usd: cost, allowed, why_not: why, asks_first: asks } = {} }) => ({ cost, allowed, why, asks }),
-        (error) => ({ allowed: true, unknown: true, why: error instanceof Refused ? error.message : "" }),
+        ({ structuredContent: { cost_usd: cost, allowed, why_not: why } = {} }) => ({ cost, allowed, why }),
+        (error) => ({ allowed: false, unknown: true, why: error instanceof Refused ? error.message : "" }),
       );
       this.#estimates.set(key, answer);
       answer.then(({ unknown }) => unknown && this.#estimates.delete(key));
@@ -49,9 +52,10 @@ class Orders extends EventTarget {
     this.#setBusy(true);
     try {
       const most = cost === undefined ? {} : { max_cost_usd: cost };
-      const result = await this.#link.call(tool, { ...args, ...most, wait_seconds: 0 });
+      const result = await this.#link.call(tool, { ...this.#onceOnly(tool, args), ...most, wait_seconds: 0 });
       const ids = taskIdsOf(result);
       if (!ids.length) throw new Unreachable(textOf(result) || "The server did not say what it ordered.");
+      this.#unsure.clear();
       this.#cards.take(carriedBy(result, args).cards.map((card) => ({ title: this.modelOf(args.model)?.title, tool, ...card })));
       ids.forEach((id) => this.follow(id));
       return ids;
@@ -60,6 +64,14 @@ class Orders extends EventTarget {
       setTimeout(() => this.#setBusy(false), Math.max(0, COOLING - (performance.now() - this.#pressedAt)));
       this.refreshAccount();
     }
+  }
+
+  /** The call as it is sent: one that ended without ids may have ordered, and is then found again, not paid again. */
+  #onceOnly(tool, { repeat, ...args }) {
+    const call = JSON.stringify([tool, args]);
+    const isUnsure = performance.now() - (this.#unsure.get(call) ?? -RESUMED) < RESUMED;
+    if (!isUnsure) this.#unsure.set(call, performance.now());
+    return repeat && !isUnsure ? { ...args, repeat } : args;
   }
 
   /** Look at a task until it has ended; where that cannot be seen, nobody is offered to pay for it again. */
@@ -72,11 +84,11 @@ class Orders extends EventTarget {
       this.#waiting += mayWait;
       try {
         const wait = mayWait ? (LOOKS[look] ?? LONG_LOOK) : 0;
-        const result = await this.#link.call("gallery_task", { task_id: id, wait_seconds: wait });
-        this.#cards.take(result.structuredContent?.cards);
+        const began = performance.now();
+        await this.#look(id, wait);
         failures = 0;
         if (!isRunning(this.#cards.get(id))) break;
-        if (!mayWait) await new Promise((resolve) => setTimeout(resolve, ROUND));
+        if (!mayWait || performance.now() - began < wait * 500) await new Promise((resolve) => setTimeout(resolve, ROUND));
       } catch (error) {
         const pause = PAUSES[failures++];
         if (pause === undefined || error instanceof Refused) {
@@ -97,10 +109,16 @@ class Orders extends EventTarget {
   async complete(id) {
     if (!this.#link.can.call || this.#cards.get(id)?.images?.every((image) => image.width)) return;
     try {
-      this.#cards.take((await this.#link.call("gallery_task", { task_id: id })).structuredContent.cards);
+      await this.#look(id, 0);
     } catch {
       // The card is good enough without.
     }
+  }
+
+  /** A task has another id before RunAPI has named it; here it keeps the one by which it is asked for. */
+  async #look(id, wait) {
+    const { structuredContent: { cards = [] } = {} } = await this.#link.call("gallery_task", { task_id: id, wait_seconds: wait });
+    this.#cards.take(cards.map((card) => ({ ...card, task_id: id })));
   }
 
   async refreshAccount() {
@@ -129,6 +147,11 @@ class Orders extends EventTarget {
   }
 }
 
+/** What the price of a call depends on. */
+function priceKey({ source_image_urls: sources = [], model, output_resolution: resolution, count = 1 }) {
+  return JSON.stringify([sources.length, model, resolution, count]);
+}
+
 /** A picture costs the same whatever its sources show, and a large one need not travel for that. */
 function standIn(source) {
   return source.startsWith("data:") ? "https://example.com/picture.png" : source;
@@ -144,6 +167,7 @@ class PayButton {
   #label;
   #estimate;
   #asked = 0;
+  #key;
   #signal;
 
   /** `order()` gives what to order, or nothing while that is not said yet: then the price is that of `like()`.
@@ -174,11 +198,16 @@ class PayButton {
   async refresh() {
     if (this.#signal?.aborted) return;
     const asked = ++this.#asked;
+    const order = this.#order() ?? this.#like();
+    const key = priceKey(order.arguments);
+    if (key !== this.#key) this.#estimate = undefined; // another price must not be paid
+    this.#key = key;
     this.#update();
-    const estimate = await this.#orders.estimate(this.#order() ?? this.#like());
+    const estimate = await this.#orders.estimate(order);
     if (asked !== this.#asked || this.#signal?.aborted) return;
     this.#estimate = estimate;
     this.#update();
+    if (estimate.unknown) setTimeout(() => asked === this.#asked && this.refresh(), ASK_AGAIN);
   }
 
   get why() {

@@ -63,10 +63,14 @@ class HostLink extends Link {
   #last = 0;
   #open = new Map();
 
-  async connect() {
+  constructor() {
+    super();
     window.addEventListener("message", (event) => {
       if (event.source === window.parent && event.data?.jsonrpc === "2.0") this.#hear(event.data);
     });
+  }
+
+  async connect() {
     const answer = await this.request("ui/initialize", {
       protocolVersion: "2026-01-26",
       appInfo: ABOUT,
@@ -96,11 +100,15 @@ class HostLink extends Link {
   }
 
   openLink(url) {
-    return this.request("ui/open-link", { url });
+    return this.#granted("ui/open-link", { url });
   }
 
   download(contents) {
-    return this.request("ui/download-file", { contents });
+    return this.#granted("ui/download-file", { contents });
+  }
+
+  async #granted(method, params) {
+    if ((await this.request(method, params))?.isError) throw new Unreachable("The app that shows this did not allow it.");
   }
 
   async show(mode) {
