@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio
+import hypothesis
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import MCPError
 from mcp.client import Client
@@ -63,6 +64,9 @@ class Door:
 
         try:
             answer = self.portal.call(bounded)
+        except UnicodeEncodeError:
+            # This client cannot write half an emoji everywhere; test_lines.py can.
+            hypothesis.reject()
         except MCPError as error:
             refusal = error
         assert not self.log.found, self.log.found
