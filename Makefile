@@ -2,6 +2,7 @@ VENV   ?= .venv
 PYTHON ?=
 ARGS   ?=
 EXAMPLES ?= 1000
+SECONDS  ?= 60
 
 # On Windows: in git-bash, with the make that comes with MinGW.
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -14,7 +15,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories reliability test-pythons check lint types imports fix bench conformance inspector hosts recording bundle constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability fuzz test-pythons check lint types imports fix bench conformance inspector hosts recording bundle constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,10 @@ reliability: $(VENV)/.ready-dev ## Try every fault at every step, and write docs
 
 stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crashes (EXAMPLES=1000; a minute for each 100)
 	@STORIES=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)
+
+fuzz: $(VENV)/.ready-fuzz ## Send anything to every door (EXAMPLES=1000), and let a fuzzer look for more (SECONDS=60 for each of its four targets)
+	@FUZZ=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/fuzz $(ARGS)
+	@for target in pictures addresses json_text bodies; do $(BIN)/python -m tests.fuzz.coverage $$target $(SECONDS) || exit 1; done
 
 check: lint types imports ## Lint, formatting, types, and which module may import which
 
@@ -99,6 +104,11 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt
 	@echo "Installing flux2-mcp and what its tests need into $(VENV) ..."
 	@$(PIP) -e '.[dev]'
 	@touch $(VENV)/.ready $@
+
+$(VENV)/.ready-fuzz: $(VENV)/.ready-dev
+	@echo "Installing what make fuzz needs into $(VENV) ..."
+	@$(PIP) -e '.[fuzz]'
+	@touch $@
 
 # What CI and a release need besides: CONTRIBUTING.md, "Releases".
 .PHONY: build workflows haproxy image release-check notes publish-registry publish-github

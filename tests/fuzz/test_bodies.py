@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flux2_mcp.simulator import Fault
 from flux2_mcp.simulator.faults import On
-from tests.fuzz.anything import json_values, texts, tried
+from tests.fuzz.anything import joined, json_values, texts, tried
 from tests.fuzz.door import Door, opened
 from tests.sources.owner_sources import data_uri, png
 from tests.world import text_of
@@ -50,8 +50,8 @@ headers = st.dictionaries(
 def faults(draw: st.DrawFn) -> Fault:
     """Some answers of one kind, as anything."""
     on = draw(st.sampled_from(get_args(On)[:-1]))
-    usual = st.just(USUAL.get(on, {}))
-    nearly = st.builds(lambda one, other: {**one, **other}, usual, st.dictionaries(NAMES, odd, max_size=3))
+    usual = st.sampled_from([USUAL.get(on, {})])
+    nearly = joined(usual, st.dictionaries(NAMES, odd, max_size=3))
     whole = st.builds(json.dumps, nearly | nearly | odd).map(lambda text: text.encode(errors="surrogatepass"))
     body = draw(whole | whole | st.binary(max_size=40) | st.sampled_from([b"", b"[" * 5000, b'{"a":' * 5000, b"\xff"]))
     return Fault(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mcp import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
-from tests.fuzz.anything import anything, texts, tried
+from tests.fuzz.anything import anything, joined, texts, tried
 from tests.fuzz.door import Door, opened
 from tests.sources.owner_sources import data_uri, png
 
@@ -42,8 +42,8 @@ def arguments_of(schema: Mapping[str, Any]) -> st.SearchStrategy[dict[str, objec
         {name: each[name] for name in required},
         optional={name: value for name, value in each.items() if name not in required},
     )
-    unknown = st.just({}) | st.just({}) | st.dictionaries(texts, anything, max_size=2)
-    return st.builds(lambda one, other: {**one, **other}, known, unknown)
+    unknown = st.dictionaries(texts, anything, max_size=0) | st.dictionaries(texts, anything, max_size=2)
+    return joined(known, unknown)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

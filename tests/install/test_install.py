@@ -62,6 +62,49 @@ def test_what_else_is_in_a_config_stays(computer: Computer, host: str) -> None:
 
 
 @each_host
+def test_a_config_may_begin_with_a_byte_order_mark(computer: Computer, host: str) -> None:
+    """Programs of Windows write one before UTF-8."""
+    path = computer.has(host, "\ufeff" + with_others(HOSTS[host]))
+
+    computer.install(host)
+
+    after = path.read_text(encoding="utf-8")
+    assert HOSTS[host].entry(after) == ENTRY
+    assert HOSTS[host].entries(after)["weather"] == HOSTS[host].entries(with_others(HOSTS[host]))["weather"]
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("codex", "a = " + "9" * 5000),
+        ("codex", "a = " + "[" * 5000),
+        ("goose", "a: " + "9" * 5000),
+        ("goose", "a: !!int x"),
+        ("goose", "[" * 1000),
+        ("vscode", '{"a": ' + "9" * 5000 + "}"),
+        ("claude-desktop", '{"a":' * 5000),
+    ],
+    ids=lambda text: text[:6],
+)
+def test_a_config_that_no_parser_gets_through_is_left_alone(computer: Computer, host: str, text: str) -> None:
+    path = computer.has(host, text)
+
+    with pytest.raises(UnreadableConfig, match="add it by hand"):
+        computer.install(host)
+
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_config_that_uses_a_name_twice_is_edited_without_a_warning(computer: Computer) -> None:
+    """YAML lets a later anchor replace an earlier one."""
+    path = computer.has("goose", "a: &x 1\nb: &x 2\nc: *x\n")
+
+    computer.install("goose")
+
+    assert HOSTS["goose"].format.read(path.read_text(encoding="utf-8"))["c"] == 2
+
+
+@each_host
 def test_the_old_file_is_kept_beside_the_new_one(
     computer: Computer, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

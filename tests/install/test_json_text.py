@@ -47,6 +47,7 @@ def test_whatever_the_config_only_our_entry_comes_and_goes(
         ('{"servers": {"a": 1}}', '{"servers": {"a": 1, "flux2": true}}'),
         ('{"servers": {"a": 1,}}', '{"servers": {"a": 1, "flux2": true}}'),
         ('{"servers": {}}', '{"servers": {\n  "flux2": true\n}}'),
+        ("// no end", '// no end\n{\n  "servers": {\n    "flux2": true\n  }\n}\n'),
         ("// only a comment\n", '// only a comment\n{\n  "servers": {\n    "flux2": true\n  }\n}\n'),
         (
             '{\n  "servers": {\n    "a": 1 // one\n    // nothing after it\n  }\n}',
@@ -111,6 +112,11 @@ continued",
     }
 
 
+def test_two_escapes_that_make_one_emoji_are_one() -> None:
+    """A command with one in its path could not be looked for otherwise."""
+    assert Json().read('{"\\ud83e\\udd8a": "\\ud83e\\udd8a and half: \\ud83e"}') == {"🦊": "🦊 and half: \ud83e"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -124,11 +130,14 @@ continued",
         '{"a": what}',
         "{,}",
         '{"a": [1',
+        pytest.param('{"a": ' + "9" * 5000 + "}", id="a number without end"),
+        pytest.param('{"a": ' + "[" * 5000 + "]" * 5000 + "}", id="nested without end"),
     ],
 )
 def test_what_is_not_understood_is_refused(text: str) -> None:
-    with pytest.raises(UnreadableConfig):
-        JSON5.put(text, ("a",), YES)
+    for editor in (JSON5, Json()):
+        with pytest.raises(UnreadableConfig):
+            editor.put(text, ("a",), YES)
 
 
 def test_strict_json_has_no_comments() -> None:

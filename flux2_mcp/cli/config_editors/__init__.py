@@ -7,6 +7,8 @@ from typing import Protocol
 
 Setting = str | bool | int | list[str] | dict[str, "Setting"]
 """What an entry is made of."""
+BEYOND_US = "It has a number that is none or is too long, or is nested too deeply."
+"""What is said of a text that a parser gives up on, valid or not."""
 
 
 class Format(Protocol):

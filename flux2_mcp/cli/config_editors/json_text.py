@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from flux2_mcp.cli.config_editors import Setting
+from flux2_mcp.cli.config_editors import BEYOND_US, Setting
 from flux2_mcp.errors import UnreadableConfig
 
 SPACE = re.compile(r"(?:[\s\ufeff]|//[^\n\r]*|/\*.*?\*/)*", re.DOTALL)
@@ -56,7 +56,9 @@ class Json:
     def put(self, text: str, path: Sequence[str], value: Setting) -> str:
         """The text with this value at this path."""
         if not text[SPACE.match(text, 0).end() :]:  # pyright: ignore[reportOptionalMemberAccess] the pattern always matches
-            text = f"{text}{{}}\n"
+            # The last line may be a comment, which goes on to its end.
+            between = "" if text.endswith(("\n", "\r")) or not text.strip("\ufeff \t") else _newline(text)
+            text = f"{text}{between}{{}}\n"
         parent, rest = self._deepest(text, path)
         for key in reversed(rest[1:]):
             value = {key: value}
@@ -92,7 +94,12 @@ class Json:
             except json.JSONDecodeError as error:
                 msg = f"Line {error.lineno} is not valid JSON: {error.msg}."
                 raise UnreadableConfig(msg) from None
-        return _Reader(text).document()
+            except (ValueError, RecursionError):
+                raise UnreadableConfig(BEYOND_US) from None
+        try:
+            return _Reader(text).document()
+        except RecursionError:
+            raise UnreadableConfig(BEYOND_US) from None
 
 
 class _Reader:
@@ -157,7 +164,9 @@ class _Reader:
 
     def _string(self) -> str:
         given = self._matched(STRING, "a string does not end")[1:-1]
-        return ESCAPE.sub(lambda match: _unescaped(match[1]), given)
+        text = ESCAPE.sub(lambda match: _unescaped(match[1]), given)
+        # An emoji is written as two escapes, one for each half.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
     def _word(self) -> object:
         start = self.at
@@ -165,11 +174,12 @@ class _Reader:
         if word in WORDS:
             return WORDS[word]
         try:
-            number = int(word, 16) if re.match(r"[+-]?0[xX]", word) else float(word)
+            if re.fullmatch(r"-?\d+", word):
+                return int(word)
+            return int(word, 16) if re.match(r"[+-]?0[xX]", word) else float(word)
         except ValueError:
             self.at = start
             self._stop("a value was expected")
-        return int(word) if re.fullmatch(r"-?\d+", word) else number
 
     def _matched(self, pattern: re.Pattern[str], problem: str) -> str:
         match = pattern.match(self.text, self.at)

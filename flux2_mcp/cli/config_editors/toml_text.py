@@ -6,11 +6,15 @@ import tomllib
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from flux2_mcp.cli.config_editors import Setting, with_line_ends_of
+from flux2_mcp.cli.config_editors import BEYOND_US, Setting, with_line_ends_of
 from flux2_mcp.errors import UnreadableConfig
 
 if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
     from tomlkit.items import Table
+
+MARK = "\ufeff"
+"""What Windows programs begin a UTF-8 file with."""
 
 
 class Toml:
@@ -19,35 +23,31 @@ class Toml:
     def read(self, text: str) -> Mapping[str, object]:
         """Everything the text says."""
         try:
-            return tomllib.loads(text.removeprefix("\ufeff"))
+            return tomllib.loads(text.removeprefix(MARK))
         except tomllib.TOMLDecodeError as error:
             msg = f"It is not valid TOML: {error}."
             raise UnreadableConfig(msg) from None
+        except (ValueError, RecursionError):
+            raise UnreadableConfig(BEYOND_US) from None
 
     def put(self, text: str, path: Sequence[str], value: Setting) -> str:
         """The text with this value at this path; new tables come last, under headers of their own."""
-        import tomlkit
-
-        self.read(text)
-        document = tomlkit.parse(text)
+        document = self._document(text)
         table: MutableMapping[str, Any] = document
         for depth, key in enumerate(path[:-1]):
             if key not in table:
                 # In one piece, so that a table which holds nothing but tables gets no header of its own.
                 table[key] = _nested(path[depth + 1 :], value)
-                return with_line_ends_of(text, tomlkit.dumps(document))
+                return _written(document, text)
             table = _table(table[key], key)
         if path[-1] in table and _unwrapped(table[path[-1]]) == value:
             return text
         table[path[-1]] = value
-        return with_line_ends_of(text, tomlkit.dumps(document))
+        return _written(document, text)
 
     def drop(self, text: str, path: Sequence[str]) -> str:
         """The text without the table or key at this path."""
-        import tomlkit
-
-        self.read(text)
-        document = tomlkit.parse(text)
+        document = self._document(text)
         table: MutableMapping[str, Any] = document
         for key in path[:-1]:
             if key not in table:
@@ -56,7 +56,22 @@ class Toml:
         if path[-1] not in table:
             return text
         del table[path[-1]]
-        return with_line_ends_of(text, tomlkit.dumps(document))
+        return _written(document, text)
+
+    def _document(self, text: str) -> TOMLDocument:
+        import tomlkit
+        from tomlkit.exceptions import TOMLKitError
+
+        self.read(text)
+        try:
+            return tomlkit.parse(text.removeprefix(MARK))
+        except (TOMLKitError, ValueError, RecursionError):
+            raise UnreadableConfig(BEYOND_US) from None
+
+
+def _written(document: TOMLDocument, old: str) -> str:
+    mark = MARK if old.startswith(MARK) else ""
+    return mark + with_line_ends_of(old, document.as_string())
 
 
 def _nested(path: Sequence[str], value: Setting) -> Table:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, MutableMapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any, cast
 
-from flux2_mcp.cli.config_editors import Setting, with_line_ends_of
+from flux2_mcp.cli.config_editors import BEYOND_US, Setting, with_line_ends_of
 from flux2_mcp.errors import UnreadableConfig
 
 if TYPE_CHECKING:
@@ -59,13 +60,16 @@ def _yaml(kind: str) -> YAML:
 
 
 def _loaded(text: str, yaml: YAML) -> MutableMapping[str, Any]:
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 
     try:
-        loaded: object = yaml.load(text)  # pyright: ignore[reportUnknownMemberType] ruamel's own signature is untyped
+        with warnings.catch_warnings(action="ignore", category=ReusedAnchorWarning):
+            loaded: object = yaml.load(text)  # pyright: ignore[reportUnknownMemberType] ruamel's own signature is untyped
     except YAMLError as error:
         msg = f"It is not valid YAML: {str(error).splitlines()[0]}."
         raise UnreadableConfig(msg) from None
+    except (ValueError, RecursionError):
+        raise UnreadableConfig(BEYOND_US) from None
     return {} if loaded is None else _mapping(loaded, "the whole file")
 
 
