@@ -55,7 +55,7 @@ def proxy_for(base_url: str) -> str | None:
 
 
 def _is_unambiguous(base_url: str) -> bool:
-    """Whether this and every HTTP library read the same host from it."""
+    """Whether this and every HTTP library read the same host and port from it."""
     from httpx import URL, InvalidURL
 
     try:
@@ -64,4 +64,6 @@ def _is_unambiguous(base_url: str) -> bool:
         url.host  # noqa: B018 it is decoded when it is asked for: "xn--" is no name
     except (InvalidURL, UnicodeError):
         return False
+    if url.port not in {urlsplit(base_url).port, None}:
+        return False  # http://[::1]8000
     return _HOST.fullmatch(host) is not None and not any(sign in base_url for sign in "@?#\\")

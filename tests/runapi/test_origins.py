@@ -43,6 +43,7 @@ async def test_a_safe_address_is_used_as_it_is(base_url: str, asked: str) -> Non
         "http://127.0.0.1@evil.test",
         "http://localhost.evil.test",
         "http://[::2]",
+        "http://[::1]8000",
         "http://0.0.0.0:8000",
         "http://10.0.0.1",
         "https://user:password@runapi.ai",
