@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -37,11 +38,13 @@ ADDRESSES = (
     "https://u:p@runapi.test/a?b#c",
     "https://[::1",
 )
-values = texts | st.sampled_from(CHOICES + ADDRESSES)
+possible = texts.filter(lambda text: re.search("[\0\ud800-\udc7f\udd00-\udfff]", text) is None)
+"""A variable holds no NUL, and of half characters only those that stand for bytes."""
+values = possible | st.sampled_from(CHOICES + ADDRESSES)
 
 
 @tried(100)
-@given(st.dictionaries(st.sampled_from(NAMES) | texts, values, max_size=8))
+@given(st.dictionaries(st.sampled_from(NAMES) | possible, values, max_size=8))
 def test_whatever_the_environment_says_it_is_read_or_refused_in_words_that_do_not_repeat_it(
     environ: dict[str, str],
 ) -> None:
@@ -56,7 +59,7 @@ def test_whatever_the_environment_says_it_is_read_or_refused_in_words_that_do_no
 
 def test_whatever_the_settings_say_a_server_answers_with_a_picture_or_with_what_is_wrong(tmp_path: Path) -> None:
     """Those that were read; what they refuse is not paid."""
-    inside = texts.map(lambda text: text.replace("..", "").replace("\0", "0"))
+    inside = possible.map(lambda text: text.replace("..", ""))
 
     @tried(10)
     @given(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.anything import json_values, texts, tried
-from tests.processes import Era, hosted
+from tests.processes import MODULE, Era, Host, environment, started
 from tests.world import KEY
 
 MEMBERS = st.sampled_from(["jsonrpc", "id", "method", "params", "result", "error", "name", "arguments", "uri", "_meta"])
@@ -59,12 +61,21 @@ lines = st.one_of(
 )
 
 
+@asynccontextmanager
+async def _hosted(home: Path, era: Era) -> AsyncGenerator[Host, None]:
+    """Our server for as long as it takes."""
+    errors = home / "stderr.txt"
+    with errors.open("ab") as stderr:
+        async with started(*MODULE, environ=environment(home, "http://127.0.0.1:9"), stderr=stderr) as process:
+            yield await Host.of(process, era, errors)
+
+
 @pytest.mark.parametrize("era", ["legacy", "modern"])
 def test_whatever_a_host_writes_the_next_request_is_answered(tmp_path: Path, era: Era) -> None:
     """Nothing crashes, every line that comes back is JSON, and none of them tells the key."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(hosted(tmp_path, "http://127.0.0.1:9", era=era)) as host,
+        portal.wrap_async_context_manager(_hosted(tmp_path, era)) as host,
     ):
 
         async def asked() -> object:
