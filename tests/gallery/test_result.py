@@ -9,7 +9,7 @@ import anyio
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
-from flux2_mcp.simulator import Script, Simulator
+from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.gallery.app_host import ALL, AppHost, app_host, has_chromium
 from tests.gallery.conftest import with_apps
 from tests.world import World, every
@@ -205,6 +205,39 @@ async def test_what_goes_wrong_after_a_press_is_said_there(browser: Browser, her
         await button(host, "Again · $0.05").click()
         await expect(host.app.get_by_role("alert")).to_have_text("The connection to the server is lost.")
         await expect(button(host, "Again · $0.05")).to_be_enabled()
+
+
+async def test_an_order_whose_answer_was_lost_is_found_and_not_paid_again(browser: Browser, here: World) -> None:
+    is_lost = False
+
+    async def lose(tool: str, arguments: dict[str, object]) -> None:
+        nonlocal is_lost
+        if tool == "generate" and not is_lost:
+            is_lost = True
+            await host.client.call_tool(tool, arguments)
+            msg = "There was no answer."
+            raise ConnectionError(msg)
+
+    async with app_host(browser, here) as host:
+        await host.calls("generate", prompt="a red fox")
+        host.before = lose
+        await button(host, "Again · $0.05").click()
+        await expect(host.app.get_by_role("alert")).to_have_text("There was no answer.")
+        await button(host, "Again · $0.05").click()
+        await expect(pictures(host)).to_have_count(2)
+    assert len(here.paid) == 2
+
+
+async def test_an_order_is_followed_when_runapi_names_it_late(browser: Browser, here: World) -> None:
+    """It has an id of ours until then."""
+    async with app_host(browser, here) as host:
+        await host.calls("generate", prompt="a red fox")
+        here.simulator.faults.append(Fault(on="create", hang=4))
+        await button(host, "Again · $0.05").click()
+        await expect(pictures(host)).to_have_count(2)
+        looks = host.calls_of("gallery_task")
+    assert any(look["task_id"].startswith("order-") for look in looks)
+    assert len(looks) < 12
 
 
 async def test_what_becomes_of_an_order_can_be_looked_at_again_when_it_was_lost_from_sight(
