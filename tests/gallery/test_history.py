@@ -7,12 +7,17 @@ from pathlib import Path
 from playwright.async_api import Browser, Locator, expect
 
 from tests.databases import history_in
-from tests.gallery.app_host import AppHost, app_host, has_chromium
+from tests.gallery.app_host import AppHost, Json, app_host, has_chromium
 from tests.gallery.conftest import with_apps
 from tests.history.orders import fox
 from tests.world import OWNER, World
 
 pytestmark = has_chromium
+
+FRAMES = """async () => {
+    for (let frame = 0; frame < 30; frame += 1) await new Promise(requestAnimationFrame);
+}"""
+"""Lets the browser do what it would do by itself."""
 
 
 def thumbs(host: AppHost) -> Locator:
@@ -134,3 +139,28 @@ async def test_a_server_that_does_not_answer_can_be_asked_again(browser: Browser
         await host.app.get_by_role("button", name="Try again").click()
         await expect(thumbs(host)).to_have_count(1)
         await expect(host.app.get_by_role("alert")).to_have_count(0)
+
+
+async def test_a_page_that_does_not_come_is_asked_for_again_by_the_person_alone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    is_cut = False
+
+    async def cut(tool: str, arguments: Json) -> None:
+        if is_cut and arguments.get("cursor"):
+            msg = "The connection to the server is lost."
+            raise ConnectionError(msg)
+
+    here = with_apps(tmp_path)
+    await ordered(tmp_path, 30)
+    context = {"displayMode": "fullscreen"}
+    async with app_host(browser, here, tool="recent_tasks", context=context, height=4000) as host:
+        host.before = cut
+        is_cut = True
+        await host.calls("recent_tasks")
+        await expect(host.app.get_by_role("alert")).to_contain_text("The connection to the server is lost.")
+        await host.page.frames[1].evaluate(FRAMES)
+        assert len([each for each in host.calls_of("gallery_search") if each["cursor"]]) == 1
+        is_cut = False
+        await host.app.get_by_role("button", name="Try again").click()
+        await expect(thumbs(host)).to_have_count(30)

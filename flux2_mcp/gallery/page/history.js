@@ -72,6 +72,7 @@ class History {
     this.#isAsking = true;
     const asked = ++this.#asked;
     this.#more.disabled = true;
+    this.#near.disconnect();
     const criteria = { text: this.#search.value.trim(), status: this.#status.value, limit: PAGE, cursor: this.#cursor ?? "" };
     try {
       const { structuredContent: page = {} } = await this.#link.call("gallery_search", criteria);
@@ -85,6 +86,8 @@ class History {
       for (const card of page.cards ?? []) this.#add(this.#cards.get(card.task_id));
       this.#showEmpty();
       if (isAnew) announce(page.cards?.length ? `${counted(page.cards.length, "picture")}${page.next_cursor ? " and more" : ""}` : "No pictures");
+      // Observed anew, it tells in any case whether the end is near: also where it was near all the time.
+      requestAnimationFrame(() => this.#near.observe(this.#end));
     } catch (error) {
       if (asked !== this.#asked) return;
       this.#grid.querySelectorAll(".bone").forEach((bone) => bone.remove());
@@ -94,9 +97,6 @@ class History {
         this.#isAsking = false;
         this.#more.disabled = false;
         this.#end.hidden = !this.#cursor;
-        // Observed anew, it tells in any case whether the end is near: also where it was near all the time.
-        this.#near.disconnect();
-        this.#near.observe(this.#end);
       }
     }
   }
