@@ -347,6 +347,7 @@ FLOODS = {
 async def test_a_caller_who_floods_the_server_waits_and_nobody_else_does(tmp_path: Path, kind: str) -> None:
     """Without a limit, hundreds of theirs are answered in a second, and each call of others takes as long."""
     answers: list[int] = []
+    alone = beside_them = theirs = seconds = 0.0
     async with abused(tmp_path) as server, anyio.create_task_group() as group:
 
         async def flood() -> None:
