@@ -368,8 +368,11 @@ async def test_a_caller_who_floods_the_server_waits_and_nobody_else_does(tmp_pat
         for _ in range(100):
             group.start_soon(flood)
         # The first ones may come as fast as they can.
-        while len(answers) < 120:  # noqa: ASYNC110 there is no event for it
-            await anyio.sleep(0.01)
+        with anyio.fail_after(30):
+            before = 0
+            while len(answers) < 120 or len(answers) - before > 50:
+                before = len(answers)
+                await anyio.sleep(0.5)
         before, began = len(answers), anyio.current_time()
         beside_them = await time_of_three_calls()
         await anyio.sleep(max(0.0, began + 1 - anyio.current_time()))
@@ -377,7 +380,7 @@ async def test_a_caller_who_floods_the_server_waits_and_nobody_else_does(tmp_pat
         group.cancel_scope.cancel()
 
     # Both times by this machine, as busy as it is.
-    assert beside_them < 10 * alone + 1
+    assert beside_them < 10 * alone + 2
     assert theirs < 250 * seconds
 
 
