@@ -68,7 +68,7 @@ def test_whatever_runapi_answers_the_call_is_answered_and_what_was_paid_is_found
     """No crash, no key, no word of nothing charged about a task that exists; and the next call works."""
     numbers = itertools.count()
 
-    @tried(5)
+    @tried(8)
     @given(st.lists(faults(), min_size=1, max_size=3), st.booleans())
     def check(some: list[Fault], remixes: bool) -> None:  # noqa: FBT001
         with tempfile.TemporaryDirectory(dir=tmp_path) as home, opened(Path(home)) as door:

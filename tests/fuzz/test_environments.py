@@ -43,7 +43,7 @@ possible = texts.filter(lambda text: re.search("[\0\ud800-\udc7f\udd00-\udfff]",
 values = possible | st.sampled_from(CHOICES + ADDRESSES)
 
 
-@tried(50)
+@tried(100)
 @given(st.dictionaries(st.sampled_from(NAMES) | possible, values, max_size=8))
 def test_whatever_the_environment_says_it_is_read_or_refused_in_words_that_do_not_repeat_it(
     environ: dict[str, str],
@@ -61,7 +61,7 @@ def test_whatever_the_settings_say_a_server_answers_with_a_picture_or_with_what_
     """Those that were read; what they refuse is not paid."""
     inside = possible.map(lambda text: text.replace("..", ""))
 
-    @tried(5)
+    @tried(10)
     @given(
         st.dictionaries(st.sampled_from([name for name in NAMES if name not in FOLDERS]), values, max_size=4),
         st.dictionaries(st.sampled_from(sorted(FOLDERS)), inside, max_size=2),

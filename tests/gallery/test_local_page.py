@@ -193,7 +193,7 @@ async def test_scrolling_through_a_thousand_pictures_never_stalls(browser: Brows
             await here.page.reload()
             await expect(tiles).not_to_have_count(0)
             await here.page.evaluate("longTasks.length = 0")
-            while await tiles.count() < 400:
+            while await tiles.count() < 1000:
                 await here.page.mouse.wheel(0, 4000)
                 await here.page.wait_for_timeout(30)
             too_long.append(max([0, *await here.page.evaluate("longTasks")]) - 200 * busy())

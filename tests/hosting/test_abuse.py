@@ -380,7 +380,7 @@ async def test_a_caller_who_floods_the_server_waits_and_nobody_else_does(tmp_pat
         group.cancel_scope.cancel()
 
     # Both times by this machine, as busy as it is.
-    assert beside_them < 10 * alone + 2
+    assert beside_them < 10 * alone + 1
     assert theirs < 250 * seconds
 
 
