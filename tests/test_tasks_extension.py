@@ -256,8 +256,9 @@ async def test_another_process_goes_on_with_it(tmp_path: Path) -> None:
     assert len(here.paid) == 2
 
 
-async def test_all_who_ask_at_once_get_what_has_ended(tmp_path: Path) -> None:
-    """It is looked at once for all of them, and nobody is told that it goes on."""
+@pytest.mark.parametrize("turns", [0, 1, 20])
+async def test_all_who_ask_at_once_get_what_has_ended(tmp_path: Path, turns: int) -> None:
+    """It is looked at once for all of them, and nobody is told that it goes on: not who asks in the middle of it."""
     here = slow(tmp_path)
     async with client_in(here) as client:
         task = await client.start("generate", **FOX)
@@ -271,6 +272,8 @@ async def test_all_who_ask_at_once_get_what_has_ended(tmp_path: Path) -> None:
     async with client_in(here) as client, anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(get, client)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
 
     assert [result and result.content for result in results] == [first.content] * 5
     assert len(here.simulator.requests) == seen

@@ -187,6 +187,7 @@ class Tasks(Extension):
         """The ticket in this process, taken up if there was none; or what to say of it meanwhile."""
         known = await self._known(ctx, params)
         if isinstance(known, Ticket):
+            await known.looked_at()
             return known
         now = ctx.lifespan_context.history.now()
         if any(order.state == "intended" and now - order.created_at < IN_OTHER_HANDS for order in known):
@@ -196,9 +197,10 @@ class Tasks(Extension):
         if ticket is None:
             ticket = _ticket_for(params.task_id, known)
             self._start(ctx, ticket, partial(self._take_up, TicketContext.of(ctx, ticket)))
+            patience = LONGEST_LOOK if all(order.is_over for order in known) else PATIENCE
+            ticket.look_ends_at = anyio.current_time() + patience
             self._hand_out(ticket)
-        with anyio.move_on_after(LONGEST_LOOK if all(order.is_over for order in known) else PATIENCE):
-            await ticket.ended.wait()
+        await ticket.looked_at()
         return ticket
 
     async def _take_up(self, ctx: TicketContext) -> HandlerResult:

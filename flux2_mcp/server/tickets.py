@@ -53,6 +53,8 @@ class Ticket:
     """Why it cannot be carried out now; it can be later."""
     is_handed_out: bool = False
     is_cancelled: bool = False
+    look_ends_at: float = 0.0
+    """Until then, on the event loop's clock, whoever asks waits for the look by which it was taken up."""
     ended: anyio.Event = field(default_factory=anyio.Event)
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _news: anyio.Event = field(default_factory=anyio.Event)
@@ -108,6 +110,11 @@ class Ticket:
             with anyio.move_on_after(LATE):
                 await self._news.wait()
         with anyio.move_on_after(GRACE):
+            await self.ended.wait()
+
+    async def looked_at(self) -> None:
+        """Wait for the look by which it was taken up, if that is still going on."""
+        with anyio.CancelScope(deadline=self.look_ends_at):
             await self.ended.wait()
 
     @property

@@ -118,7 +118,7 @@ async def test_a_webhook_before_the_end_is_only_one_more_look(hosts: Hosts) -> N
 
 async def test_a_webhook_that_never_comes_is_looked_for(hosts: Hosts) -> None:
     """Nothing has come yet, so that looks are as dense as ever."""
-    hosts.intervals = every(0.05)
+    hosts.webhook_intervals = every(0.05)
     script = Script(looks_until_done=2, plain_pictures=True, webhook_copies=0)
     async with reachable(hosts, script) as (server, _):
         result = await server.call(ADA, "generate", prompt="a fox")
@@ -128,7 +128,7 @@ async def test_a_webhook_that_never_comes_is_looked_for(hosts: Hosts) -> None:
 
 async def test_a_callers_own_callback_is_passed_on(hosts: Hosts) -> None:
     theirs = "https://app.example/hooks/1"
-    hosts.intervals = every(0.01)
+    hosts.webhook_intervals = every(0.01)
     async with reachable(hosts) as (server, runapi):
         await server.call(ADA, "generate", prompt="a fox", callback_url=theirs)
 
@@ -189,7 +189,7 @@ async def test_webhooks_are_counted_on_only_while_they_come() -> None:
 
 async def test_a_history_without_words_has_no_webhooks(hosts: Hosts) -> None:
     """The body that a key stands for is made anew there, perhaps by a server that cannot be reached."""
-    hosts.intervals = every(0.01)
+    hosts.webhook_intervals = every(0.01)
     async with reachable(hosts, FLUX2_HISTORY="private") as (server, runapi):
         await server.call(ADA, "generate", prompt="a fox")
 

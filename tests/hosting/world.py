@@ -72,7 +72,9 @@ class Hosts:
     home: Path
     era: ConnectMode = "auto"
     simulator: Simulator = field(default_factory=lambda: Simulator(Script(looks_until_done=1, plain_pictures=True)))
-    intervals: Intervals = field(default_factory=lambda: every(3600))
+    intervals: Intervals = field(default_factory=lambda: every(0.05))
+    """Between looks. Without any, calls that wait for long would leave nobody else a turn."""
+    webhook_intervals: Intervals = field(default_factory=lambda: every(3600))
     """Where RunAPI tells the end of tasks."""
 
     @asynccontextmanager
@@ -81,6 +83,7 @@ class Hosts:
         here = World(
             self.simulator,
             self.home,
+            intervals=self.intervals,
             environ={
                 "RUNAPI_API_KEY": "",
                 "FLUX2_HTTP_AUTH": "runapi-key",
@@ -93,7 +96,7 @@ class Hosts:
         settings, secret = environment.settings, Secret(SECRET)
         if settings.public_url:
             webhooks = Webhooks(settings.public_url, secret.key("webhooks"))
-            environment = replace(environment, webhooks=webhooks, intervals=self.intervals, sleep=anyio.sleep)
+            environment = replace(environment, webhooks=webhooks, intervals=self.webhook_intervals)
         oauth = oauth_of(settings) if settings.http_auth == "oauth" else None
         known = await anyio.to_thread.run_sync(
             lambda: authenticator(settings, secret, home=self.home, folder=self.home / data)
