@@ -143,7 +143,7 @@ class Fulfilment:
             return await self._looked_up(job)
         while (task_id := job.order.task_id) is None:
             with suppress(_Cancelled):
-                work = partial(self._create, job, partial(job.compose, stage=stage))
+                work = partial(self._create, job, partial(job.compose, stage=stage), changed)
                 job.order, task = await self.services.background.run(_creating(job.order), work)
                 return task
             # The call that had it in hand was cancelled; this one wants the picture still.
@@ -199,7 +199,7 @@ class Fulfilment:
         )
         return opened
 
-    async def _create(self, job: Job, body_of: BodyOf) -> tuple[Order, Task]:
+    async def _create(self, job: Job, body_of: BodyOf, changed: Callable[[], None]) -> tuple[Order, Task]:
         """Send the create request, for the first time or perhaps once more.
 
         Raises:
@@ -218,7 +218,9 @@ class Fulfilment:
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
             job.order, job.ordered_before = order, True
-            return await self._create(job, body_of)  # another process has uploaded what this one could not
+            return await self._create(job, body_of, changed)  # another process has uploaded what this one could not
+        job.is_sent = True
+        changed()
         try:
             with telemetry.span("create"):
                 task = await self.services.runapi.create(

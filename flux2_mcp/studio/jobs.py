@@ -63,6 +63,8 @@ class Job:
     """How long such pictures usually take, where the history knows."""
     ordered_before: bool = False
     """Whether it was ordered before this call."""
+    is_sent: bool = False
+    """Whether its create request was handed to the network."""
     task: Task | None = None
     images: list[ResultImage] = field(default_factory=list[ResultImage])
     poll_error: RunApiError | None = None
@@ -105,6 +107,11 @@ class Job:
     def is_accepted(self) -> bool:
         """Whether RunAPI has it in hand, or will not have it."""
         return self.task is not None or self.order.task_id is not None or self.is_made or self.error is not None
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether this side has nothing more to do before RunAPI has it in hand."""
+        return self.is_sent or self.is_accepted
 
     @property
     def is_settled(self) -> bool:

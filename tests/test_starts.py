@@ -1,0 +1,101 @@
+"""How calls begin, where many come at once."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from mcp.client import Client
+
+from flux2_mcp.server.app import build_server
+from flux2_mcp.server.starts import LONGEST, MOST
+from flux2_mcp.simulator import Script, Simulator
+from tests.pictures.fixtures import png
+from tests.transports import Gate, creates
+from tests.world import World, every, text_of, world
+
+pytestmark = pytest.mark.virtual_time
+
+MANY = MOST + 5
+"""No more than the rate limiter lets through at once."""
+
+
+def small_world(home: Path) -> World:
+    return world(home, Script(looks_until_done=1, plain_pictures=True), intervals=every(0.2))
+
+
+def uploads(request: httpx.Request) -> bool:
+    return request.url.path.endswith("/files/prepare")
+
+
+class Clocked(Gate):
+    """Knows when each request came that it holds."""
+
+    def __init__(self, simulator: Simulator, kind: Callable[[httpx.Request], bool]) -> None:
+        self.times: list[float] = []
+
+        def noted(request: httpx.Request) -> bool:
+            if is_one := kind(request):
+                self.times.append(anyio.current_time())
+            return is_one
+
+        super().__init__(simulator, noted)
+
+    async def holds(self, many: int) -> None:
+        """Wait until so many are held."""
+        while self.held < many:  # noqa: ASYNC110 the gate has an event for the first only
+            await anyio.sleep(0.01)
+
+    async def holds_then_opens(self, many: int) -> None:
+        await self.holds(many)
+        self.open()
+
+
+def remix_of(n: int) -> dict[str, object]:
+    picture = b64encode(png(f"#0000{n:02x}", edge=8)).decode()
+    return {"prompt": f"fox {n}", "source_image_urls": [f"data:image/png;base64,{picture}"]}
+
+
+async def call_all(client: Client, tool: str, all_arguments: Iterable[dict[str, object]]) -> list[str]:
+    """What many calls at once come to."""
+    texts: list[str] = []
+
+    async def call(arguments: dict[str, object]) -> None:
+        texts.append(text_of(await client.call_tool(tool, arguments)))
+
+    async with anyio.create_task_group() as group:
+        for arguments in all_arguments:
+            group.start_soon(call, arguments)
+    return texts
+
+
+async def test_few_begin_at_a_time_and_what_hangs_holds_others_up_for_a_moment_only(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    gate = here.transport = Clocked(here.simulator, uploads)
+    async with here.client() as client, anyio.create_task_group() as group:
+        group.start_soon(call_all, client, "remix", map(remix_of, range(MANY)))
+        await gate.holds(MANY)
+        gate.open()
+
+    assert gate.times[MOST] - gate.times[0] >= LONGEST
+    assert len(here.paid) == MANY
+
+
+async def test_a_call_whose_order_is_on_its_way_holds_nobody_up(tmp_path: Path) -> None:
+    """However slow RunAPI is."""
+    here = small_world(tmp_path)
+    gate = here.transport = Clocked(here.simulator, creates)
+    server = build_server(here.environment())
+    server.starts.longest = math.inf
+    texts: list[str] = []
+    async with here.client(server=server) as client, anyio.create_task_group() as group:
+        group.start_soon(gate.holds_then_opens, MANY)
+        texts += await call_all(client, "generate", [{"prompt": f"fox {n}"} for n in range(MANY)])
+
+    assert all("made the picture" in text for text in texts)
+    assert len(here.paid) == MANY
