@@ -24,6 +24,7 @@ LABEL org.opencontainers.image.title="flux2-mcp" \
 RUN useradd --uid 10001 --home-dir /data --create-home flux2 \
  && install -d -o flux2 -g flux2 /data/pictures
 COPY --from=build /opt/flux2-mcp /opt/flux2-mcp
+COPY docs/licences.md /opt/flux2-mcp/THIRD_PARTY.md
 # Python's image brings its library uncompiled, and a read-only container would compile it anew at every start: 2 s.
 RUN /usr/local/bin/python -m compileall -q "$(/usr/local/bin/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 # Tells the server that a file which is on no mount is seen by nobody outside.

