@@ -47,7 +47,7 @@ AGREED = {
 """Only these packages may come along under these, because of this."""
 
 ELSEWHERE = {"pywin32": "PSF-2.0", "tzdata": "Apache-2.0"}
-"""Licences that cannot be read here, because the packages come along on other systems only."""
+"""Licences of packages that come along on some systems only, so that they cannot be read everywhere."""
 
 NAMES = {
     "3-Clause BSD License": "BSD-3-Clause",
@@ -100,7 +100,7 @@ def licence(about: PackageMetadata) -> str:
 def complaints(packages: dict[str, Distribution | None]) -> Iterator[str]:
     """What may not come along as it is."""
     for name, it in packages.items():
-        said = ELSEWHERE.get(name, "") if it is None else licence(it.metadata)
+        said = _said(name, it)
         if it is None and not said:
             yield f"{name} comes along on other systems only: write its licence into ELSEWHERE."
         elif not said:
@@ -127,14 +127,18 @@ def table(find: Callable[[str], Distribution]) -> str:
         for name, it in come_along(find, extra=extra).items():
             all_of_them.setdefault(name, (it, f"with `{extra}`"))
     for name, (it, when) in sorted(all_of_them.items()):
-        said = ELSEWHERE.get(name, "") if it is None else licence(it.metadata)
-        rows.append(f"| {name} | {said} | {when}{', on some systems' if it is None else ''} |")
+        said = _said(name, it)
+        rows.append(f"| {name} | {said} | {when}{', on some systems' if name in ELSEWHERE else ''} |")
     return "\n".join(rows)
 
 
 def with_table(page: str, rows: str) -> str:
     """The page with these rows in place of its own."""
     return re.sub(r"^\| package .*?(?=\n\n|\n?\Z)", lambda _: rows, page, flags=re.MULTILINE | re.DOTALL)
+
+
+def _said(name: str, it: Distribution | None) -> str:
+    return ELSEWHERE.get(name) or (licence(it.metadata) if it is not None else "")
 
 
 def _spdx(said: str) -> str:

@@ -25,6 +25,7 @@ SLOW = (
         "doctor",
         "hosts",
         "install/test_bundle",
+        "install/test_licences",
         "install/test_release",
         "install/test_supply",
         "history/test_processes",

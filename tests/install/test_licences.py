@@ -25,7 +25,8 @@ def find(tmp_path: Path) -> Find:
 
 def install(site: Path, name: str, licence: str, *needs: str, text: str = "LICENSE") -> None:
     folder = site / f"{name.replace('-', '_')}-1.0.dist-info"
-    folder.mkdir()
+    (folder / "licenses").mkdir(parents=True)
+    (folder / "licenses" / text).touch()
     headers = [f"Name: {name}", "Version: 1.0", licence, *(f"Requires-Dist: {each}" for each in needs)]
     (folder / "METADATA").write_text(
         "Metadata-Version: 2.4\n" + "\n".join(filter(None, headers)) + "\n", encoding="utf-8"
