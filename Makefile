@@ -32,7 +32,7 @@ test: $(VENV)/.ready-dev ## Run the tests
 test-fast: $(VENV)/.ready-dev ## Run what half a minute is enough for: no processes, no browser, one protocol era
 	@$(PYTEST) $(WORKERS) -m "not slow" $(ARGS)
 
-test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here, the oldest of them with the lowest versions
+test-pythons: $(VENV)/.ready-dev ## Run test-fast with every other Python that is here
 	@$(BIN)/python scripts/pythons.py
 
 test-lowest: ## Run test-fast with the lowest versions that pyproject.toml allows

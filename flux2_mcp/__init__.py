@@ -1,3 +1,3 @@
 """An MCP server for RunAPI's Flux 2 image models."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -21,6 +21,9 @@ def complaints(root: Path, *, version: str, tag: str = "") -> Iterator[str]:
         "server.json": server["version"],
         "server.json, packages": ", ".join(package["version"] for package in server["packages"]),
         ".claude-plugin/plugin.json": _json(root / ".claude-plugin" / "plugin.json")["version"],
+        "deploy/kubernetes.yaml": ", ".join(
+            re.findall(r"image: .*:v(\S+)", _text(root / "deploy" / "kubernetes.yaml"))
+        ),
     }
     for file, other in named.items():
         if other != version:
@@ -33,7 +36,7 @@ def complaints(root: Path, *, version: str, tag: str = "") -> Iterator[str]:
 
 def notes(root: Path, *, version: str) -> str:
     """What CHANGELOG.md says of this version; empty when it says nothing."""
-    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    changelog = _text(root / "CHANGELOG.md")
     section = re.search(
         rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$(.*?)(?=^## |^\[[^\]]+\]: |\Z)",
         changelog,
@@ -42,8 +45,12 @@ def notes(root: Path, *, version: str) -> str:
     return section[1].strip() if section else ""
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(_text(path))
 
 
 def main(command: str, tag: str = "") -> int:

@@ -73,7 +73,14 @@ def checkout(tmp_path: Path) -> Path:
     rewrite(tmp_path / ".claude-plugin" / "plugin.json", {"version": "1.2.3"})
     rewrite(tmp_path / "server.json", {"version": "1.2.3", "packages": [{"version": "1.2.3"}]})
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG, encoding="utf-8")
+    (tmp_path / "deploy").mkdir()
+    deploy(tmp_path, "1.2.3")
     return tmp_path
+
+
+def deploy(checkout: Path, version: str) -> None:
+    image = f"          image: ghcr.io/flux2-mcp/flux2-mcp:v{version}\n"
+    (checkout / "deploy" / "kubernetes.yaml").write_text(image, encoding="utf-8")
 
 
 CHANGELOG = """
@@ -121,6 +128,14 @@ def test_a_file_that_was_forgotten_is_named(checkout: Path, file: str, content: 
 
     assert complaint.startswith(file)
     assert "says 1.2.2" in complaint
+
+
+def test_a_deployment_of_another_version_is_named(checkout: Path) -> None:
+    deploy(checkout, "1.2.2")
+
+    assert list(complaints(checkout, version="1.2.3")) == [
+        "deploy/kubernetes.yaml says 1.2.2, and flux2_mcp/__init__.py says 1.2.3."
+    ]
 
 
 def test_another_tag_and_a_version_without_notes_are_refused(checkout: Path) -> None:
