@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import sys
+from contextlib import suppress
 
 # The collector would run several times over objects that all stay: a tenth of the start.
 gc.disable()
@@ -16,6 +17,7 @@ except KeyboardInterrupt:
 
 def main() -> None:
     """Run the command line, and end the process."""
+    _replace_closed_streams()
     _escape_unprintable_output()
     try:
         cli.main(once_loaded=_resume_collection)
@@ -23,6 +25,23 @@ def main() -> None:
         if isinstance(end.code, int):
             _leave(end.code)
         raise
+
+
+def _replace_closed_streams() -> None:
+    """Give /dev/null to the standard streams that we were started without.
+
+    The next file or connection would get their numbers, and whatever is written to stderr.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 for as long as the process lives
+    if sys.stderr is None:
+        # print() would take stdout instead.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _escape_unprintable_output() -> None:
@@ -39,10 +58,11 @@ def _resume_collection() -> None:
 
 def _leave(code: int) -> None:
     """End at once: all is closed, and to take the interpreter apart, module by module, takes ten times as long."""
+    with suppress(OSError, ValueError):  # who does not read our errors need not know
+        sys.stderr.flush()
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # a closed one is, and pythonw's
-                stream.flush()
+        if sys.stdout is not None:  # a closed one is, and pythonw's
+            sys.stdout.flush()
     except BrokenPipeError:
         code = cli.NOBODY_READS
     except (OSError, ValueError):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import select
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal, cast
+from typing import Literal, TextIO, cast
 
 from opentelemetry import trace
 
@@ -25,6 +27,9 @@ SELDOM = 600.0
 """Seconds between two lines of one exporter: a collector that is down stays so for a while."""
 READS_HEADERS = "opentelemetry.util.re"
 """It quotes what it cannot read, which may be the key to a collector."""
+PIECE = 1000
+"""Characters: a pipe that takes anything takes 4 KiB."""
+DROPPED = "Nobody read this log for a while: {} lines are missing here."
 USUAL = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 """What every record has; all else is what we added to one."""
 
@@ -79,9 +84,33 @@ class _SeldomExporters(logging.Filter):
         return True
 
 
+class _NeverWaits(logging.StreamHandler[TextIO]):
+    """Drops lines that nobody reads: once a pipe is full, whoever writes to it waits, and here that is every call."""
+
+    dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.dropped and _is_writable(self.stream):
+            words, self.dropped = DROPPED.format(self.dropped), 0
+            self._write(logging.LogRecord(OURS, logging.WARNING, "", 0, words, (), None))
+        self._write(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + self.terminator
+            for start in range(0, len(line), PIECE):
+                if not _is_writable(self.stream):
+                    self.dropped += 1
+                    return
+                self.stream.write(line[start : start + PIECE])
+                self.flush()
+        except Exception:  # noqa: BLE001 as logging does: it says so on stderr, where anybody reads that
+            self.handleError(record)
+
+
 def configure(form: Form, level: Level) -> None:
     """Log to stderr, in this form and from this level on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _NeverWaits(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else Lines())
     handler.addFilter(_SeldomExporters())
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -93,10 +122,24 @@ def configure(form: Form, level: Level) -> None:
 def announce(words: str, form: Form) -> None:
     """Say something that does not depend on the level."""
     if form == "text":
-        print(f"flux2-mcp: {words}", file=sys.stderr, flush=True)  # noqa: T201 whoever started the server reads it
+        tell(words)
         return
     logger = logging.getLogger(OURS)
     logger.handle(logger.makeRecord(OURS, logging.INFO, "", 0, words, (), None))
+
+
+def tell(words: str) -> None:
+    """Say something to whoever started us, if they read it."""
+    with suppress(OSError):
+        print(f"flux2-mcp: {words}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _is_writable(stream: TextIO) -> bool:
+    """Whether a line can be written without a wait for whoever reads it."""
+    try:
+        return bool(select.select([], [stream.fileno()], [], 0)[1])
+    except (OSError, ValueError):
+        return True  # not a file, or on Windows not a socket
 
 
 def _frames(error: BaseException) -> Iterator[str]:

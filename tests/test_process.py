@@ -83,8 +83,8 @@ async def test_the_end_of_stdin_waits_for_no_silent_runapi(tmp_path: Path, fault
 
 @pytest.mark.parametrize(
     ("number", "code", "busy"),
-    [(signal.SIGTERM, 143, True), (signal.SIGINT, 130, True), (signal.SIGINT, 130, False)],
-    ids=["SIGTERM", "SIGINT", "SIGINT while idle"],
+    [(signal.SIGTERM, 143, True), (signal.SIGHUP, 129, True), (signal.SIGINT, 130, True), (signal.SIGINT, 130, False)],
+    ids=["SIGTERM", "SIGHUP", "SIGINT", "SIGINT while idle"],
 )
 @not_on("Windows", "a host there ends a server by closing stdin, or kills it")
 async def test_a_signal_ends_the_server_with_the_customary_code(
@@ -104,6 +104,16 @@ async def test_a_signal_ends_the_server_with_the_customary_code(
     assert all(f"Call task_status with task_id='{task.id}'" in said for task in runapi.ledger.tasks())
     assert is_protocol_only(host)
     assert "Traceback" not in host.errors.read_text(encoding="utf-8")
+
+
+@not_on("Windows", "it has no SIGHUP")
+async def test_a_server_that_nohup_started_outlives_its_terminal(tmp_path: Path) -> None:
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    async with served() as (base_url, _), hosted(tmp_path, base_url, often=True, prelude=nohup) as host:
+        host.process.send_signal(signal.SIGHUP)
+        answer = await host.answer(await host.call("generate", FOX))
+
+    assert not answer["result"]["isError"]
 
 
 async def test_a_person_who_types_the_command_is_told_what_it_waits_for(tmp_path: Path) -> None:

@@ -37,9 +37,11 @@ PORT = 8765
 MOST_FILES = 65_536
 """Files and connections that a server over HTTP may have open, where the system allows as many."""
 WAITING = (
-    "flux2-mcp: waiting for an MCP host on stdin. Hosts start this command themselves: `{install}` adds it to yours, "
+    "waiting for an MCP host on stdin. Hosts start this command themselves: `{install}` adds it to yours, "
     "and `{demo}` shows it at work. Ctrl+C ends it."
 )
+
+NO_STDOUT = "stdout is closed, and over stdio it is where a host reads the answers."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,12 +67,14 @@ def run(options: argparse.Namespace) -> int:
     with exported(os.environ) as end_export:
         if options.http:
             return _serve_http(environment, options.host or HOST, PORT if options.port is None else options.port)
+        if sys.stdout is None:
+            raise BadSetting(NO_STDOUT, remedy="Keep it open, or serve over HTTP with --http.")
         from flux2_mcp.server.stdio import serve_stdio
 
         server = build_server(environment, over_stdio=True)
 
         if sys.stdin and sys.stdin.isatty():
-            print(WAITING.format(install=command("install HOST"), demo=command("demo")), file=sys.stderr)
+            logs.tell(WAITING.format(install=command("install HOST"), demo=command("demo")))
         anyio.run(partial(serve_stdio, server, before_exit=end_export))
     return 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -23,6 +24,13 @@ STOPPED = Flux2Error(
         "Do not order again, and not with repeat=true, before you have looked."
     ),
 )
+
+
+def ending_signals() -> Sequence[signal.Signals]:
+    """The signals that end a server after it has answered; SIGHUP is one, unless nohup or a service has it ignored."""
+    usual = [signal.SIGTERM, signal.SIGINT]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    return usual if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN else [*usual, hang_up]
 
 
 class CallsInFlight:

@@ -29,7 +29,7 @@ from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import RequireCaller
 from flux2_mcp.server.bodies import WholeBodies
 from flux2_mcp.server.connections import Connection, let_go, look_at
-from flux2_mcp.server.hang_up import STOPPED
+from flux2_mcp.server.hang_up import STOPPED, ending_signals
 from flux2_mcp.server.legacy_apps import NameSessionsWithApps
 from flux2_mcp.server.request_limits import LimitRequests, RequestLimiter
 from flux2_mcp.server.strict import StrictServer
@@ -260,7 +260,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             self.signals.append(number)
 
-        before = {number: signal.signal(number, stop) for number in HANDLED_SIGNALS}
+        before = {number: signal.signal(number, stop) for number in {*HANDLED_SIGNALS, *ending_signals()}}
         try:
             yield
         finally:

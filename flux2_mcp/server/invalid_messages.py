@@ -54,6 +54,8 @@ class Inbox(ObjectReceiveStream[Item]):
         self._target = target
         self._at_end = at_end
         """Called before the server hears that nothing more will come; it drops all calls then."""
+        self.was_used = False
+        """Whether a host has said anything."""
 
     async def receive(self) -> Item:
         """The next message, once what came before it and is none has been answered."""
@@ -63,6 +65,7 @@ class Inbox(ObjectReceiveStream[Item]):
             except anyio.EndOfStream:
                 await self._at_end()
                 raise
+            self.was_used = True
             if isinstance(item, ValidationError):
                 item = _read_again(item)
             if (error := _error(item)) is None:

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import anyio
 from mcp.server.stdio import stdio_server
 
+from flux2_mcp.server.hang_up import ending_signals
 from flux2_mcp.server.invalid_messages import Inbox
 from flux2_mcp.server.sdk import low_level_server
 from flux2_mcp.server.strict import StrictServer
+
+logger = logging.getLogger(__name__)
 
 LAST_RESORT = 5.0
 """Seconds after a signal when the process ends whatever is still open."""
 
 TIME_TO_WRITE = 0.1
 """Seconds for the last answers to reach stdout."""
+NOBODY_READS = 141
+"""The exit code when stdout has no reader any more, as for a command in a pipe."""
+NO_READER = (
+    "The host does not read stdout any more, so no answer reaches it. What was ordered goes on at RunAPI, and "
+    "is paid for once: the next start fetches it, and recent_tasks lists it."
+)
+NO_HOST = (
+    "Stdin was closed before a host said anything. Over stdio a host starts this command and speaks with it: "
+    "keep stdin open (docker run -i), or serve over HTTP with --http."
+)
 
 
 async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] = lambda: None) -> None:
-    """Serve until stdin ends, or SIGTERM or SIGINT comes; calls in flight are answered first.
+    """Serve until stdin ends, nobody reads stdout, or a signal comes; calls in flight are answered first.
 
-    A signal ends the process from in here; `before_exit` is what is left to do then.
+    All but the first end the process from in here; `before_exit` is what is left to do then.
     """
 
     async def answer_all() -> None:
@@ -33,18 +47,29 @@ async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] =
             await server.calls.end()
             await anyio.sleep(TIME_TO_WRITE)
 
+    def end(code: int) -> NoReturn:
+        # stdio_server() would wait for a thread that sits in readline() and cannot be cancelled.
+        before_exit()
+        os._exit(code)
+
     low = low_level_server(server)
     signals: list[int] = []
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, answer_all, group.cancel_scope, signals)
         async with stdio_server() as (read, write):
+            inbox = Inbox(read, write, at_end=answer_all)
             try:
-                await low.run(Inbox(read, write, at_end=answer_all), write, low.create_initialization_options())
-            finally:
-                if signals:
-                    # stdio_server() would wait for a thread that sits in readline() and cannot be cancelled.
-                    before_exit()
-                    os._exit(128 + signals[0])
+                await low.run(inbox, write, low.create_initialization_options())
+            except anyio.get_cancelled_exc_class():
+                # By a signal, or because nothing can be written to stdout.
+                if not signals:
+                    logger.warning(NO_READER)
+                    end(NOBODY_READS)
+                end(128 + signals[0])
+            if signals:
+                end(128 + signals[0])
+            if not inbox.was_used and not sys.stdin.isatty():
+                logger.warning(NO_HOST)
         group.cancel_scope.cancel()
 
 
@@ -53,7 +78,7 @@ async def _stop_on_signal(
 ) -> None:
     if sys.platform == "win32":
         return  # a host on Windows ends us by closing stdin
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with anyio.open_signal_receiver(*ending_signals()) as received:
         async for number in received:
             signals.append(number)
             timer = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
