@@ -36,6 +36,8 @@ class Database(ABC):
         self._lost_reading = False
         self._loss = ""
         """Why nothing could be written when it was last tried, as a sentence."""
+        self._told = set[str]()
+        """What the log says of it: a disk that is full refuses reads and writes by turns."""
 
     @property
     def degraded(self) -> str:
@@ -52,6 +54,7 @@ class Database(ABC):
             self._fail(works, lost, "written")
         else:
             self._loss, self._lost_reading = "", False
+            self._told.clear()
 
     def read(self, works: Sequence[Work[Any]]) -> None:
         """The same for what only reads."""
@@ -61,8 +64,9 @@ class Database(ABC):
             self._fail(works, lost, "read")
             self._lost_reading = True
         else:
-            self._loss = "" if self._lost_reading else self._loss
-            self._lost_reading = False
+            if self._lost_reading:
+                self._loss, self._lost_reading = "", False
+                self._told.clear()
 
     def empty_log(self) -> None:
         """Cut off the write-ahead log, which still holds what was deleted."""
@@ -108,8 +112,9 @@ class Database(ABC):
 
     def _note_loss(self, problem: str, detail: str) -> None:
         loss = f"{problem} Nothing is ordered until that is fixed; what was ordered before is fetched, but not noted."
-        if loss != self._loss:
-            self._loss = loss
+        self._loss = loss
+        if loss not in self._told:
+            self._told.add(loss)
             log.warning("%s%s", loss, f" ({' '.join(detail.split())})" if detail else "")
 
     def _retire(self) -> None:
