@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from flux2_mcp.errors import Flux2Error
+from flux2_mcp.errors import Flux2Error, foreseen
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class BackgroundTasks:
             task.error = error
             if not task.waiters:
                 # Not in its own words: RunAPI may have put the prompt into them.
-                crash = None if isinstance(error, Flux2Error) else error
+                crash = None if foreseen(error) else error
                 logger.warning("%s failed while nobody waited for it: %s", name, type(error).__name__, exc_info=crash)
         finally:
             del self._running[name]

@@ -26,6 +26,7 @@ Flux2Error
 │   ├── NoImages            the task completed without any image
 │   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
 ├── HistoryUnusable         the history cannot be read or written
+├── TooManyFiles            the system lets this process open no more files and connections
 ├── TooManyCalls            a server that many use carries out as many calls as it may
 ├── NoSuchTask              nobody knows that id
 ├── PictureUnavailable      the picture exists, but its bytes could not be fetched
@@ -35,6 +36,7 @@ Flux2Error
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Self
 
@@ -272,6 +274,34 @@ class OutcomeUnknown(Flux2Error):
             charge="It is not known whether RunAPI accepted the order; if it did, it is paid once.",
             remedy=late if too_late else again,
         )
+
+
+class TooManyFiles(Flux2Error):
+    """The system lets this process open no more files and connections."""
+
+    charge = "What was ordered before is in the history, and is paid for once."
+    remedy = (
+        "Send the same call again: it finds what it has ordered, or orders it now. If it stays so, restart the server, "
+        "or raise the limit (ulimit -n)."
+    )
+    what = "The system lets this server open no more files or connections (Too many open files)."
+
+    def __init__(self) -> None:
+        super().__init__(self.what)
+
+
+def has_too_many_files(error: BaseException | None) -> bool:
+    """Whether this, or what led to it, is that the system opens nothing more for us."""
+    while error and not (isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}):
+        error = error.__cause__
+    return error is not None
+
+
+def foreseen(error: BaseException | None) -> Flux2Error | None:
+    """An error of ours, or of the system's what we say of it; None for a crash."""
+    if isinstance(error, Flux2Error):
+        return error
+    return TooManyFiles() if has_too_many_files(error) else None
 
 
 class TaskOutOfSight(Flux2Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -55,9 +56,19 @@ _BY_SQLITE_CODE = {
     sqlite3.SQLITE_FULL: _full,
     sqlite3.SQLITE_READONLY: _read_only,
     sqlite3.SQLITE_PERM: _read_only,
-    sqlite3.SQLITE_CANTOPEN: partial(DatabaseLost, "cannot be opened", kind="unusable"),
+    sqlite3.SQLITE_CANTOPEN: lambda: DatabaseLost(f"cannot be opened{_why_nothing_can()}", kind="unusable"),
     sqlite3.SQLITE_IOERR: partial(DatabaseLost, "cannot be read or written", kind="unusable"),
 }
+
+
+def _why_nothing_can() -> str:
+    """Whether this process can open any file: SQLite does not say."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return f" ({error.strerror})"
+    return ""
+
 
 _BY_SQLSTATE = {
     "25006": _away,  # a standby took the place of the server: the next connection may lead to the new one

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 
 from flux2_mcp import telemetry
-from flux2_mcp.errors import PictureUnavailable, PictureUnusable
+from flux2_mcp.errors import PictureUnavailable, PictureUnusable, has_too_many_files
 from flux2_mcp.images.formats import MAX_PIXELS, Picture, Previewer, in_worker, recognise
 from flux2_mcp.images.public_addresses import Resolve, is_literal, is_public, system_resolver
 
@@ -130,7 +130,8 @@ class Fetcher:
                 finally:
                     await response.aclose()
         except httpx.TransportError as error:
-            msg = f"The connection to {url.host} failed ({type(error).__name__})."
+            why = "Too many open files" if has_too_many_files(error) else type(error).__name__
+            msg = f"The connection to {url.host} failed ({why})."
             raise _TransientFailure(msg) from error
 
     async def _ask(self, url: httpx.URL) -> httpx.Response:

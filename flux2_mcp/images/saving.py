@@ -26,6 +26,8 @@ _REASONS: Final = {
     errno.EPERM: "this server may not write there",
     errno.EEXIST: "there is a file in the place of a folder",
     errno.ENOTDIR: "there is a file in the place of a folder",
+    errno.EMFILE: "this server has too many files open",
+    errno.ENFILE: "this computer has too many files open",
     errno.ENAMETOOLONG: "the path is too long",
 }
 

@@ -25,8 +25,10 @@ from flux2_mcp.errors import (
     OutOfCredits,
     RequestRejected,
     RunApiError,
+    TooManyFiles,
     Unreachable,
     UnreadableAnswer,
+    has_too_many_files,
 )
 from flux2_mcp.remembered import Remembered
 from flux2_mcp.runapi.bounded import ENCODINGS, BoundedTransport
@@ -327,7 +329,8 @@ class RunAPI:
         try:
             response = await self.connection.send(request)
         except httpx.RequestError as error:
-            raise Unreachable(_no_answer(error), in_doubt=_in_doubt(request)) from error
+            remedy = TooManyFiles.remedy if has_too_many_files(error) else None
+            raise Unreachable(_no_answer(error), remedy=remedy, in_doubt=_in_doubt(request)) from error
         if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
             return response
         failure = error_from(response, mask=self._mask)
@@ -453,6 +456,8 @@ def _in_doubt(request: httpx.Request) -> bool:
 def _no_answer(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "RunAPI did not answer in time."
+    if has_too_many_files(error):
+        return f"RunAPI could not be reached. {TooManyFiles.what}"
     if isinstance(error, httpx.ConnectError):
         return "RunAPI could not be reached: no connection."
     if isinstance(error, httpx.DecodingError):

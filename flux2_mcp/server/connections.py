@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from flux2_mcp.errors import has_too_many_files
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds in which the head of a request has to be there, then its body, and in which an answer has to be taken."""
@@ -15,6 +26,15 @@ PIECE = 16_384
 """Bytes that are parsed in one go."""
 MOST_OVERHEAD = 0.5
 """The share of a piece that a body's chunks may take for themselves: one of a byte each takes 23 µs to parse."""
+
+REST = 0.5
+"""Seconds for which no connection is accepted once there is no room for any."""
+SELDOM = 600.0
+"""Seconds after which the log says once more that there is no room."""
+NO_ROOM = (
+    "No more connections can be accepted: the system lets this server open no more files (Too many open files). Those "
+    "that come wait until others are closed. `ulimit -n` shows the limit, and raises it before a start."
+)
 
 
 class Connection(H11Protocol):
@@ -114,6 +134,53 @@ class Connection(H11Protocol):
             self._end()
         else:
             self.transport.abort()
+
+
+class Listener(socket.socket):
+    """A socket that listens, and that rests while the system gives it no more connections.
+
+    asyncio would ask again at once, as many times as it may accept in one go, for each of these once more a second
+    later, and log each with all frames: the process would do nothing else.
+    """
+
+    _rests_until = 0.0
+    """By the monotonic clock."""
+
+    @classmethod
+    def of(cls, taken: socket.socket) -> Listener:
+        """The same socket as one of these; the other one is no longer its."""
+        return cls(taken.family, taken.type, taken.proto, fileno=taken.detach())
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            OSError: There is none, or there is no more room for any. asyncio waits a second before it asks again then.
+        """
+        now = time.monotonic()
+        if now < self._rests_until:
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            if has_too_many_files(error):
+                self._rests_until = now + REST
+            raise
+
+
+def note_when_full(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the log say seldom, and in one line, that there is no room for more connections."""
+    silent_until = float("-inf")
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal silent_until
+        if not has_too_many_files(context.get("exception")):
+            loop.default_exception_handler(context)
+        elif loop.time() >= silent_until:
+            silent_until = loop.time() + SELDOM
+            logger.warning(NO_ROOM)
+
+    loop.set_exception_handler(handle)
 
 
 def _age(connection: Connection) -> float:

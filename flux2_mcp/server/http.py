@@ -28,7 +28,7 @@ from flux2_mcp.callers import Authenticator
 from flux2_mcp.errors import BadSetting
 from flux2_mcp.server.authentication import RequireCaller
 from flux2_mcp.server.bodies import WholeBodies
-from flux2_mcp.server.connections import Connection, let_go, look_at
+from flux2_mcp.server.connections import Connection, Listener, let_go, look_at, note_when_full
 from flux2_mcp.server.hang_up import STOPPED, ending_signals
 from flux2_mcp.server.legacy_apps import NameSessionsWithApps
 from flux2_mcp.server.request_limits import LimitRequests, RequestLimiter
@@ -89,7 +89,8 @@ async def serve_app(server: StrictServer, app: ASGIApp, *, listener: socket) -> 
         lifespan="on",
     )
     http = _Server(config, requests)
-    await http.serve(sockets=[listener])
+    note_when_full(asyncio.get_running_loop())
+    await http.serve(sockets=[Listener.of(listener)])
     return 128 + http.signals[0] if http.signals else 0
 
 

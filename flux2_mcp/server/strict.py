@@ -37,7 +37,7 @@ from pydantic import AnyUrl, ValidationError
 
 from flux2_mcp import telemetry
 from flux2_mcp.app_state import AppState
-from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit, TooManyCalls
+from flux2_mcp.errors import Flux2Error, NoSuchTask, OverLimit, TooManyCalls, foreseen
 from flux2_mcp.images import media_type_of
 from flux2_mcp.server.apps import PREFIX
 from flux2_mcp.server.hang_up import CallsInFlight
@@ -93,8 +93,8 @@ class StrictTool(Tool):
             result: Any = await super().run(given, context, convert_result)
             return sendable(_as_promised(result) if self.output_schema and convert_result else result)
         except UnexpectedToolError as crash:
-            if isinstance(foreseen := crash.__cause__, Flux2Error):
-                raise self._failure(str(foreseen)) from foreseen
+            if known := foreseen(crash.__cause__):
+                raise self._failure(str(known)) from known
             raise
         except ToolError as error:
             if isinstance(invalid := error.__cause__, ValidationError):
@@ -226,11 +226,11 @@ class StrictServer(MCPServer[AppState]):
 
 def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
     cause: BaseException | None = crash
-    while cause and not isinstance(cause, Flux2Error):
+    while cause and not foreseen(cause):
         cause = cause.__cause__
     if isinstance(cause, NoSuchTask):
         return ResourceNotFoundError(sendable(str(cause)))
-    return ResourceError(sendable(str(cause))) if cause else crash
+    return ResourceError(sendable(str(foreseen(cause)))) if cause else crash
 
 
 def _media_type(contents: ReadResourceContents) -> str | None:
