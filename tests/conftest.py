@@ -33,6 +33,7 @@ SLOW = (
     *(
         "gallery",
         "hosting",
+        "life",
         "images/test_previews",
         "login",
         "paid_once",

@@ -170,6 +170,17 @@ async def test_after_a_quarter_of_an_hour_the_same_words_want_another_picture(hi
     assert later.id != first.id
 
 
+async def test_a_clock_that_is_set_back_makes_no_order_new(history: History, clock: Clock) -> None:
+    """What was ordered lies in the future then, and counts against the budget of a day that begins again."""
+    first, _ = await order(history, fox())
+    clock.forward(hours=-20)
+
+    again, resumed = await order(history, fox())
+
+    assert (again.id, resumed) == (first.id, True)
+    assert await history.spent_cents("ann", since=history.midnight()) == 5
+
+
 async def test_a_task_that_became_known_late_is_taken_up_a_quarter_of_an_hour_longer(
     history: History, clock: Clock
 ) -> None:
