@@ -16,7 +16,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories reliability fuzz test-pythons test-lowest test-highest check lint types imports licences fix bench conformance inspector hosts recording bundle audit constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability day fuzz test-pythons test-lowest test-highest check lint types imports licences fix bench conformance inspector hosts recording bundle audit constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-postgresql: $(VENV)/.ready-dev ## Run the tests of the history, of orders p
 
 reliability: $(VENV)/.ready-dev ## Try every fault at every step, and write docs/reliability.md (ten minutes)
 	@$(BIN)/python -m tests.reliability $(ARGS)
+
+day: $(VENV)/.ready-dev ## Live through a day of thousands of calls, and see that nothing has grown (Linux; ten minutes)
+	@$(BIN)/python -m tests.life $(ARGS)
 
 stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crashes (EXAMPLES=1000; a minute for each 100)
 	@STORIES=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)

@@ -90,15 +90,17 @@ class Host:
         """The answer to this request, once it has come."""
         with anyio.fail_after(within):
             while (answer := self._answers.get(request_id)) is None:
-                await self._hear()
+                await self.hear()
         return answer
 
-    async def _hear(self) -> None:
+    async def hear(self) -> Message:
+        """The next message, an answer or not, once it has come."""
         line = await self._stdout.receive_until(b"\n", LONGEST_LINE)
         self.lines.append(line)
         message: Message = json.loads(line)
         if "id" in message:
             self._answers[message["id"]] = message
+        return message
 
     async def hang_up(self) -> None:
         """Close the server's stdin, as a host does that ends."""
@@ -195,11 +197,12 @@ async def hosted(
     often: bool = False,
     prelude: str = "",
     alone: bool = False,
+    within: float = 60,
 ) -> AsyncGenerator[Host, None]:
-    """Our server, started as a host would start it, with a home of its own."""
+    """Our server, started as a host would start it, with a home of its own; it is done with `within` these seconds."""
     errors = home / "stderr.txt"
     everything = database_setting({**environment(home, base_url), **(environ or {})})
-    with anyio.fail_after(60), errors.open("ab") as stderr:
+    with anyio.fail_after(within), errors.open("ab") as stderr:
         async with started(
             *command, environ=everything, stderr=stderr, often=often, prelude=prelude, alone=alone
         ) as process:

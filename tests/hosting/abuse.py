@@ -133,15 +133,11 @@ class Abused:
         return result["content"][0]["text"]
 
     async def footprint(self) -> Footprint:
-        counted = anyio.Path(self.home / "tasks.txt")
-        await counted.unlink(missing_ok=True)
-        self.process.send_signal(signal.SIGUSR1)
-        while not await counted.exists():  # noqa: ASYNC110 another process has no event to wait for
-            await anyio.sleep(0.01)
+        tasks = await counted_tasks(self.home, self.process)
         folder = Path("/proc", str(self.process.pid))
         pages = int((folder / "statm").read_text().split()[1])
         files = len(list((folder / "fd").iterdir()))
-        return Footprint(self._connections(), files, int(await counted.read_text()), pages / 256)
+        return Footprint(self._connections(), files, tasks, pages / 256)
 
     def _connections(self) -> int:
         """Those that clients opened and the process still holds; others have the inode 0."""
@@ -191,6 +187,16 @@ async def abused(
                 await server.call()
                 yield server
                 assert process.returncode is None or process.returncode == 143
+
+
+async def counted_tasks(home: Path, process: Process) -> int:
+    """How many asyncio tasks there are in a process that counts its tasks."""
+    counted = anyio.Path(home / "tasks.txt")
+    await counted.unlink(missing_ok=True)
+    process.send_signal(signal.SIGUSR1)
+    while not await counted.exists():  # noqa: ASYNC110 another process has no event to wait for
+        await anyio.sleep(0.01)
+    return int(await counted.read_text())
 
 
 def request(
