@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from tests.reliability import life
 from tests.reliability.cells import Cell
 from tests.reliability.faults import FAULTS, OFTEN, STEPS, Fault, Group
 from tests.reliability.gateway import Step
@@ -85,6 +86,8 @@ def document(results: Sequence[Result]) -> str:
         *(_section(group, results) for group in get_args(Group)),
         _red_ones(red),
         TAIL,
+        life.section(),
+        NOT_COVERED,
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
@@ -205,7 +208,8 @@ and the fuzzer ran for a few minutes: 65,000 to 110,000 inputs to each target. N
 server, and nothing was paid that had been refused. What was found is mended, and tried again in every run of the
 tests: configs that `install` broke off at (with a byte order mark, nested too deeply, or with numbers of
 thousands of digits), and a base URL that two libraries read as two ports.
-
+"""
+NOT_COVERED = """
 ## What is not covered
 
 - RunAPI itself: all of this is tried against the [simulator](simulator.md), which knows only what is published.
