@@ -239,10 +239,11 @@ async def test_a_failure_is_its_result(tmp_path: Path) -> None:
 # It outlives the process.
 
 
-async def test_another_process_goes_on_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, 8])
+async def test_another_process_goes_on_with_it(tmp_path: Path, count: int) -> None:
     here = slow(tmp_path, FOREVER)
     async with client_in(here) as client:
-        task = await client.start("generate", **FOX, count=2)
+        task = await client.start("generate", **FOX, count=count)
     async with client_in(here) as client:
         taken_up = await client.get(task)
         finish(here)
@@ -251,9 +252,9 @@ async def test_another_process_goes_on_with_it(tmp_path: Path) -> None:
 
     assert taken_up.status == "working"
     assert taken_up.created_at == task.created_at
-    assert "2 of 2 pictures are made" in text_of(result)
+    assert f"{count} of {count} pictures are made" in text_of(result)
     assert result.content == again.content
-    assert len(here.paid) == 2
+    assert len(here.paid) == count
 
 
 @pytest.mark.parametrize("turns", [0, 1, 20])

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flux2_mcp.history import History
-from tests.history.orders import NOON, fox, order, painted
+from tests.history.orders import NOON, Clock, fox, order, painted
 
 
 @pytest.fixture
@@ -70,3 +70,18 @@ async def test_forgetting_is_for_one_owner(history: History, bobs: str) -> None:
 
     assert await history.forget("ann") == 1
     assert await history.find("bob", bobs)
+
+
+async def test_forgetting_what_is_older_is_for_one_owner(history: History, clock: Clock, bobs: str) -> None:
+    await painted(history)
+    clock.forward(days=1)
+
+    assert await history.forget("ann", before=clock()) == 1
+    assert await history.find("bob", bobs)
+
+
+async def test_who_has_orders_is_known_with_their_number(history: History, bobs: str) -> None:
+    """The person to whom the file belongs sees them all."""
+    await painted(history)
+
+    assert await history.owners() == {"ann": 1, "bob": 2}

@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from flux2_mcp.history import History
+from flux2_mcp.history import History, Order
 from tests.databases import history_in
 from tests.history.orders import FOX, NOON, Clock, fox, order, painted
 
@@ -232,6 +232,77 @@ async def test_durations_are_those_of_orders_alike(history: History, clock: Cloc
     assert await durations("2k", limit=1) == [2.5]
     assert await durations(None) == []
     assert await durations("2k", model="flux-2-max-text-to-image") == []
+
+
+async def test_a_failure_that_is_noted_twice_keeps_its_time_and_its_cost(history: History, clock: Clock) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    first = await history.finished(running, state="failed", settled_cents=5, error="blurred")
+    clock.forward(seconds=9)
+
+    assert await history.finished(running, state="failed") == first
+    assert (first.finished_at, first.settled_cents, first.error) == (NOON, 5, "blurred")
+
+
+async def test_a_task_that_is_named_twice_was_accepted_the_first_time(history: History, clock: Clock) -> None:
+    opened, _ = await order(history, fox())
+    first = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    clock.forward(seconds=9)
+
+    assert await history.accepted(opened, task_id="task-1", dialect="sdk") == first
+
+
+async def test_what_is_given_up_says_when_and_why(history: History) -> None:
+    opened, _ = await order(history, replace(fox(), request=None))
+
+    left = await history.given_up(opened, error="no such file")
+
+    assert (left.state, left.finished_at, left.error) == ("failed", NOON, "no such file")
+
+
+async def test_what_a_caller_has_seen_but_could_not_write_down_is_not_forgotten(history: History) -> None:
+    opened, _ = await order(history, fox())
+    doubted = await history.unknown(opened, error="no answer")
+    running = replace(doubted, state="accepted", task_id="task-1", dialect="sdk", accepted_at=NOON, error=None)
+    urls, expiry = ("https://x.test/1.png",), NOON + timedelta(days=7)
+    done = replace(running, state="completed", finished_at=NOON, urls=urls, urls_expire_at=expiry, settled_cents=5)
+
+    assert await history.latest(running) == running
+    assert await history.latest(done) == done
+
+
+async def test_unseen_is_what_was_neither_saved_nor_delivered_while_its_links_live(
+    history: History, clock: Clock
+) -> None:
+    async def made(fingerprint: str, *, days: float = 7) -> Order:
+        done = await painted(history, fingerprint)
+        return await history.finished(
+            done, state="completed", urls=done.urls, urls_expire_at=NOON + timedelta(days=days)
+        )
+
+    await history.saved(await made("saved"), [Path("/pictures/fox.png")])
+    await history.delivered((await made("delivered")).id, owner="ann")
+    await made("dead", days=1)
+    elsewhere = await history.adopt(owner="ann", task_id="task-9", action="text_to_image", dialect="sdk")
+    await history.finished(
+        elsewhere, state="completed", urls=["https://x.test/9.png"], urls_expire_at=NOON + timedelta(days=7)
+    )
+    left: list[Order] = []
+    for number in range(8):
+        left.append(await made(f"{number}"))
+        clock.forward(hours=number // 4)
+    clock.time = NOON + timedelta(days=1)
+
+    assert await history.unseen("ann") == sorted(left, key=lambda each: (each.created_at, each.id))
+
+
+async def test_what_was_left_open_comes_in_the_order_in_which_it_was_ordered(history: History, clock: Clock) -> None:
+    left: list[Order] = []
+    for number in range(8):
+        left.append((await order(history, fox(f"{number}")))[0])
+        clock.forward(hours=number // 4)
+
+    assert await history.unfinished("ann") == sorted(left, key=lambda each: (each.created_at, each.id))
 
 
 async def test_forget_deletes_what_is_older(history: History, clock: Clock) -> None:

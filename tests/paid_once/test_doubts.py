@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.transports import Gate, TimesOut, Wire, creates, fetches, looks
 from tests.world import every, text_of, world
@@ -231,3 +233,51 @@ async def test_a_repeated_call_says_where_a_picture_goes_that_is_being_fetched(t
             gate.open()
 
     assert len(list(elsewhere.iterdir())) == 1
+
+
+class Breaks(Wire):
+    """Our own code breaks at the answer to requests of one kind."""
+
+    def __init__(self, simulator: Simulator, at: Callable[[httpx.Request], bool]) -> None:
+        super().__init__(simulator)
+        self._at = at
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        if self._at(request):
+            raise ZeroDivisionError
+        return answer
+
+
+@pytest.mark.parametrize("at", [creates, looks, fetches])
+async def test_a_mistake_of_ours_loses_nothing_that_is_paid_for(
+    tmp_path: Path, at: Callable[[httpx.Request], bool]
+) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = Breaks(here.simulator, at)
+    async with here.client() as client:
+        broken = await client.call_tool("generate", FOX)
+    [order], [task] = await here.orders(), here.paid
+    here.transport = None
+    async with here.client() as client:
+        found = await client.call_tool("generate", FOX)
+        ours = await ledger_of(client)
+
+    assert "Something went wrong in this server (ZeroDivisionError)." in text_of(broken)
+    assert (order.id if at is creates else f"task_id='{task.id}'") in text_of(broken)
+    assert "Nothing was charged" not in text_of(broken)
+    assert not found.is_error
+    assert len(here.paid) == 1
+    assert ours == ledger_of_runapi(here.simulator)
+
+
+async def test_a_failure_says_what_runapi_states_that_it_cost(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    failed = {"id": "t-1", "status": "failed", "error": "too blurred", "cost_cents": 5}
+    here.simulator.faults.append(Fault(on="look", body=failed, times=9))
+    async with here.client() as client:
+        result = await client.call_tool("generate", FOX)
+
+    assert "too blurred. RunAPI states a cost of $0.05." in text_of(result)
+    [order] = await here.orders()
+    assert (order.state, order.settled_cents) == ("failed", 5)

@@ -162,16 +162,20 @@ UNKNOWN = {"model": "flux-2-max", "aspect_ratio": "1:1"}
 
 
 @pytest.mark.parametrize(
-    "environ",
-    [{}, {"FLUX2_MAX_COST_PER_CALL": "off", "FLUX2_DAILY_BUDGET": "5"}],
+    ("environ", "limit"),
+    [
+        ({}, "FLUX2_MAX_COST_PER_CALL"),
+        ({"FLUX2_MAX_COST_PER_CALL": "off", "FLUX2_DAILY_BUDGET": "5"}, "FLUX2_DAILY_BUDGET"),
+    ],
     ids=["cap per call", "daily budget"],
 )
-async def test_an_unknown_price_is_refused_under_a_limit(tmp_path: Path, environ: dict[str, str]) -> None:
+async def test_an_unknown_price_is_refused_under_a_limit(tmp_path: Path, environ: dict[str, str], limit: str) -> None:
     here = small_world_in(tmp_path, environ)
     result = await one_call(here, **UNKNOWN)
 
     assert result.is_error
-    assert "FLUX2_ALLOW_UNKNOWN_PRICE" in text_of(result)
+    assert f"cannot be held within {limit}." in text_of(result)
+    assert "Use flux-2-pro or flux-2-flex, or let the person set FLUX2_ALLOW_UNKNOWN_PRICE" in text_of(result)
     assert here.creates == []
 
 
@@ -211,12 +215,51 @@ async def test_the_limit_of_a_call_holds_for_an_unknown_price_whatever_the_perso
     assert here.creates == []
 
 
-async def test_a_price_that_only_a_quote_states_is_held_within_the_cap(tmp_path: Path) -> None:
-    here = small_world(tmp_path, script=replace(CHEERFUL, max_price_cents=20), FLUX2_MAX_COST_PER_CALL="0.19")
-    result = await one_call(here, **UNKNOWN)
+@pytest.mark.parametrize(("cap", "passes"), [("0.39", False), ("0.40", True)])
+async def test_a_price_that_only_a_quote_states_is_held_within_the_cap(
+    tmp_path: Path, cap: str, *, passes: bool
+) -> None:
+    here = small_world(tmp_path, script=replace(CHEERFUL, max_price_cents=20), FLUX2_MAX_COST_PER_CALL=cap)
+    here.simulator.faults.append(Fault(on="prices", status=503, times=99))
+    async with here.client() as client:
+        estimate = (await client.call_tool("estimate_cost", {**FOX, **UNKNOWN})).structured_content
+        result = await client.call_tool("generate", {**FOX, **UNKNOWN, "count": 2})
 
-    assert "$0.20, more than the $0.19" in text_of(result)
+    assert estimate is not None
+    assert (estimate["price_source"], estimate["cost_usd"]) == ("quote", 0.2)
+    assert estimate["price_as_of"].startswith("20")
+    assert ("$0.40, more than the $0.39" in text_of(result)) is not passes
+    assert len(here.paid) == (2 if passes else 0)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{"currency": "EUR"}, {"pricing_status": "unavailable"}, {"reservation_amount_cents": None}],
+    ids=["euros", "not for sale", "no amount"],
+)
+async def test_a_quote_that_states_no_dollars_states_no_price(tmp_path: Path, stated: dict[str, object]) -> None:
+    quote = {"pricing_status": "available", "currency": "USD", "reservation_amount_cents": 20, "as_of": "2026-12-01"}
+    here = small_world(tmp_path)
+    here.simulator.faults.append(Fault(on="quote", body={"price_quote": quote | stated}, times=9))
+    async with here.client() as client:
+        estimate = (await client.call_tool("estimate_cost", {**FOX, **UNKNOWN})).structured_content
+        result = await client.call_tool("generate", {**FOX, **UNKNOWN})
+
+    assert estimate is not None
+    assert (estimate["price_source"], estimate["price_as_of"]) == ("unknown", "2026-12-01")
+    assert "Nobody states a price" in text_of(result)
     assert here.creates == []
+
+
+async def test_where_nobody_answers_what_it_costs_no_price_is_known(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    here.simulator.faults.append(Fault(on="quote", status=404, times=9))
+    async with here.client() as client:
+        estimate = (await client.call_tool("estimate_cost", {**FOX, **UNKNOWN})).structured_content
+
+    assert estimate is not None
+    assert (estimate["price_source"], estimate["allowed"]) == ("unknown", False)
+    assert estimate["price_as_of"]
 
 
 # How much a day may cost.

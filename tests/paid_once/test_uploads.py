@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import httpx
@@ -125,14 +126,15 @@ async def test_an_upload_that_fails_does_not_hide_what_another_process_has_made(
 
 
 async def test_a_call_that_waits_for_the_upload_of_a_cancelled_one_gets_its_picture(tmp_path: Path) -> None:
-    """The cancelled call gave its money back, and the other one takes it."""
-    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    """The cancelled call gave its money back, and the other one takes it, for the same order but for its key."""
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.07")
     gate = here.transport = Gate(here.simulator, uploads)
     results: list[CallToolResult] = []
+    wanted = {**remix_in(here), "output_resolution": "2k", "save_to": str(here.output / "fox.png")}
     async with here.client() as client:
 
         async def call() -> None:
-            results.append(await client.call_tool("remix", remix_in(here)))
+            results.append(await client.call_tool("remix", wanted))
 
         async with anyio.create_task_group() as others:
             async with anyio.create_task_group() as cancelled:
@@ -149,6 +151,12 @@ async def test_a_call_that_waits_for_the_upload_of_a_cancelled_one_gets_its_pict
     assert not result.is_error
     assert len(here.paid) == len(here.creates) == 1
     assert ours == ledger_of_runapi(here.simulator)
+    assert (here.output / "fox.png").is_file()
+    made, given_up = await here.orders()
+    assert (made.state, given_up.state) == ("completed", "failed")
+    assert (made.resolution, made.save_to) == (given_up.resolution, given_up.save_to)
+    assert made.estimated_cents == given_up.estimated_cents == 7
+    assert UUID(made.idempotency_key) != UUID(given_up.idempotency_key)
 
 
 class Steps(Wire):

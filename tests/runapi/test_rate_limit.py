@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 import httpx
+import pytest
 
 from flux2_mcp.runapi.client import Connection, RunAPI
 from flux2_mcp.runapi.rate_limit import RateLimiter
@@ -138,3 +139,50 @@ async def test_a_year_of_silence_costs_no_time() -> None:
     with anyio.fail_after(1):
         await limiter.acquire()
     assert not limiter.is_throttled
+
+
+async def seconds_for(requests: int, limiter: RateLimiter, clock: Clock) -> float:
+    """How long so many take that are asked for one after the other."""
+    began = clock.now
+    async with anyio.create_task_group() as group:
+        group.start_soon(clock.run)
+        for _ in range(requests):
+            await limiter.acquire()
+        group.cancel_scope.cancel()
+    return clock.now - began
+
+
+async def test_the_eleventh_request_waits_for_its_tenth_of_a_second() -> None:
+    clock = Clock(now=100.0)
+    limiter = RateLimiter(sleep=clock.sleep, clock=clock)
+
+    assert await seconds_for(10, limiter, clock) == 0
+    assert await seconds_for(1, limiter, clock) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("admitted", "a_second"), [(0, 1.0), (20, 19.0)])
+async def test_after_a_refusal_the_pace_is_what_was_admitted_within_a_second(admitted: int, a_second: float) -> None:
+    """And no less than one request a second."""
+    clock = Clock(now=100.0)
+    limiter = RateLimiter(sleep=clock.sleep, clock=clock)
+    for _ in range(50):
+        limiter.admitted()
+    clock.now = 102.0
+    for _ in range(admitted):
+        limiter.admitted()
+    clock.now = 103.0
+    limiter.throttled(None)
+    clock.now = 103.5
+
+    assert await seconds_for(5, limiter, clock) == pytest.approx(4 / a_second)
+
+
+async def test_the_pace_is_raised_by_a_tenth_each_second_once_ten_are_over() -> None:
+    clock = Clock(now=100.0)
+    limiter = RateLimiter(sleep=clock.sleep, clock=clock)
+    limiter.throttled(None)
+    clock.now = 110.5
+    assert limiter.is_throttled
+    clock.now = 111.5
+
+    assert await seconds_for(2, limiter, clock) == pytest.approx(1 / 1.1**2)
