@@ -74,6 +74,24 @@ async def test_the_daily_cap_is_reached_but_not_passed(history: History) -> None
     )
 
 
+async def test_the_day_of_the_cap_begins_at_midnight_to_the_microsecond(history: History, clock: Clock) -> None:
+    async def call(fingerprint: str, cents: int) -> None:
+        await history.open_orders(
+            [fox(fingerprint, cents=cents)], owner="ann", resume_within=QUARTER, daily_cap_cents=10
+        )
+
+    clock.time = MIDNIGHT - timedelta(microseconds=1)
+    await call("yesterday", 10)
+    clock.time = MIDNIGHT
+    await call("at midnight", 4)
+    clock.forward(hours=13, minutes=1, seconds=1, microseconds=1)
+    await call("later", 6)
+    with pytest.raises(OverLimit):
+        await call("too much", 1)
+
+    assert history.midnight() == MIDNIGHT
+
+
 async def test_a_call_that_passes_the_cap_opens_none_of_its_pictures(history: History) -> None:
     with pytest.raises(OverLimit):
         await history.open_orders(
