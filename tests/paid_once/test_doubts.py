@@ -251,7 +251,7 @@ class Breaks(Wire):
 
 @pytest.mark.parametrize("at", [creates, looks, fetches])
 async def test_a_mistake_of_ours_loses_nothing_that_is_paid_for(
-    tmp_path: Path, at: Callable[[httpx.Request], bool]
+    tmp_path: Path, at: Callable[[httpx.Request], bool], caplog: pytest.LogCaptureFixture
 ) -> None:
     here = world(tmp_path, QUICK)
     here.transport = Breaks(here.simulator, at)
@@ -263,6 +263,8 @@ async def test_a_mistake_of_ours_loses_nothing_that_is_paid_for(
         found = await client.call_tool("generate", FOX)
         ours = await ledger_of(client)
 
+    assert order.id in caplog.text
+    caplog.clear()
     assert "Something went wrong in this server (ZeroDivisionError)." in text_of(broken)
     assert (order.id if at is creates else f"task_id='{task.id}'") in text_of(broken)
     assert "Nothing was charged" not in text_of(broken)
