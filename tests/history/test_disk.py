@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from flux2_mcp.history.batches import Work
 from flux2_mcp.history.file_database import FileDatabase
 from flux2_mcp.history.losses import DatabaseLost
 from flux2_mcp.history.queries import Queries
+from tests.databases import history_in
 from tests.history.orders import FOX, MIDNIGHT, NOON, QUARTER, Clock, during, fox, order, painted
 from tests.platforms import not_on
 
@@ -64,6 +65,18 @@ def overwrite_orders(file: Path) -> None:
             raw.seek(2 * 4096)
             raw.write(b"\xff" * (file.stat().st_size - 2 * 4096))
         vandal.execute("PRAGMA user_version = 7")  # or nobody would look at the file again
+
+
+def overwrite_indexes(file: Path) -> None:
+    """Whoever looks an order up finds damage; whoever reads all of them finds them."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as vandal:
+        vandal.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        indexes = vandal.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'orders'")
+        with file.open("r+b") as raw:
+            for (page,) in indexes.fetchall():
+                raw.seek((page - 1) * 4096)
+                raw.write(b"\xff" * 4096)
+        vandal.execute("PRAGMA user_version = 7")
 
 
 @pytest.fixture
@@ -203,6 +216,30 @@ def test_a_file_that_breaks_in_use_is_replaced_and_the_call_goes_on(folder: Path
     assert accepted.task_id == "task-1"
     assert "was damaged" in degraded
     assert during(folder, lambda history: history.find("ann", "task-1")) == accepted
+
+
+def test_orders_that_can_still_be_read_come_into_the_new_file(folder: Path) -> None:
+    """Those of today, for the daily budget, and those that still run, for whoever orders them again."""
+    clock = Clock()
+
+    async def story() -> tuple[str, Order, Order, Sequence[Order]]:
+        history = history_in(folder, now=clock)
+        await painted(history, "long ago")
+        running = await history.accepted(await open_one(history), task_id="task-1", dialect="sdk")
+        clock.forward(days=2)
+        bobs = await painted(history, "today", owner="bob")
+        overwrite_indexes(folder / "history.sqlite3")
+        try:
+            await order(history, fox("the damage is found"))
+            left = (await history.recent("ann")).orders
+            return history.degraded, running, bobs, [*left, *(await history.recent("bob")).orders]
+        finally:
+            await history.aclose()
+
+    degraded, running, bobs, [_, *left] = anyio.run(story)
+
+    assert "was damaged" in degraded
+    assert left == [running, bobs]
 
 
 def test_nothing_is_ordered_while_a_damaged_file_cannot_be_moved(folder: Path) -> None:
