@@ -16,7 +16,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(if $(filter true,$(
 WORKERS := --numprocesses=$(shell $(BIN)/python -c 'import os; print(2 + (os.cpu_count() or 1))' 2>/dev/null || echo auto) --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-postgresql stories reliability day fuzz test-pythons test-lowest test-highest check lint types imports licences fix bench conformance inspector hosts recording bundle audit constraints clean
+.PHONY: help demo test test-fast test-postgresql stories reliability day fuzz mutants test-pythons test-lowest test-highest check lint types imports licences fix bench conformance inspector hosts recording bundle audit constraints clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crash
 fuzz: $(VENV)/.ready-fuzz ## Send anything to every door (EXAMPLES=1000), and let a fuzzer look for more (SECONDS=60 for each of its four targets)
 	@FUZZ=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/fuzz $(ARGS)
 	@for target in pictures addresses json_text bodies; do $(BIN)/python -m tests.fuzz.coverage $$target $(SECONDS) || exit 1; done
+
+mutants: $(VENV)/.ready-mutants ## Put one small mistake at a time into the code that decides about money, and see that a test notices (XX minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: lint types imports licences ## Lint, formatting, types, which module may import which, and licences
 
@@ -107,7 +110,7 @@ constraints: ## Try the newest versions that pyproject.toml allows, and write th
 	@scripts/constraints $(PYTHON)
 
 clean: ## Remove what the other targets made
-	@rm -rf .venv build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	@rm -rf .venv build dist mutants .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	@find flux2_mcp tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
@@ -130,6 +133,11 @@ $(VENV)/.ready-fuzz: $(VENV)/.ready-dev
 $(VENV)/.ready-audit: $(VENV)/.ready-dev
 	@echo "Installing pip-audit into $(VENV) ..."
 	@$(PIP) -e '.[audit]'
+	@touch $@
+
+$(VENV)/.ready-mutants: $(VENV)/.ready-dev
+	@echo "Installing what make mutants needs into $(VENV) ..."
+	@$(PIP) -e '.[mutants]'
 	@touch $@
 
 # What CI and a release need besides: CONTRIBUTING.md, "Releases".

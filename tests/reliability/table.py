@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from tests.mutants.staying import noted, section
 from tests.reliability import life
 from tests.reliability.cells import Cell
 from tests.reliability.faults import FAULTS, OFTEN, STEPS, Fault, Group
@@ -87,6 +88,7 @@ def document(results: Sequence[Result]) -> str:
         _red_ones(red),
         TAIL,
         life.section(),
+        section(noted()),
         NOT_COVERED,
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
