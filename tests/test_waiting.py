@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -9,7 +8,6 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp import polling
 from flux2_mcp.runapi.create_limit import MOST_CREATES
-from flux2_mcp.server.starts import Starts
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.transports import Gate, creates
 from tests.world import World, every, text_of, world
@@ -125,27 +123,6 @@ async def test_a_picture_whose_download_is_slow_is_there_with_the_next_look(tmp_
     assert [seen.path for seen in here.simulator.requests if "/generated/" in seen.path] == [
         f"/generated/{task.picture_name}.png"
     ]
-
-
-async def test_what_runs_goes_on_between_the_starts_of_two_calls() -> None:
-    """A picture that is done would be seconds late if hundreds of calls began in one turn of the event loop."""
-    starts, seen = Starts(), list[str]()
-
-    async def begin() -> None:
-        await starts.next()
-        seen.append("a call")
-
-    async def go_on() -> None:
-        while seen.count("a call") < 20:
-            seen.append("the others")
-            await anyio.lowlevel.checkpoint()
-
-    async with anyio.create_task_group() as group:
-        for _ in range(20):
-            group.start_soon(begin)
-        group.start_soon(go_on)
-
-    assert ("a call", "a call") not in set(pairwise(seen))
 
 
 async def test_hundreds_of_orders_leave_connections_to_looks(tmp_path: Path) -> None:

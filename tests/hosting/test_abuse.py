@@ -376,7 +376,8 @@ async def test_a_caller_who_floods_the_server_waits_and_nobody_else_does(tmp_pat
                 before = len(answers)
                 await anyio.sleep(0.5)
         before, began = len(answers), anyio.current_time()
-        beside_them = await time_of_three_calls()
+        # The best of three: without a limit all are slow, and whatever else the machine does comes and goes.
+        beside_them = min([await time_of_three_calls() for _ in range(3)])
         await anyio.sleep(max(0.0, began + 1 - anyio.current_time()))
         theirs, seconds = len(answers) - before, anyio.current_time() - began
         group.cancel_scope.cancel()
