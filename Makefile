@@ -52,10 +52,10 @@ day: $(VENV)/.ready-dev ## Live through a day of thousands of calls, and see tha
 	@$(BIN)/python -m tests.life $(ARGS)
 
 stories: $(VENV)/.ready-dev ## Try new random stories of calls, faults and crashes (EXAMPLES=1000; a minute for each 100)
-	@STORIES=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)
+	@STORIES=$(EXAMPLES) $(PYTEST) -o faulthandler_timeout=0 --numprocesses=2 tests/paid_once/test_story.py -k new $(ARGS)
 
 fuzz: $(VENV)/.ready-fuzz ## Send anything to every door (EXAMPLES=1000), and let a fuzzer look for more (SECONDS=60 for each of its four targets)
-	@FUZZ=$(EXAMPLES) $(PYTEST) --numprocesses=2 tests/fuzz $(ARGS)
+	@FUZZ=$(EXAMPLES) $(PYTEST) -o faulthandler_timeout=0 --numprocesses=2 tests/fuzz $(ARGS)
 	@for target in pictures addresses json_text bodies; do $(BIN)/python -m tests.fuzz.coverage $$target $(SECONDS) || exit 1; done
 
 mutants: $(VENV)/.ready-mutants ## Put one small mistake at a time into the code that decides about money, and see that a test notices (XX minutes)

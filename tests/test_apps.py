@@ -133,7 +133,7 @@ async def test_what_is_being_made_says_how_far_it_is(tmp_path: Path, era: Connec
 
 
 async def test_a_failed_picture_says_why(tmp_path: Path, era: ConnectMode) -> None:
-    here = world(tmp_path, Script(failure_rate=1, plain_pictures=True), mode=era, extensions=(APPS,))
+    here = world(tmp_path, Script(looks_until_done=1, failure_rate=1), mode=era, extensions=(APPS,))
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox"})
         [listed] = facts(await client.call_tool("gallery_search", {"status": "failed"}))["cards"]
