@@ -28,6 +28,7 @@ async def test_a_stranger_finds_nothing_by_any_method(history: History, bobs: st
     assert await history.spent_cents("ann", since=NOON - timedelta(days=1)) == 0
     assert await history.durations("ann", action="text_to_image", model=fox().model, resolution="2k") == []
     assert await history.forget("ann") == 0
+    assert await history.forget_one("ann", "task-unseen") == 0
 
 
 async def test_a_task_is_not_shared_with_a_stranger(history: History, bobs: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -129,29 +130,35 @@ async def test_what_is_refused_does_not_hide_what_another_process_has_made(tmp_p
     assert task.id in text_of(results[0])
 
 
+async def after_a_cancelled_one(client: Client, gate: Gate, wanted: dict[str, object]) -> CallToolResult:
+    """The answer to a call that waits for the upload of the same call, which is cancelled."""
+    results: list[CallToolResult] = []
+
+    async def call() -> None:
+        results.append(await client.call_tool("remix", wanted))
+
+    async with anyio.create_task_group() as others:
+        async with anyio.create_task_group() as cancelled:
+            cancelled.start_soon(call)
+            await gate.holds_one()
+            others.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            cancelled.cancel_scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        gate.open()
+    [result] = results
+    return result
+
+
 async def test_a_call_that_waits_for_the_upload_of_a_cancelled_one_gets_its_picture(tmp_path: Path) -> None:
     """The cancelled call gave its money back, and the other one takes it, for the same order but for its key."""
     here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.07")
     gate = here.transport = Gate(here.simulator, uploads)
-    results: list[CallToolResult] = []
     wanted = {**remix_in(here), "output_resolution": "2k", "save_to": str(here.output / "fox.png")}
     async with here.client() as client:
-
-        async def call() -> None:
-            results.append(await client.call_tool("remix", wanted))
-
-        async with anyio.create_task_group() as others:
-            async with anyio.create_task_group() as cancelled:
-                cancelled.start_soon(call)
-                await gate.holds_one()
-                others.start_soon(call)
-                await anyio.wait_all_tasks_blocked()
-                cancelled.cancel_scope.cancel()
-            await anyio.wait_all_tasks_blocked()
-            gate.open()
+        result = await after_a_cancelled_one(client, gate, wanted)
         ours = await ledger_of(client)
 
-    [result] = results
     assert not result.is_error
     assert len(here.paid) == len(here.creates) == 1
     assert ours == ledger_of_runapi(here.simulator)
@@ -161,6 +168,45 @@ async def test_a_call_that_waits_for_the_upload_of_a_cancelled_one_gets_its_pict
     assert (made.resolution, made.save_to) == (given_up.resolution, given_up.save_to)
     assert made.estimated_cents == given_up.estimated_cents == 7
     assert UUID(made.idempotency_key) != UUID(given_up.idempotency_key)
+
+
+class Outpaced(History):
+    """Another process orders something as soon as this one has given an order up."""
+
+    orders_now: Callable[[], Awaitable[object]]
+
+    async def given_up(self, order: Order, *, error: str) -> Order:
+        given_up = await super().given_up(order, error=error)
+        await self.orders_now()
+        return given_up
+
+
+async def outpaced(here: World, tool: str, arguments: dict[str, object]) -> CallToolResult:
+    """The answer to such a call where another process makes this call in the very moment."""
+    gate = here.transport = Gate(here.simulator, uploads)
+    history = Outpaced(here.home / "data", url=database_url(here.home / "data"))
+    async with Client(build_server(replace(here.environment(), history=history))) as client:
+        here.transport = Wire(here.simulator)
+        async with here.client() as other:
+            history.orders_now = partial(other.call_tool, tool, arguments)
+            return await after_a_cancelled_one(client, gate, remix_in(here))
+
+
+async def test_money_that_a_cancelled_call_gave_back_is_spent_once(tmp_path: Path) -> None:
+    here = small_world(tmp_path, FLUX2_DAILY_BUDGET="0.05")
+    result = await outpaced(here, "generate", {"prompt": "a hen"})
+
+    assert "$0.05 of today's limit of $0.05" in text_of(result)
+    assert [task.params["prompt"] for task in here.paid] == ["a hen"]
+
+
+async def test_what_another_process_made_in_place_of_a_cancelled_call_is_not_made_once_more(tmp_path: Path) -> None:
+    """Although it was handed over there: this call came before it."""
+    here = small_world(tmp_path)
+    result = await outpaced(here, "remix", remix_in(here))
+
+    [task] = here.paid
+    assert task.id in text_of(result)
 
 
 class Steps(Wire):
