@@ -8,9 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks.report import Goal, Report, goals_table, machine, show
+from benchmarks.report import Goal, Report, goals_table, machine, printer, show
 
 ALL = ("startup", "overshoot", "concurrency", "throttled", "images", "looks", "cost", "footprint", "throughput", "load")
 
@@ -34,7 +32,7 @@ def run() -> None:
         show(Report(data["title"], data["rows"]))
         goals += [Goal(**goal) for goal in data["goals"]]
     if goals:
-        Console().print(goals_table(goals))
+        printer().print(goals_table(goals))
 
 
 if __name__ == "__main__":

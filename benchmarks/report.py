@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
@@ -16,6 +17,8 @@ from rich.table import Table
 
 Cell = str | float | int | None
 Row = Mapping[str, Cell]
+WIDTH = 200
+"""Columns of a table that is printed into a file."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,15 @@ def main(measure: Callable[[], Awaitable[Report]]) -> None:
 
 def show(report: Report) -> None:
     """Print the tables."""
-    console = Console()
+    console = printer()
     console.print(_table(report.title, report.rows))
     if report.goals:
         console.print(goals_table(report.goals))
+
+
+def printer() -> Console:
+    """A terminal as wide as it is, and a file in which no figure is cut off."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def goals_table(goals: Sequence[Goal]) -> Table:
