@@ -29,7 +29,7 @@ COMMANDS = {
     "history": "list the pictures that were asked for, or forget them",
     "gallery": "look at the pictures in the browser, and go on with them there; on this computer only",
     "recover": "fetch pictures that were finished while nobody waited, for example after a crash",
-    "install": "add this server to a host's config: Claude, Cursor, VS Code and seven more",
+    "install": "add this server to a host's config: Claude Desktop, Cursor, VS Code and seven more",
     "uninstall": "take it out of a host's config again",
     "token": "give the callers of a server for many their tokens, and take them back",
     "simulate": "serve a simulated RunAPI, to develop any client against",

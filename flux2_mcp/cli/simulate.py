@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     )
     taken = listener("127.0.0.1", options.port)
     address = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    keys = "the keys given" if options.key else "any key works, but those with wrong or invalid in them"
+    keys = "the keys given" if options.key else "any key works, except those with 'wrong' or 'invalid' in them"
     print(
         f"flux2-mcp: a simulated RunAPI at {address} ({keys}; nothing is charged).\n"
         f"Point a client at it: RUNAPI_BASE_URL={address} RUNAPI_API_KEY={(options.key or ['runapi_simulated'])[0]}\n"

@@ -163,7 +163,7 @@ def checked_host(host: str) -> str:
             f"serve --http listens on this machine only, not on {host}: whoever reached it would spend your RunAPI "
             "credits and read your pictures."
         )
-        remedy = "Use --host 127.0.0.1, or have callers say who they are: FLUX2_HTTP_AUTH, docs/hosting.md."
+        remedy = "Use --host 127.0.0.1, or have FLUX2_HTTP_AUTH tell callers apart: tokens, runapi-key or oauth."
         raise BadSetting(msg, remedy=remedy)
     return host
 
