@@ -16,7 +16,7 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.server.starts import LONGEST, MOST
 from flux2_mcp.simulator import Script, Simulator
 from tests.pictures.fixtures import png
-from tests.transports import Gate, creates
+from tests.transports import Gate, Wire, creates, looks
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
@@ -84,6 +84,79 @@ async def test_few_begin_at_a_time_and_what_hangs_holds_others_up_for_a_moment_o
 
     assert gate.times[MOST] - gate.times[0] >= LONGEST
     assert len(here.paid) == MANY
+
+
+class Steps(Wire):
+    """Holds looks, and apart from them uploads."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        super().__init__(simulator)
+        self.looks = Gate(simulator, looks)
+        self.uploads = Clocked(simulator, uploads)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await (self.looks if looks(request) else self.uploads).handle_async_request(request)
+
+
+async def test_a_call_that_is_sent_again_has_the_same_picture_though_it_begins_after_the_answer(tmp_path: Path) -> None:
+    """It came before: whether the host will ever read the answer, nobody knows."""
+    here = small_world(tmp_path)
+    steps = here.transport = Steps(here.simulator)
+    server = build_server(here.environment())
+    server.starts.longest = math.inf
+    first, again = list[str](), list[str]()
+    async with here.client(server=server) as client:
+
+        async def call(texts: list[str]) -> None:
+            texts += await call_all(client, "generate", [{"prompt": "a fox"}])
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call, first)
+            await steps.looks.holds_one()
+            group.start_soon(call_all, client, "remix", map(remix_of, range(MOST)))
+            await steps.uploads.holds(MOST)
+            group.start_soon(call, again)
+            await anyio.wait_all_tasks_blocked()
+            steps.looks.open()
+            while not (first and (await here.orders())[-1].delivered):  # noqa: ASYNC110 there is no event for it
+                await anyio.sleep(0.01)
+            assert not again
+            steps.uploads.open()
+
+    assert "not ordered anew" in again[0]
+    assert len(here.paid) == 1 + MOST
+
+
+async def test_what_orders_nothing_waits_for_no_turn(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    gate = here.transport = Clocked(here.simulator, uploads)
+    server = build_server(here.environment())
+    server.starts.longest = math.inf
+    async with here.client(server=server) as client, anyio.create_task_group() as group:
+        group.start_soon(call_all, client, "remix", map(remix_of, range(MANY)))
+        await gate.holds(MOST)
+        with anyio.fail_after(1):
+            await client.call_tool("recent_tasks", {})
+        gate.open()
+
+
+async def test_the_row_is_part_of_the_wait(tmp_path: Path) -> None:
+    """A host that gives up after a minute must not hear nothing until then."""
+    here = small_world(tmp_path)
+    steps = here.transport = Steps(here.simulator)
+    server = build_server(here.environment())
+    server.starts.longest = 8
+    texts: list[str] = []
+    async with here.client(server=server) as client, anyio.create_task_group() as group:
+        group.start_soon(call_all, client, "remix", map(remix_of, range(MOST)))
+        await steps.uploads.holds(MOST)
+        began = anyio.current_time()
+        texts += await call_all(client, "generate", [{"prompt": "a fox", "wait_seconds": 10}])
+        assert 9 < anyio.current_time() - began < 11
+        steps.uploads.open()
+        steps.looks.open()
+
+    assert "not ready yet" in texts[0]
 
 
 async def test_a_call_whose_order_is_on_its_way_holds_nobody_up(tmp_path: Path) -> None:

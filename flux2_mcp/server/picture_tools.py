@@ -67,7 +67,7 @@ async def task_status(
 ) -> CallToolResult:
     """Wait for a picture ordered before, here or elsewhere with the same key; free. Returns it as generate does."""
     async with ProgressLine(ctx, studio).moving() as report:
-        jobs = await studio.status(task_id.strip(), wait=wait_seconds, report=until_sent(report))
+        jobs = await studio.status(task_id.strip(), wait=wait_seconds, report=report)
         return await _result(ctx, studio, jobs)
 
 

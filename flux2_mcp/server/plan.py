@@ -21,6 +21,7 @@ from flux2_mcp import telemetry
 from flux2_mcp.history import Arrival
 from flux2_mcp.server.arguments import Ask, Ctx, TheStudio, request_of
 from flux2_mcp.server.progress import ProgressLine
+from flux2_mcp.server.starts import begin
 from flux2_mcp.studio import Plan
 
 PATIENCE_FOR_ROOTS = 3.0
@@ -71,13 +72,15 @@ async def plan_of(
     listed: Annotated[ListRootsResult, Resolve(client_roots)],
     line: TheLine,
 ) -> Plan:
-    """What this call would order now."""
+    """What this call would order now; worked out when it is its turn to begin, which is part of its wait."""
+    came = anyio.current_time()
     async with line.moving():
+        await begin()
         with telemetry.span("plan"):
             return await studio.plan(
                 request_of(ask),
                 count=ask.count,
-                wait=ask.wait_seconds,
+                wait=max(0.0, came + ask.wait_seconds - anyio.current_time()),
                 repeat=ask.repeat,
                 save_to=ask.save_to or None,
                 client_roots=[str(root.uri) for root in listed.roots],

@@ -1,8 +1,9 @@
-"""How calls begin: a few at a time."""
+"""How calls that order begin: a few at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import anyio
@@ -15,13 +16,6 @@ LONGEST = 0.25
 """Seconds for which a call counts as one that begins. What takes longer waits for somebody else, and takes no CPU."""
 
 
-def nothing() -> None:
-    """Where no call begins."""
-
-
-_begun: ContextVar[Callable[[], None]] = ContextVar("begun", default=nothing)
-
-
 class Starts:
     """Lets few calls begin at a time: until all that one orders is on its way to RunAPI, or it has ended.
 
@@ -31,42 +25,63 @@ class Starts:
 
     def __init__(self, *, longest: float = LONGEST) -> None:
         self.longest = longest
-        self._turn = anyio.Lock()
-        self._beginning: dict[object, float] = {}
+        self._row = anyio.Lock()
+        self._beginning: dict[Call, float] = {}
         """Until when each counts, the oldest first."""
         self._fewer = anyio.Event()
 
-    async def next(self) -> Callable[[], None]:
-        """Wait until it is this call's turn to begin; gives what is to be called when it has."""
-        async with self._turn:
+    @contextmanager
+    def call(self) -> Generator[None]:
+        """While a call is carried out, which may begin or not."""
+        call = Call(self)
+        before = _call.set(call)
+        try:
+            yield
+        finally:
+            _call.reset(before)
+            self.has_begun(call)
+
+    async def begin(self, call: Call) -> None:
+        """Wait until it is the turn of this call."""
+        async with self._row:
             while len(self._beginning) >= MOST:
                 oldest, until = next(iter(self._beginning.items()))
                 with anyio.CancelScope(deadline=until):
                     await self._fewer.wait()
                 if anyio.current_time() >= until:
-                    self._end(oldest)
-            this = object()
-            self._beginning[this] = anyio.current_time() + self.longest
+                    self.has_begun(oldest)
+            self._beginning[call] = anyio.current_time() + self.longest
 
-        def begun() -> None:
-            self._end(this)
-
-        _begun.set(begun)
-        return begun
-
-    def _end(self, beginning: object) -> None:
-        if self._beginning.pop(beginning, None):
+    def has_begun(self, call: Call) -> None:
+        """Let the next one begin; once or often."""
+        if self._beginning.pop(call, None):
             self._fewer.set()
             self._fewer = anyio.Event()
 
 
+class Call:
+    """One call, to which its turn comes."""
+
+    def __init__(self, starts: Starts) -> None:
+        self.starts = starts
+
+
+_call: ContextVar[Call | None] = ContextVar("call", default=None)
+
+
+async def begin() -> None:
+    """Wait until it is the turn of the call that this is carried out for."""
+    if call := _call.get():
+        await call.starts.begin(call)
+
+
 def until_sent(report: Report) -> Report:
     """The same, and it lets the next call begin once all orders of this one are on their way to RunAPI."""
-    begun = _begun.get()
+    call = _call.get()
 
     def reported(jobs: Sequence[Job]) -> None:
-        if all(job.is_on_its_way for job in jobs):
-            begun()
+        if call and all(job.is_on_its_way for job in jobs):
+            call.starts.has_begun(call)
         report(jobs)
 
     return reported

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -166,8 +166,7 @@ class StrictServer(MCPServer[AppState]):
         of_page = await self._tool_of_page(name)
         with observed_call(name, self.tool_names | {of_page.name} if of_page else self.tool_names, caller) as observed:
             try:
-                with self._admitted(), self.calls.one(state), ExitStack() as ends:
-                    ends.callback(await self.starts.next())
+                with self._admitted(), self.calls.one(state), self.starts.call():
                     if of_page and context:
                         result: CallToolResult | InputRequiredResult = await of_page.run(
                             arguments, context, convert_result=True
