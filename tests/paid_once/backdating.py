@@ -11,5 +11,5 @@ from tests.databases import execute
 def time_passes(home: Path, **by: float) -> None:
     """What was ordered until now was ordered so much earlier."""
     earlier = timedelta(**by) // timedelta(microseconds=1)
-    for moment in ("created_at", "accepted_at", "finished_at"):
+    for moment in ("created_at", "accepted_at", "finished_at", "urls_expire_at"):
         execute(home / "data", f"UPDATE orders SET {moment} = {moment} - ?", earlier)  # noqa: S608 names of ours

@@ -96,7 +96,7 @@ async def test_a_picture_that_could_not_be_fetched_is_fetched_by_the_same_words(
 
 
 async def test_a_picture_that_was_being_fetched_at_the_end_is_saved_by_the_next_server(tmp_path: Path) -> None:
-    """RunAPI's link dies after seven days, and nobody may ask again before."""
+    """RunAPI's link dies after seven days, and nobody may ask again before. Who does may still want it elsewhere."""
     here = small_world(tmp_path)
     gate = here.transport = Gate(here.simulator, fetches)
     async with here.client() as client, anyio.create_task_group() as group:
@@ -110,6 +110,10 @@ async def test_a_picture_that_was_being_fetched_at_the_end_is_saved_by_the_next_
 
     [order] = await here.orders()
     assert [Path(path) for path in order.paths] == list(here.output.iterdir())
+    async with here.client() as client:
+        result = await client.call_tool("generate", {**FOX, "save_to": "foxes/first.png"})
+    assert f"File: {here.output / 'foxes' / 'first.png'}" in text_of(result)
+    assert len(here.paid) == 1
 
 
 async def test_one_picture_of_a_call_that_was_seen_does_not_stand_for_the_other(tmp_path: Path) -> None:

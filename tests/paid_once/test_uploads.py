@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -185,11 +184,15 @@ async def outpaced(here: World, tool: str, arguments: dict[str, object]) -> Call
     """The answer to such a call where another process makes this call in the very moment."""
     gate = here.transport = Gate(here.simulator, uploads)
     history = Outpaced(here.home / "data", url=database_url(here.home / "data"))
+
+    async def order_and_read() -> None:
+        async with here.client() as other:
+            await other.call_tool(tool, arguments)
+
+    history.orders_now = order_and_read
     async with Client(build_server(replace(here.environment(), history=history))) as client:
         here.transport = Wire(here.simulator)
-        async with here.client() as other:
-            history.orders_now = partial(other.call_tool, tool, arguments)
-            return await after_a_cancelled_one(client, gate, remix_in(here))
+        return await after_a_cancelled_one(client, gate, remix_in(here))
 
 
 async def test_money_that_a_cancelled_call_gave_back_is_spent_once(tmp_path: Path) -> None:

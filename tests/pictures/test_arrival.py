@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ from mcp.client.client import ConnectMode
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.images.examples import bomb, noise
+from tests.paid_once.backdating import time_passes
 from tests.pictures.fixtures import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
 from tests.transports import Wire, fetches, looks
 from tests.world import KEY, World, text_of, world
@@ -159,6 +161,32 @@ async def test_a_link_that_died_is_asked_for_anew(tmp_path: Path) -> None:
     assert "sig=1" in text_of(listed)
     assert len(list(here.output.iterdir())) == 1
     assert len(here.creates) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["made here", "made elsewhere"])
+async def test_a_fresh_link_is_good_for_another_week(tmp_path: Path, *, elsewhere: bool) -> None:
+    """For how long it is where the task was made by another program, RunAPI does not say."""
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True), environ={"FLUX2_SAVE": "off"})
+    links = here.transport = LinksOfOneLook(here.simulator)
+    maker = World(here.simulator, tmp_path / "maker") if elsewhere else here
+    async with maker.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+    async with here.client() as client:
+        await client.call_tool("task_status", {"task_id": here.paid[0].id})
+        time_passes(tmp_path, days=1)
+        [before] = await here.orders()
+        links.expires = True
+        shown = await client.call_tool("view_image", {"task_id": here.paid[0].id})
+    [after] = await here.orders()
+
+    assert len(images_in(shown)) == 1
+    assert before.urls != after.urls
+    if elsewhere:
+        assert after.urls_expire_at is None
+    else:
+        assert before.urls_expire_at
+        assert after.urls_expire_at
+        assert after.urls_expire_at - before.urls_expire_at >= timedelta(days=1)
 
 
 async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path) -> None:
