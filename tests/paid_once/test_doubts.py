@@ -221,6 +221,26 @@ async def test_in_private_mode_a_lost_remix_is_found_after_a_restart(tmp_path: P
     assert len(here.paid) == 1
 
 
+async def test_a_private_history_knows_what_was_sent_and_failed_from_what_never_was(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK, environ={"FLUX2_HISTORY": "private"})
+    gate = here.transport = Gate(here.simulator, lambda request: request.url.path.endswith("/files/prepare"))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "remix", {**FOX, "source_image_urls": [picture(tmp_path)]})
+            await gate.holds_one()
+            group.cancel_scope.cancel()
+        gate.open()
+        await anyio.wait_all_tasks_blocked()
+    async with here.client() as client:
+        never_sent, failed = [
+            text_of(await client.call_tool("task_status", {"task_id": order.id})) for order in await here.orders()
+        ]
+
+    assert "The task failed." in failed
+    assert "was never sent" in never_sent
+
+
 async def test_a_repeated_call_says_where_a_picture_goes_that_is_being_fetched(tmp_path: Path) -> None:
     here = world(tmp_path, QUICK)
     here.transport = gate = Gate(here.simulator, fetches)
