@@ -16,6 +16,7 @@ from mcp_types import CallToolResult
 
 from flux2_mcp.simulator import Fault, Script, Simulator
 from flux2_mcp.simulator.tasks import Task
+from tests.platforms import not_on
 from tests.processes import AT_ONCE, MODULE, environment, finished, served, started
 from tests.world import text_of
 
@@ -56,6 +57,12 @@ async def answers(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+async def is_ending(url: str) -> None:
+    """Once it is, nobody listens there; another process has no event to wait for."""
+    while await answers(httpx.URL(url).port or 0):  # noqa: ASYNC110
+        await anyio.sleep(0.01)
 
 
 async def test_http_serves_the_same_in_both_eras_and_to_this_machine_only(tmp_path: Path) -> None:
@@ -133,8 +140,7 @@ async def test_a_signal_answers_the_call_in_flight_and_ends_the_server_without_a
 async def test_a_call_that_is_nearly_done_when_a_signal_comes_is_finished(tmp_path: Path, era: ConnectMode) -> None:
     async with a_call_in_flight(tmp_path, era, often=True) as (runapi, url, process, results):
         process.send_signal(signal.SIGTERM)
-        while await answers(httpx.URL(url).port or 0):  # noqa: ASYNC110 another process has no event to wait for
-            await anyio.sleep(0.01)
+        await is_ending(url)
         runapi.ledger.tasks()[0].looks = 10**9
         with anyio.fail_after(AT_ONCE):
             await process.wait()
@@ -143,6 +149,22 @@ async def test_a_call_that_is_nearly_done_when_a_signal_comes_is_finished(tmp_pa
     assert "made the picture" in text_of(result)
     assert not result.is_error
     assert process.returncode == 143
+
+
+@not_on("Windows", "it has no SIGHUP")
+async def test_a_terminal_that_closes_ends_no_call_in_flight(tmp_path: Path, era: ConnectMode) -> None:
+    """The server gets SIGHUP from the shell, which passes its own on, and from the system."""
+    async with a_call_in_flight(tmp_path, era) as (_, url, process, results):
+        process.send_signal(signal.SIGHUP)
+        await is_ending(url)
+        process.send_signal(signal.SIGHUP)
+        with anyio.fail_after(AT_ONCE):
+            await process.wait()
+
+    assert process.returncode == 129
+    [result] = results
+    assert "not ready yet" in text_of(result)
+    assert complaints(tmp_path) == []
 
 
 async def test_a_request_that_is_still_arriving_when_a_signal_comes_is_answered(tmp_path: Path) -> None:

@@ -255,11 +255,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         # A function, not a method: by the method's object, sse_starlette would find should_exit and cut all streams.
         def stop(number: int, _: FrameType | None) -> None:
-            if self.signals:
-                # Whoever asks twice waits for nothing; every order is on disk before it is sent.
+            if not self.signals:
+                self.signals.append(number)
+                self.should_exit = True
+            elif number in HANDLED_SIGNALS:
+                # Whoever asks twice waits for nothing; every order is on disk before it is sent. A terminal that closes
+                # is nobody: its SIGHUP comes twice, from the shell and from the system.
                 os._exit(128 + number)
-            self.should_exit = True
-            self.signals.append(number)
 
         before = {number: signal.signal(number, stop) for number in {*HANDLED_SIGNALS, *ending_signals()}}
         try:
