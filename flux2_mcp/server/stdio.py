@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NoReturn
 
 import anyio
@@ -26,10 +28,11 @@ TIME_TO_WRITE = 0.1
 """Seconds for the last answers to reach stdout."""
 NOBODY_READS = 141
 """The exit code when stdout has no reader any more, as for a command in a pipe."""
-NO_READER = (
-    "The host does not read stdout any more, so no answer reaches it. What was ordered goes on at RunAPI, and "
-    "is paid for once: the next start fetches it, and recent_tasks lists it."
+GOES_ON = (
+    "What was ordered goes on at RunAPI, and is paid for once: the next start fetches it, and recent_tasks lists it."
 )
+NO_READER = f"The host does not read stdout any more, so no answer reaches it. {GOES_ON}"
+FAILED = f"The connection to the host failed (%s), so this server ends. {GOES_ON}"
 NO_HOST = (
     "Stdin was closed before a host said anything. Over stdio a host starts this command and speaks with it: "
     "keep stdin open (docker run -i), or serve over HTTP with --http."
@@ -54,23 +57,42 @@ async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] =
 
     low = low_level_server(server)
     signals: list[int] = []
+    before = asyncio.all_tasks()
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, answer_all, group.cancel_scope, signals)
         async with stdio_server() as (read, write):
+            helpers = asyncio.all_tasks() - before
             inbox = Inbox(read, write, at_end=answer_all)
             try:
                 await low.run(inbox, write, low.create_initialization_options())
             except anyio.get_cancelled_exc_class():
-                # By a signal, or because nothing can be written to stdout.
-                if not signals:
-                    logger.warning(NO_READER)
-                    end(NOBODY_READS)
-                end(128 + signals[0])
+                if not signals and (failure := _failure(helpers)):
+                    end(_told(failure))
+                # Where no signal is received, as on Windows, asyncio makes a cancellation of Ctrl-C.
+                end(128 + (signals or [signal.SIGINT])[0])
             if signals:
                 end(128 + signals[0])
             if not inbox.was_used and not sys.stdin.isatty():
                 logger.warning(NO_HOST)
         group.cancel_scope.cancel()
+
+
+def _failure(helpers: Iterable[asyncio.Task[object]]) -> BaseException | None:
+    """What ended one of the tasks that read stdin, write stdout and wait for signals."""
+    ended = (each for each in helpers if each.done() and not each.cancelled())
+    return next((error for each in ended if (error := each.exception())), None)
+
+
+def _told(failure: BaseException) -> int:
+    """Say what happened, and give the exit code."""
+    if isinstance(failure, BrokenPipeError | ConnectionResetError):
+        logger.warning(NO_READER)
+        return NOBODY_READS
+    reason = type(failure).__name__
+    if isinstance(failure, OSError) and failure.strerror:
+        reason += f": {failure.strerror}"
+    logger.error(FAILED, reason, exc_info=failure)
+    return 1
 
 
 async def _stop_on_signal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -66,6 +67,39 @@ async def test_a_server_whose_answers_nobody_reads_ends_and_loses_nothing(tmp_pa
     assert "is paid for once" in said
     assert "Traceback" not in said
     check_pictures(result, tasks=[task.id])
+
+
+@only_on("Linux", "elsewhere there is no /dev/full")
+async def test_a_server_that_cannot_write_its_answers_says_why_and_ends(tmp_path: Path) -> None:
+    errors = tmp_path / "stderr.txt"
+    full = Path("/dev/full").open("wb")  # noqa: ASYNC230, SIM115 no disk is touched
+    with anyio.fail_after(AT_ONCE), errors.open("wb") as stderr, full:
+        async with started(*MODULE, environ=environment(tmp_path, ""), stdout=full, stderr=stderr) as process:
+            assert process.stdin
+            await process.stdin.send(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+            code = await process.wait()
+
+    said = errors.read_text(encoding="utf-8")
+    assert code == 1
+    assert "The connection to the host failed (OSError: No space left on device)" in said
+    assert "in stdout_writer" in said
+    assert "does not read" not in said
+
+
+async def test_ctrl_c_ends_a_server_that_receives_no_signals(tmp_path: Path) -> None:
+    """As on Windows: asyncio cancels everything then."""
+    deaf = """
+import signal
+import flux2_mcp.server.stdio as stdio
+stdio.ending_signals = list
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+    async with hosted(tmp_path, "", prelude=deaf) as host:
+        host.process.send_signal(signal.SIGINT)
+        code = await host.ending()
+
+    assert code == 130
+    assert host.errors.read_text(encoding="utf-8") == ""
 
 
 @only_on("Linux", "it is seen in /proc")
