@@ -174,7 +174,8 @@ def note_when_full(loop: asyncio.AbstractEventLoop) -> None:
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         nonlocal silent_until
-        if not has_too_many_files(context.get("exception")):
+        # asyncio names the socket where it cannot accept; anything else may fail for want of files too.
+        if "socket" not in context or not has_too_many_files(context.get("exception")):
             loop.default_exception_handler(context)
         elif loop.time() >= silent_until:
             silent_until = loop.time() + SELDOM

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import gc
 import os
 import re
 from pathlib import Path
@@ -11,6 +14,7 @@ import httpx
 import pytest
 from anyio.abc import Process
 
+from flux2_mcp.server.connections import note_when_full
 from flux2_mcp.simulator import Script, Simulator
 from tests.paid_once.test_killed import called, check_pictures
 from tests.platforms import only_on
@@ -111,6 +115,22 @@ async def test_a_server_over_http_waits_for_room_and_goes_on(tmp_path: Path) -> 
     assert code == 143
     assert "Traceback" not in log
     assert len(re.findall("Too many open files", log)) == 1
+
+
+async def test_a_task_that_failed_for_want_of_files_is_told_as_what_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Only what could not be accepted is told seldom, and in one line."""
+
+    async def fails() -> None:
+        raise RuntimeError from OSError(errno.EMFILE, "")
+
+    loop = asyncio.get_running_loop()
+    note_when_full(loop)
+    for _ in range(2):
+        await asyncio.wait([loop.create_task(fails())])
+        gc.collect()
+    loop.set_exception_handler(None)
+
+    assert [each.partition("\n")[0] for each in caplog.messages] == ["Task exception was never retrieved"] * 2
 
 
 async def told(home: Path) -> None:
