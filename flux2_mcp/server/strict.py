@@ -225,11 +225,13 @@ class StrictServer(MCPServer[AppState]):
 
 def _resource_failure(crash: UnexpectedResourceError) -> ResourceError:
     cause: BaseException | None = crash
-    while cause and not foreseen(cause):
+    while cause and not isinstance(cause, Flux2Error):
         cause = cause.__cause__
-    if isinstance(cause, NoSuchTask):
-        return ResourceNotFoundError(sendable(str(cause)))
-    return ResourceError(sendable(str(foreseen(cause)))) if cause else crash
+    # One of ours says more than what led to it.
+    known = foreseen(cause or crash)
+    if isinstance(known, NoSuchTask):
+        return ResourceNotFoundError(sendable(str(known)))
+    return ResourceError(sendable(str(known))) if known else crash
 
 
 def _media_type(contents: ReadResourceContents) -> str | None:

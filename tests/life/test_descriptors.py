@@ -37,8 +37,15 @@ def limit_files(process: Process, most: int | None = None) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (first if most is None else most, first))
 
 
-@pytest.mark.parametrize("before", ["anything is imported", "the history is opened", "a connection is made"])
-async def test_a_call_that_can_open_nothing_orders_nothing(tmp_path: Path, before: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "account"),
+    [
+        ("anything is imported", "The system lets this server open no more files"),
+        ("the history is opened", "The history cannot be read"),
+        ("a connection is made", "balance_usd"),
+    ],
+)
+async def test_a_call_that_can_open_nothing_orders_nothing(tmp_path: Path, before: str, account: str) -> None:
     alone = before == "anything is imported"
     async with served() as (base_url, runapi), hosted(tmp_path, base_url, often=True, alone=alone) as host:
         if before == "a connection is made":
@@ -56,6 +63,7 @@ async def test_a_call_that_can_open_nothing_orders_nothing(tmp_path: Path, befor
     assert refused["isError"]
     assert "Too many open files" in said
     assert "Send the same call again" in said
+    assert account in str(resource)
     assert before == "a connection is made" or "Too many open files" in str(resource)
     assert ordered == 0
     assert code == 0
