@@ -27,8 +27,8 @@ SELDOM = 600.0
 """Seconds between two lines of one exporter: a collector that is down stays so for a while."""
 READS_HEADERS = "opentelemetry.util.re"
 """It quotes what it cannot read, which may be the key to a collector."""
-PIECE = 1000
-"""Characters: a pipe that takes anything takes 4 KiB."""
+PIECE: int = getattr(select, "PIPE_BUF", 512)
+"""Bytes that a pipe takes without a wait if it takes any; POSIX promises 512, and Windows has no such promise."""
 DROPPED = "Nobody read this log for a while: {} lines are missing here."
 USUAL = frozenset([*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"])
 """What every record has; all else is what we added to one."""
@@ -88,8 +88,13 @@ class _NeverWaits(logging.StreamHandler[TextIO]):
     """Drops lines that nobody reads: once a pipe is full, whoever writes to it waits, and here that is every call."""
 
     dropped = 0
+    is_cut = False
+    """Whether the last line that was written has no end yet."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not hasattr(self.stream, "buffer"):
+            super().emit(record)  # a stream of text only, which somebody has put in the place of stderr
+            return
         if self.dropped and _is_writable(self.stream):
             words, self.dropped = DROPPED.format(self.dropped), 0
             self._write(logging.LogRecord(OURS, logging.WARNING, "", 0, words, (), None))
@@ -97,13 +102,15 @@ class _NeverWaits(logging.StreamHandler[TextIO]):
 
     def _write(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record) + self.terminator
-            for start in range(0, len(line), PIECE):
+            line = (self.terminator if self.is_cut else "") + self.format(record) + self.terminator
+            encoded = line.encode(self.stream.encoding, "backslashreplace")
+            for start in range(0, len(encoded), PIECE):
                 if not _is_writable(self.stream):
                     self.dropped += 1
                     return
-                self.stream.write(line[start : start + PIECE])
+                self.stream.buffer.write(encoded[start : start + PIECE])
                 self.flush()
+                self.is_cut = start + PIECE < len(encoded)
         except Exception:  # noqa: BLE001 as logging does: it says so on stderr, where anybody reads that
             self.handleError(record)
 

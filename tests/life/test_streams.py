@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.simulator import Script, Simulator
 from tests.paid_once.test_killed import called, check_pictures
@@ -176,6 +178,45 @@ async def test_a_host_that_does_not_read_our_stderr_is_served(tmp_path: Path) ->
     assert "Nobody read this log for a while" in log
     assert "recent_tasks: ok" in log
     check_pictures(result, tasks=[task.id for task in runapi.ledger.tasks()])
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_a_line_that_is_cut_in_a_full_pipe_waits_for_nobody_and_spoils_no_other(
+    tmp_path: Path, form: str
+) -> None:
+    """Of its letters, each is three bytes; there is room for some of them."""
+    logs_when_told = f"""
+import logging
+from flux2_mcp import logs
+logs.configure({form!r}, "info")
+for words in ("狐" * 3000, "next", "last"):
+    logging.getLogger("flux2_mcp").warning(words)
+    print("logged", flush=True)
+    input()
+"""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    fill(writer)
+    os.read(reader, 4096)
+    environ = {**environment(tmp_path, ""), "PYTHONIOENCODING": "utf-8"}
+    with anyio.fail_after(AT_ONCE), os.fdopen(writer, "wb") as stderr:
+        async with started("-c", logs_when_told, environ=environ, stderr=stderr) as process:
+            assert process.stdin
+            assert process.stdout
+            log, output = b"", BufferedByteReceiveStream(process.stdout)
+            for _ in range(3):
+                await output.receive_until(b"\n", 10)
+                log += drained(reader).lstrip(b"\0")
+                await process.stdin.send(b"\n")
+            await process.wait()
+    os.close(reader)
+
+    cut, *lines, end = log.decode(errors="replace").split("\n")
+    told = [json.loads(each)["message"] for each in lines] if form == "json" else lines
+    assert len(cut) > 100
+    assert end == ""
+    assert len(told) == 3
+    assert all(map(str.endswith, told, ("Nobody read this log for a while: 1 lines are missing here.", "next", "last")))
 
 
 def fill(writer: int) -> None:

@@ -17,7 +17,10 @@ WHAT_BECOMES: Mapping[str, str] = {
     ),
     "no stderr from the start": "nothing else gets its place, so that nothing that is printed goes astray",
     "no stdin, or no stdout, from the start": "it says what is missing, and ends with 0, or with 2",
-    "nobody reads stderr, or its pipe is full": "calls go on; the log says later how many lines are missing",
+    "nobody reads stderr, or its pipe is full": (
+        "calls go on; the log says later how many lines are missing; on Windows, calls wait for whoever has to read a "
+        "full pipe"
+    ),
     "the disk for the pictures is full, or read-only": (
         "the result shows the picture and its link; `task_status` saves it later, for nothing"
     ),
