@@ -1,4 +1,4 @@
-"""The licences of what an installation brings along: python scripts/licences.py [--write].
+"""The licences of what an installation brings along: python -m scripts.licences [--write].
 
 Every licence has to be allowed, and docs/licences.md has to list it; --write lists it there.
 """
@@ -107,6 +107,8 @@ def complaints(packages: dict[str, Distribution | None]) -> Iterator[str]:
             yield f"{name} has no licence that can be told: look at it, and write what it says into NAMES."
         elif said != AGREED.get(name, ("",))[0] and (others := named(said) - ALLOWED.keys()):
             yield f"{name} has the licence {said}, and {', '.join(sorted(others))} is not allowed."
+        if said != ELSEWHERE.get(name, said):
+            yield f"{name} has the licence {said}, and ELSEWHERE says {ELSEWHERE[name]}."
         if it is not None and not any(
             re.search(r"licen[cs]e|copying", file.name, re.IGNORECASE) for file in it.files or []
         ):
@@ -138,7 +140,7 @@ def with_table(page: str, rows: str) -> str:
 
 
 def _said(name: str, it: Distribution | None) -> str:
-    return ELSEWHERE.get(name) or (licence(it.metadata) if it is not None else "")
+    return (licence(it.metadata) if it is not None else "") or ELSEWHERE.get(name, "")
 
 
 def _spdx(said: str) -> str:

@@ -90,6 +90,16 @@ def test_what_comes_along_on_other_systems_only_needs_a_word_of_ours(tmp_path: P
     ]
 
 
+def test_where_such_a_package_is_installed_its_own_word_counts(tmp_path: Path, find: Find) -> None:
+    install(tmp_path, "flux2-mcp", "License-Expression: Apache-2.0", "pywin32", "tzdata")
+    install(tmp_path, "pywin32", "License: a long text")
+    install(tmp_path, "tzdata", "License-Expression: MIT")
+
+    assert list(complaints(come_along(find))) == ["tzdata has the licence MIT, and ELSEWHERE says Apache-2.0."]
+    assert "| pywin32 | PSF-2.0 | always, on some systems |" in table(find)
+    assert "| tzdata | MIT | always, on some systems |" in table(find)
+
+
 def test_a_package_without_the_text_of_its_licence_is_named(tmp_path: Path, find: Find) -> None:
     install(tmp_path, "flux2-mcp", "License-Expression: Apache-2.0", "paint")
     install(tmp_path, "paint", "License-Expression: MIT", text="AUTHORS")
