@@ -75,7 +75,8 @@ def test_no_build_can_publish_a_package() -> None:
     assert "permissions" not in release["build"]
     assert release["pypi"]["permissions"] == {"id-token": "write"}
     assert release["pypi"]["environment"]["name"] == "pypi"
-    assert all({"ci", "build"} <= set(release[job]["needs"]) for job in ("pypi", "image"))
+    assert {"ci", "audit", "build"} <= set(release["pypi"]["needs"])
+    assert {"ci", "build"} <= set(release["image"]["needs"])
     assert not any("run" in step for step in release["pypi"]["steps"])
     assert release["image"]["permissions"] == {"contents": "read", "packages": "write"}
 
@@ -84,7 +85,14 @@ def test_nothing_of_a_version_is_published_before_pypi_has_it() -> None:
     """There a person may have to agree, and may refuse."""
     release = jobs(GITHUB / "workflows" / "release.yml")
 
-    assert all("pypi" in release[job]["needs"] for job in release.keys() - {"ci", "build", "pypi"})
+    assert all("pypi" in release[job]["needs"] for job in release.keys() - {"ci", "audit", "build", "pypi"})
+
+
+def test_what_others_find_stops_a_release_but_no_change() -> None:
+    """A vulnerability that became known today is no fault of a pull request."""
+    audited = [file.stem for file in WORKFLOWS if any(step.get("run") == "make audit" for step in steps(file))]
+
+    assert audited == ["nightly", "release"]
 
 
 def test_every_python_that_is_promised_is_tested_on_every_system() -> None:
