@@ -11,6 +11,7 @@ gc.disable()
 
 try:
     from flux2_mcp import cli
+    from flux2_mcp.errors import NOBODY_READS
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -64,7 +65,7 @@ def _leave(code: int) -> None:
         if sys.stdout is not None:  # a closed one is, and pythonw's
             sys.stdout.flush()
     except BrokenPipeError:
-        code = cli.NOBODY_READS
+        code = NOBODY_READS
     except (OSError, ValueError):
         return  # nobody reads any more; the interpreter has its own way to say so
     os._exit(code)

@@ -42,6 +42,9 @@ from typing import Self
 
 from flux2_mcp.invocation import command
 
+NOBODY_READS = 141
+"""The exit code of what writes into a pipe that nobody reads: that of SIGPIPE, which Python ignores."""
+
 
 @dataclass(frozen=True)
 class Wording:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flux2_mcp import __version__
-from flux2_mcp.errors import Flux2Error
+from flux2_mcp.errors import NOBODY_READS, Flux2Error
 from flux2_mcp.invocation import command, started_as
 
 COMMANDS = {
@@ -38,8 +38,6 @@ COMMANDS = {
 
 INTERRUPTED = 130
 """The exit code of what a person stopped with Ctrl-C."""
-NOBODY_READS = 141
-"""The exit code of what writes into a pipe that nobody reads: that of SIGPIPE, which Python ignores."""
 
 
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn
 import anyio
 from mcp.server.stdio import stdio_server
 
+from flux2_mcp.errors import NOBODY_READS
 from flux2_mcp.server.hang_up import ending_signals
 from flux2_mcp.server.invalid_messages import Inbox
 from flux2_mcp.server.sdk import low_level_server
@@ -26,8 +27,6 @@ LAST_RESORT = 5.0
 
 TIME_TO_WRITE = 0.1
 """Seconds for the last answers to reach stdout."""
-NOBODY_READS = 141
-"""The exit code when stdout has no reader any more, as for a command in a pipe."""
 GOES_ON = (
     "What was ordered goes on at RunAPI, and is paid for once: the next start fetches it, and recent_tasks lists it."
 )
