@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -83,12 +82,6 @@ class Abused:
     url: str
     process: Process
     simulator: Simulator
-
-    @property
-    def cpu_seconds(self) -> float:
-        """What the process has used so far, of the system's time too."""
-        fields = Path("/proc", str(self.process.pid), "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def port(self) -> int:

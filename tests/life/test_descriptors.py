@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import os
 import re
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from flux2_mcp.server.connections import note_when_full
 from flux2_mcp.simulator import Script, Simulator
 from tests.paid_once.test_killed import called, check_pictures
 from tests.platforms import only_on
-from tests.processes import AT_ONCE, hosted, served
+from tests.processes import AT_ONCE, cpu_seconds, hosted, served
 from tests.test_http import HEADERS, HELLO, http_server
 from tests.test_process import looked_at
 
@@ -145,8 +144,3 @@ async def told(home: Path) -> None:
     with anyio.fail_after(AT_ONCE):
         while "Too many open files" not in await anyio.Path(home, "stderr.txt").read_text(encoding="utf-8"):  # noqa: ASYNC110
             await anyio.sleep(0.05)
-
-
-def cpu_seconds(process: Process) -> float:
-    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
