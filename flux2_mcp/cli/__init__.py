@@ -38,6 +38,10 @@ COMMANDS = {
 
 INTERRUPTED = 130
 """The exit code of what a person stopped with Ctrl-C."""
+EPILOG = (
+    "exit codes: 0 done, 2 an argument, a setting or the key cannot be used, 130 stopped with Ctrl-C, 141 nobody reads "
+    "what is printed. `COMMAND --help` says which others a command has, and what these mean for it."
+)
 
 
 def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], None] = lambda: None) -> None:
@@ -109,7 +113,9 @@ def _no_such(word: str) -> str:
 
 def _parser(*, only: str | None) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="flux2-mcp", description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor."
+        prog="flux2-mcp",
+        description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor.",
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"flux2-mcp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -20,6 +20,7 @@ from flux2_mcp.studio import Account
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `account` takes."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
+    parser.epilog = "exit codes: 0 done, 2 a setting cannot be used, or RunAPI refuses the key"
     parser.set_defaults(run=run)
 
 

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = Non
         "--output", type=absolute, metavar="FOLDER", help="where to save (default: your Pictures folder)"
     )
     add_show_argument(parser)
+    parser.epilog = "exit codes: 0 done, 1 the picture was not made, 2 an argument or a setting cannot be used"
     parser.set_defaults(run=run)
 
 

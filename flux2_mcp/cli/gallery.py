@@ -11,7 +11,7 @@ import anyio
 
 from flux2_mcp.app_state import data_folder
 from flux2_mcp.cli.ports import listener, port
-from flux2_mcp.cli.serve import configured_environment
+from flux2_mcp.cli.serve import BY_SIGNAL, configured_environment
 from flux2_mcp.login import OpenBrowser, opened
 from flux2_mcp.telemetry.export import exported
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-open", action="store_true", help="only print the link; open it in a browser on this computer"
     )
-    parser.epilog = "exit code: 130 when Ctrl-C ends it, 2 when the port or a setting cannot be used"
+    parser.epilog = f"exit codes: 2 the port or a setting cannot be used, {BY_SIGNAL}"
     parser.set_defaults(run=run)
 
 

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="port that the browser comes back to, such as one of a tunnel (default: any)",
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before another saved key is replaced")
+    parser.epilog = "exit codes: 0 a key that works is saved, 1 not logged in, 130 stopped with Ctrl-C"
     parser.set_defaults(run=run)
 
 

@@ -19,7 +19,10 @@ STILL_OPEN = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `recover` takes: nothing."""
-    parser.epilog = "exit codes: 0 nothing is open any more, 5 a picture is still being made or unknown"
+    parser.epilog = (
+        "exit codes: 0 nothing is open any more, 2 a setting or the key cannot be used, "
+        "5 a picture is still being made or unknown"
+    )
     parser.set_defaults(run=run)
 
 

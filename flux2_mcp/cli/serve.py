@@ -41,6 +41,8 @@ WAITING = (
     "and `{demo}` shows it at work. Ctrl+C ends it."
 )
 
+BY_SIGNAL = "129, 130 or 143 after SIGHUP, SIGINT (Ctrl-C) or SIGTERM"
+"""Exit codes of every server."""
 NO_STDOUT = "stdout is closed, and over stdio it is where a host reads the answers."
 
 
@@ -51,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", help=f"address to listen on (default: {HOST}); others than loopback need FLUX2_HTTP_AUTH"
     )
     parser.add_argument("--port", type=port, help=f"port to listen on (default: {PORT})")
+    parser.epilog = (
+        "exit codes: 0 the host has closed stdin, 2 a setting, the address or the port cannot be used, "
+        f"{BY_SIGNAL}, 141 the host does not read stdout any more"
+    )
     parser.set_defaults(run=run)
 
 

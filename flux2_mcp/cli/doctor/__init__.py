@@ -19,6 +19,7 @@ WIDTH = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `doctor` takes."""
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON object")
+    parser.epilog = "exit codes: 0 there is nothing to fix, 1 there is"
     parser.set_defaults(run=run)
 
 
