@@ -1,90 +1,149 @@
-"""Every name that docs/stability.md promises, as version 1.0 had it: more may come, and nothing may go."""
+"""What docs/stability.md promises, as version 1.0 had it (stability.json): more may come, and nothing may go.
+
+`python -m tests.promises` adds what is new to stability.json; it refuses while something is gone.
+"""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from flux2_mcp.cli import COMMANDS, main
+from flux2_mcp.budget import Limits
+from flux2_mcp.callers.runapi_keys import RunApiKeys
+from flux2_mcp.callers.secret import Secret
+from flux2_mcp.callers.tokens import entries
 from flux2_mcp.settings import Settings
-from flux2_mcp.simulator import Script
-from tests.world import World, world
+from tests.compatible import (
+    BREAKS,
+    Breaks,
+    Json,
+    changed_setting,
+    demanded,
+    gone,
+    lost,
+    misread,
+    other_defaults,
+    refused,
+)
+from tests.promises import FILE, NOW
 
-PROMISED: Mapping[str, Any] = json.loads(Path(__file__).with_name("stability.json").read_text(encoding="utf-8"))
-CALLS: Mapping[str, Mapping[str, object]] = {
-    "generate": {"prompt": "a fox"},
-    "remix": {"prompt": "a fox", "source_image_urls": ["https://files.example/a.png"]},
-    "estimate_cost": {"prompt": "a fox"},
-}
-
-
-def here(home: Path) -> World:
-    return world(home, Script(looks_until_done=1, plain_pictures=True), environ={"FLUX2_RESULT": "structured"})
-
-
-async def test_tools_take_what_they_took_and_demand_no_more(tmp_path: Path) -> None:
-    async with here(tmp_path).client() as client:
-        schemas = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
-
-    for name, promised in PROMISED["tools"].items():
-        properties = schemas[name]["properties"]
-        assert {each: properties[each].get("default") for each in promised["defaults"]} == promised["defaults"], name
-        assert schemas[name].get("required", []) == promised["required"], name
+PROMISED: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("tool", PROMISED["structured content"])
-async def test_structured_content_has_every_field_that_it_had(tmp_path: Path, tool: str) -> None:
-    async with here(tmp_path).client() as client:
-        made = await client.call_tool("generate", {"prompt": "a hare"})
-        assert made.structured_content
-        task_id: object = made.structured_content["pictures"][0]["task_id"]
-        arguments = {"task_id": task_id} if tool == "task_status" else dict(CALLS.get(tool, {}))
-        result = await client.call_tool(tool, arguments)
-
-    assert set(fields(result.structured_content)) >= set(PROMISED["structured content"][tool])
+@pytest.mark.parametrize("section", PROMISED)
+async def test_what_was_promised_is_kept(tmp_path: Path, section: str) -> None:
+    assert list(BREAKS[section](PROMISED[section], await NOW[section](tmp_path))) == []
 
 
-def fields(value: object, path: str = "") -> Iterator[str]:
-    """Where there is a value, such as images[].url."""
-    if isinstance(value, dict):
-        for name, each in cast("dict[str, object]", value).items():
-            yield from fields(each, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for each in cast("list[object]", value):
-            yield from fields(each, f"{path}[]")
-    else:
-        yield path
+def test_every_section_is_promised() -> None:
+    assert set(PROMISED) == set(NOW) == set(BREAKS)
 
 
-async def test_resources_and_prompts_are_where_they_were(tmp_path: Path) -> None:
-    async with here(tmp_path).client() as client:
-        resources = {str(each.uri) for each in (await client.list_resources()).resources}
-        templates = {each.uri_template for each in (await client.list_resource_templates()).resource_templates}
-        prompts = {each.name: each.arguments or () for each in (await client.list_prompts()).prompts}
-
-    assert resources >= set(PROMISED["resources"])
-    assert templates >= set(PROMISED["resource templates"])
-    for name, promised in PROMISED["prompts"].items():
-        assert {argument.name for argument in prompts[name]} >= set(promised), name
+@pytest.mark.parametrize("amount", ["0", "0.50", "$2", "1000000", "off", "None", "unlimited"])
+@pytest.mark.parametrize("name", ["FLUX2_MAX_COST_PER_CALL", "FLUX2_DAILY_BUDGET", "FLUX2_CONFIRM_OVER"])
+def test_amounts_are_written_as_they_were(name: str, amount: str) -> None:
+    Settings.from_environ({name: amount})
 
 
-def test_settings_have_the_names_that_they_had() -> None:
-    assert {field.alias for field in Settings.model_fields.values()} >= set(PROMISED["settings"])
+@pytest.mark.parametrize("switch", ["true", "false", "on", "off", "yes", "no", "1", "0"])
+def test_switches_are_written_as_they_were(switch: str) -> None:
+    Settings.from_environ({"FLUX2_ALLOW_UNKNOWN_PRICE": switch})
 
 
-@pytest.mark.parametrize("command", PROMISED["commands"])
-def test_a_command_has_every_option_that_it_had(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
+def test_a_tokens_file_is_read_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"# somebody\nada {'a' * 64} max_cost_per_call=0.50 daily_budget=2 confirm_over=off\n")
 
-    assert command in COMMANDS
-    assert set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)) >= set(PROMISED["commands"][command])
+    [ada] = entries(file)
+    assert (ada.name, ada.digest, ada.limits(Limits())) == ("ada", "a" * 64, Limits(per_call=50, per_day=200))
 
 
-def test_the_simulator_can_do_what_it_could() -> None:
-    assert set(Script.__dataclass_fields__) >= set(PROMISED["script of the simulator"])
+async def test_callers_have_the_names_that_they_had() -> None:
+    """By these the history knows whose order is whose."""
+    secret = Secret("0123456789abcdef" * 2)
+    caller = await RunApiKeys(secret, Limits()).caller("runapi_testkey0123456789")
+
+    assert caller
+    assert caller.name == "key 987da3b49b053ea0dbf20170acd343af"
+    assert secret.name_of("subject", "https://issuer.example ada") == "subject 45dd445650671cf2a9000f9a6ef4e4ef"
+
+
+def takes(**schema: object) -> Json:
+    """The schema of a call that has one argument."""
+    return {"properties": {"count": schema}, "required": []}
+
+
+INTEGER: Json = {"type": "integer"}
+NULL: Json = {"type": "null"}
+NEVER: list[tuple[Breaks, object, object]] = [
+    (refused, takes(), {"properties": {}}),
+    (refused, takes(), {**takes(), "required": ["count"]}),
+    (refused, takes(maximum=8), takes(maximum=2)),
+    (refused, takes(), takes(maximum=8)),
+    (refused, takes(minimum=0), takes(minimum=1)),
+    (refused, takes(type="string"), takes(type="string", pattern="a+")),
+    (refused, takes(type="string"), takes(**INTEGER)),
+    (refused, takes(type="number"), takes(**INTEGER)),
+    (refused, takes(anyOf=[INTEGER, NULL]), takes(**INTEGER)),
+    (refused, takes(enum=["1:1", "4:3"]), takes(enum=["1:1"])),
+    (refused, takes(type="string"), takes(type="string", enum=["1:1"])),
+    (refused, takes(type="array"), takes(type="array", items=INTEGER)),
+    (other_defaults, takes(default=1), takes(default=2)),
+    (other_defaults, takes(), takes(default=2)),
+    (changed_setting, {"default": 100}, {"default": 200}),
+    (changed_setting, {"default": 100}, {"default": None}),
+    (changed_setting, {"default": False}, {"default": True}),
+    (changed_setting, {"enum": ["on", "off"]}, {"enum": ["on"]}),
+    (lost, {"error": "string?"}, {}),
+    (lost, {"cost_usd": "number"}, {"cost_usd": "string"}),
+    (lost, {"cost_usd": "number"}, {"cost_usd": "number?"}),
+    (demanded, {"style": False}, {}),
+    (demanded, {"style": False}, {"style": True}),
+    (demanded, {}, {"style": True}),
+    (misread, {"options": {"--json": "0"}}, {"options": {"--as-json": "0"}}),
+    (misread, {"options": {"--json": "0"}}, {"options": {"--json": "?"}}),
+    (misread, {"options": {}}, {"options": {"--model": "1, required"}}),
+    (misread, {"options": {}, "positionals": ["1", "*"]}, {"options": {}, "positionals": ["1"]}),
+    (misread, {"options": {}, "positionals": ["?"]}, {"options": {}, "positionals": ["1"]}),
+    (misread, {"options": {}, "positionals": ["1"]}, {"options": {}, "positionals": ["1", "1"]}),
+    (misread, {"options": {}, "choices": {"host": ["zed"]}}, {"options": {}, "choices": {"host": ["goose"]}}),
+    (misread, {"options": {}}, {"options": {}, "choices": {"host": ["zed"]}}),
+    (misread, {"options": {}, "exit codes": [0, 5]}, {"options": {}, "exit codes": [0, 6]}),
+    (gone, ["GET /healthz"], ["GET /health"]),
+]
+ALWAYS: list[tuple[Breaks, object, object]] = [
+    (refused, takes(), {"properties": {"count": {}, "style": {}}}),
+    (refused, {**takes(), "required": ["count"]}, takes()),
+    (refused, takes(maximum=8, minimum=1), takes(maximum=10, minimum=0)),
+    (refused, takes(maximum=8), takes()),
+    (refused, takes(**INTEGER), takes(type="number")),
+    (refused, takes(**INTEGER), takes(anyOf=[NULL, INTEGER])),
+    (refused, takes(enum=["1:1"]), takes(enum=["4:3", "1:1"])),
+    (refused, takes(type="string", enum=["1:1"]), takes(type="string")),
+    (other_defaults, takes(), takes(default="")),
+    (changed_setting, {"default": None}, {"default": 100}),
+    (changed_setting, {"default": 100}, {"default": 50}),
+    (changed_setting, {"enum": ["on"]}, {"enum": ["on", "off"]}),
+    (lost, {"cost_usd": "number?"}, {"cost_usd": "number", "note": "string?"}),
+    (demanded, {"style": True}, {"style": False, "count": False}),
+    (misread, {"options": {"--wait": "1"}}, {"options": {"--wait": "?", "--json": "0"}}),
+    (misread, {"options": {}, "positionals": ["1"]}, {"options": {}, "positionals": ["?", "*"]}),
+    (misread, {"options": {}, "choices": {"host": ["zed"]}}, {"options": {}, "choices": {"host": ["goose", "zed"]}}),
+    (misread, {"options": {}, "choices": {"host": ["zed"]}}, {"options": {}}),
+    (misread, {"options": {}, "exit codes": [0]}, {"options": {}, "exit codes": [0, 6]}),
+    (gone, ["GET /healthz"], ["GET /healthz", "GET /livez"]),
+]
+
+
+@pytest.mark.parametrize(("breaks", "old", "new"), NEVER)
+def test_this_would_break_a_promise(breaks: Breaks, old: object, new: object) -> None:
+    assert list(breaks(old, new))
+
+
+@pytest.mark.parametrize(("breaks", "old", "new"), ALWAYS)
+def test_this_may_change(breaks: Breaks, old: object, new: object) -> None:
+    assert list(breaks(old, new)) == []
