@@ -101,17 +101,26 @@ async def test_an_option_that_does_not_exist_leads_to_the_help_of_its_command(co
 
 
 @not_on("Windows", "a pipe that nobody reads is another error there")
-@pytest.mark.parametrize("arguments", [["account"], ["install", "zed", "--print"]], ids=" ".join)
-async def test_a_reader_that_has_read_enough_ends_a_command_without_a_word(
-    tmp_path: Path, arguments: list[str]
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("account", ""),
+        ("install zed --print", "This would go into {home}/.config/zed/settings.json, beside what is there:\n"),
+    ],
+    ids=["account", "install"],
+)
+async def test_a_reader_that_has_read_enough_ends_a_command_without_a_complaint(
+    tmp_path: Path, command: str, said: str
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     err = tmp_path / "stderr.txt"
     with os.fdopen(writer, "wb") as stdout, err.open("wb") as stderr:
         environ = environment(tmp_path, "")
-        async with started(*MODULE, *arguments, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
+        async with started(
+            *MODULE, *command.split(), environ=environ, stdin=False, stdout=stdout, stderr=stderr
+        ) as process:
             code = await process.wait()
 
-    assert err.read_text(encoding="utf-8") == ""
+    assert err.read_text(encoding="utf-8") == said.format(home=tmp_path)
     assert code == 141
