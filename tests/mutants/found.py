@@ -29,10 +29,11 @@ class Found:
 
 def found() -> Mapping[str, Found]:
     """By module, as `studio/plan`; of a run that was broken off, what it got to."""
-    return {
+    all_of_them = {
         _module_of(file): _found_in(file.with_suffix(""), _module_of(file))
         for file in sorted(MUTANTS.rglob("*.py.meta"))
     }
+    return {module: each for module, each in all_of_them.items() if each.tried}
 
 
 def _module_of(meta: Path) -> str:
