@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
@@ -123,6 +124,23 @@ async def test_a_picture_whose_download_is_slow_is_there_with_the_next_look(tmp_
     assert [seen.path for seen in here.simulator.requests if "/generated/" in seen.path] == [
         f"/generated/{task.picture_name}.png"
     ]
+
+
+@pytest.mark.parametrize("dialect", ["sdk", "v1"])
+@pytest.mark.parametrize("tool", ["generate", "remix"])
+async def test_after_a_restart_a_task_is_looked_for_where_it_was_made(
+    tmp_path: Path, dialect: Literal["sdk", "v1"], tool: str
+) -> None:
+    """At another address a look would be in vain."""
+    here = world(tmp_path, Script(dialects=(dialect,), looks_until_done=3, plain_pictures=True))
+    sources = {"source_image_urls": ["https://files.example/a.png"]} if tool == "remix" else {}
+    async with here.client() as client:
+        await client.call_tool(tool, {"prompt": "a fox", "wait_seconds": 0, **sources})
+    before = len(here.looks)
+    async with here.client() as client:
+        await client.call_tool("task_status", {"task_id": here.paid[0].id, "wait_seconds": 0})
+
+    assert {seen.status for seen in here.looks[before:]} == {200}
 
 
 async def test_hundreds_of_orders_leave_connections_to_looks(tmp_path: Path) -> None:

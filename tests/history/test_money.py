@@ -92,6 +92,13 @@ async def test_the_day_of_the_cap_begins_at_midnight_to_the_microsecond(history:
     assert history.midnight() == MIDNIGHT
 
 
+async def test_an_order_whose_price_nobody_knows_takes_nothing_of_the_cap(history: History) -> None:
+    await history.open_orders([fox("1", cents=5)], owner="ann", resume_within=QUARTER, daily_cap_cents=5)
+    opened = await history.open_orders([fox("2", cents=None)], owner="ann", resume_within=QUARTER, daily_cap_cents=5)
+
+    assert [resumed for _, resumed in opened] == [False]
+
+
 async def test_a_call_that_passes_the_cap_opens_none_of_its_pictures(history: History) -> None:
     with pytest.raises(OverLimit):
         await history.open_orders(
