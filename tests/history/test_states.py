@@ -174,6 +174,7 @@ async def test_a_task_made_elsewhere_is_noted_once(history: History) -> None:
 
     assert again == adopted
     assert adopted.made_elsewhere
+    assert (adopted.prompt, adopted.model, adopted.resolution, adopted.idempotency_key) == ("", "", None, "")
     assert await history.find("ann", "task-9") == done
 
 
