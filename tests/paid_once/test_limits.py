@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -14,9 +15,10 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
+from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
-from tests.databases import history_in
+from tests.databases import database_url, history_in
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.paid_once.conftest import Servers
@@ -617,6 +619,30 @@ async def test_nobody_pays_more_than_they_agreed_to(tmp_path: Path, era: Connect
     assert person.questions == (about if era == "auto" else about[:1])
     assert ("Meanwhile this costs more" in text_of(result)) is (era == "legacy")
     assert len(here.paid) == (5 if era == "auto" else 2)
+
+
+class SlowToOrder(History):
+    """Orders so long after it was planned that no earlier order can be taken up any more."""
+
+    home: Path
+
+    async def open_orders(self, intents: Iterable[Intent], **how: Any) -> list[tuple[Order, bool]]:  # noqa: ANN401 as it is asked for
+        await anyio.to_thread.run_sync(partial(time_passes, self.home, minutes=16))
+        return await super().open_orders(intents, **how)
+
+
+async def test_nobody_pays_more_than_they_would_have_been_asked_about(tmp_path: Path) -> None:
+    """One more of three pictures was cheap enough; all three are not."""
+    here = small_world(tmp_path)
+    await ordered(here, Fault(on="create", status=402))
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.06"
+    history = SlowToOrder(tmp_path / "data", url=database_url(tmp_path / "data"))
+    history.home = tmp_path
+    async with Client(build_server(replace(here.environment(), history=history))) as client:
+        result = await client.call_tool("generate", THREE)
+
+    assert "than when the person was, or would have been, asked about it" in text_of(result)
+    assert len(here.paid) == 2
 
 
 class PriceRise(Person):
