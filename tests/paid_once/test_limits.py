@@ -91,7 +91,10 @@ async def test_a_call_costs_at_most_a_dollar_unless_the_person_says_otherwise(tm
     assert not made.is_error
 
 
-@pytest.mark.parametrize(("cap", "own", "passes"), [("0.04", 5.0, False), ("1.00", 0.04, False), ("1.00", 0.05, True)])
+@pytest.mark.parametrize(
+    ("cap", "own", "passes"),
+    [("0.04", 5.0, False), ("1.00", 0.04, False), ("1.00", 0.049, False), ("1.00", 0.05, True)],
+)
 async def test_the_limit_of_a_call_can_only_tighten(tmp_path: Path, cap: str, own: float, *, passes: bool) -> None:
     here = small_world(tmp_path, FLUX2_MAX_COST_PER_CALL=cap)
     result = await one_call(here, max_cost_usd=own)
