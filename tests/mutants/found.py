@@ -22,6 +22,7 @@ NOTHING = "(nothing)"
 class Found:
     """What came of one module's mutants."""
 
+    made: int
     tried: int
     survivors: Counter[str]
     """As one line each: the module, the function, its line, and what the mutant makes of it."""
@@ -50,7 +51,7 @@ def _found_in(file: Path, module: str) -> Found:
     survivors = Counter(
         _described(module, name, texts) for name, code in tried.items() if code in {SURVIVED, NOT_REACHED}
     )
-    return Found(len(tried), survivors)
+    return Found(len(codes), len(tried), survivors)
 
 
 def _functions_in(source: str) -> Iterator[tuple[str, str]]:

@@ -21,8 +21,10 @@ NO_REASON_YET = "Nobody has looked at these one by one."
 class Staying:
     """What stays, and of how many."""
 
+    made: int
+    """All mutants."""
     tried: Mapping[str, int]
-    """All mutants of each module, counted."""
+    """Those of each module that were tried, counted."""
     groups: Mapping[str, Sequence[str]]
     """Those that stay, by the reason."""
 
@@ -40,6 +42,7 @@ class Staying:
             groups[why] = list(still.elements())
         groups.setdefault(NO_REASON_YET, []).extend(left.elements())
         return Staying(
+            sum(each.made for each in found.values()),
             {module: each.tried for module, each in found.items()},
             {why: sorted(mutants) for why, mutants in groups.items() if mutants},
         )
@@ -48,7 +51,7 @@ class Staying:
 def noted() -> Staying:
     data = tomllib.loads(FILE.read_text("utf-8"))
     groups = {each["why"]: each["mutants"].strip("\n").split("\n") for each in data.get("group", [])}
-    return Staying(data["tried"], groups)
+    return Staying(data["made"], data["tried"], groups)
 
 
 def note(staying: Staying) -> None:
@@ -58,7 +61,9 @@ def note(staying: Staying) -> None:
         "\n".join(["", "[[group]]", f"why = '''{why}'''", "mutants = '''", *mutants, "'''"])
         for why, mutants in staying.groups.items()
     ]
-    FILE.write_text("\n".join(["[tried]", *tried, *groups, ""]), encoding="utf-8", newline="\n")
+    FILE.write_text(
+        "\n".join([f"made = {staying.made}", "", "[tried]", *tried, *groups, ""]), encoding="utf-8", newline="\n"
+    )
     ours = re.compile(rf"^{HEADING}$.*?(?=^## )", re.DOTALL | re.MULTILINE)
     document = ours.sub(lambda _: f"{section(staying)}\n\n", DOCUMENT.read_text("utf-8"))
     DOCUMENT.write_text(document, encoding="utf-8", newline="\n")
@@ -68,9 +73,12 @@ def section(staying: Staying) -> str:
     """What docs/reliability.md says of it."""
     stay = Counter(line.partition(" ")[0] for line in staying.mutants.elements())
     rows = [_row(f"`{module}`", tried, stay[module]) for module, tried in staying.tried.items()]
-    total = _row("all", sum(staying.tried.values()), stay.total())
+    tried = sum(staying.tried.values())
+    total = _row("all", tried, stay.total())
+    ended = [f"The run was ended when {tried:,} of {staying.made:,} mutants were tried.", ""]
     reasons = [f"- {len(mutants)}: {why}" for why, mutants in staying.groups.items()]
-    return "\n".join([HEADING, "", ABOUT.strip(), "", *HEADER, *rows, total, "", REASONS.strip(), "", *reasons])
+    about = [HEADING, "", ABOUT.strip(), "", *(ended if tried < staying.made else [])]
+    return "\n".join([*about, *HEADER, *rows, total, "", REASONS.strip(), "", *reasons])
 
 
 def _row(name: str, tried: int, stay: int) -> str:
