@@ -284,8 +284,8 @@ class TooManyFiles(Flux2Error):
 
     charge = "What was ordered before is in the history, and is paid for once."
     remedy = (
-        "Send the same call again: it finds what it has ordered, or orders it now. If it stays so, restart the server, "
-        "or raise the limit (ulimit -n)."
+        "Send the same call again within 15 minutes, without repeat=true: it finds what it has ordered, or orders it "
+        "now. If it stays so, restart the server, or raise the limit (ulimit -n)."
     )
     what = "The system lets this server open no more files or connections (Too many open files)."
 

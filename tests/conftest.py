@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -58,8 +59,11 @@ def pytest_configure() -> None:
     # How long an example takes depends on what else the machine does.
     settings.register_profile("no deadline", deadline=None)
     settings.load_profile("no deadline")
-    # What a script starts in the background ignores Ctrl-C, and so would all that the tests start.
+    # What a script starts in the background ignores Ctrl-C, with nohup a closed terminal, and so would all that the
+    # tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # The history syncs every write to the disk, and hundreds of tests write: in memory they take half the time.
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))

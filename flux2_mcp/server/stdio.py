@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import anyio
 from mcp.server.stdio import stdio_server
@@ -56,23 +56,30 @@ async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] =
 
     low = low_level_server(server)
     signals: list[int] = []
-    before = asyncio.all_tasks()
+    before, helpers = asyncio.all_tasks(), set[asyncio.Task[Any]]()
+    is_typed = sys.stdin.isatty()  # the SDK puts /dev/null there
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, answer_all, group.cancel_scope, signals)
-        async with stdio_server() as (read, write):
-            helpers = asyncio.all_tasks() - before
-            inbox = Inbox(read, write, at_end=answer_all)
-            try:
-                await low.run(inbox, write, low.create_initialization_options())
-            except anyio.get_cancelled_exc_class():
-                if not signals and (failure := _failure(helpers)):
-                    end(_told(failure))
-                # Where no signal is received, as on Windows, asyncio makes a cancellation of Ctrl-C.
-                end(128 + (signals or [signal.SIGINT])[0])
-            if signals:
-                end(128 + signals[0])
-            if not inbox.was_used and not sys.stdin.isatty():
-                logger.warning(NO_HOST)
+        try:
+            async with stdio_server() as (read, write):
+                helpers |= asyncio.all_tasks() - before
+                inbox = Inbox(read, write, at_end=answer_all)
+                try:
+                    await low.run(inbox, write, low.create_initialization_options())
+                except anyio.get_cancelled_exc_class():
+                    if not signals and (failure := _failure(helpers)):
+                        end(_told(failure))
+                    # Where no signal is received, as on Windows, asyncio makes a cancellation of Ctrl-C.
+                    end(128 + (signals or [signal.SIGINT])[0])
+                if signals:
+                    end(128 + signals[0])
+                if not inbox.was_used and not is_typed:
+                    logger.warning(NO_HOST)
+        except BaseExceptionGroup:
+            # Stdin ended first, and the last answers could not be written.
+            if failure := _failure(helpers):
+                end(_told(failure))
+            raise
         group.cancel_scope.cancel()
 
 

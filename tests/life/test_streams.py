@@ -71,6 +71,24 @@ async def test_a_server_whose_answers_nobody_reads_ends_and_loses_nothing(tmp_pa
     check_pictures(result, tasks=[task.id])
 
 
+async def test_a_host_that_dies_with_a_quick_question_open_is_no_crash(tmp_path: Path) -> None:
+    """Stdin ends first, and the answer finds nobody."""
+    errors = tmp_path / "stderr.txt"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with anyio.fail_after(AT_ONCE), errors.open("wb") as stderr, os.fdopen(writer, "wb") as gone:
+        async with started(*MODULE, environ=environment(tmp_path, ""), stdout=gone, stderr=stderr) as process:
+            assert process.stdin
+            await process.stdin.send(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+            await process.stdin.aclose()
+            code = await process.wait()
+
+    said = errors.read_text(encoding="utf-8")
+    assert code == 141
+    assert "The host does not read stdout any more" in said
+    assert "Traceback" not in said
+
+
 @only_on("Linux", "elsewhere there is no /dev/full")
 async def test_a_server_that_cannot_write_its_answers_says_why_and_ends(tmp_path: Path) -> None:
     errors = tmp_path / "stderr.txt"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MUTANTS = ROOT / "mutants"
-SURVIVED, NOT_REACHED = 0, 33
+SURVIVED, NO_TESTS, NOT_REACHED = 0, 5, 33
 """Exit codes; all others but None are those of a test that failed, crashed or ran out of time."""
 NOTHING = "(nothing)"
 
@@ -49,7 +49,7 @@ def _found_in(file: Path, module: str) -> Found:
     tried = {key.rpartition(".")[2]: code for key, code in codes.items() if code is not None}
     texts = dict(_functions_in(file.read_text("utf-8")))
     survivors = Counter(
-        _described(module, name, texts) for name, code in tried.items() if code in {SURVIVED, NOT_REACHED}
+        _described(module, name, texts) for name, code in tried.items() if code in {SURVIVED, NO_TESTS, NOT_REACHED}
     )
     return Found(len(codes), len(tried), survivors)
 
