@@ -60,6 +60,16 @@ def replace(path: Path, data: bytes, *, mode: int = OWNER_ONLY) -> None:
         draft.replace(target)
 
 
+def check_writable(folder: Path) -> None:
+    """See that a file can be made in this folder, by making one.
+
+    Raises:
+        OSError: Why not. Nothing is left behind.
+    """
+    with _draft_in(folder) as draft:
+        _write(draft, b"", mode=OWNER_ONLY)
+
+
 @contextmanager
 def _draft_in(folder: Path) -> Generator[Path]:
     """A name for a file that is gone afterwards, unless it has got another name by then."""

@@ -15,7 +15,15 @@ from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.catalogue import Request
 from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.showing import add_show_argument
-from flux2_mcp.cli.terminal import absolute, add_picture_arguments, agreed, checked_count, number
+from flux2_mcp.cli.terminal import (
+    add_picture_arguments,
+    add_save_to_argument,
+    agreed,
+    allowing,
+    checked_count,
+    number,
+    with_save_to,
+)
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
@@ -39,7 +47,7 @@ The same command again within 15 minutes takes up an order that was interrupted,
 def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example: str = "") -> None:
     """Declare what `generate`, `remix` and `estimate` have in common."""
     add_picture_arguments(parser, models)
-    parser.add_argument("--save-to", default="", metavar="PATH", help="folder or file, instead of your Pictures folder")
+    add_save_to_argument(parser, "folder or file, instead of your Pictures folder")
     parser.add_argument("--safety-checker", action=argparse.BooleanOptionalAction, help=models.safety)
     parser.add_argument("--callback-url", default="", metavar="URL", help="RunAPI notifies it when the picture is done")
     parser.add_argument(
@@ -108,13 +116,8 @@ class PictureCommand(JobCommand):
             self.console.print(f"{words} It has no effect.", highlight=False, markup=False, soft_wrap=True)
         settings = Settings.from_environ(os.environ)
         folders = [Path(each).parent for each in self.request.source_image_urls if Path(each).is_absolute()]
-        if self.options.save_to:
-            self.save_to = absolute(self.options.save_to)
-            target = Path(self.save_to)
-            folders.append(target.parent if target.suffix else target)
-        named = [str(folder) for folder in folders if os.pathsep not in str(folder)]
-        roots = os.pathsep.join([settings.input_roots or "", *named])
-        self.settings = self.as_needed(settings).model_copy(update={"input_roots": roots})
+        settings, self.save_to = with_save_to(allowing(settings, folders), self.options.save_to)
+        self.settings = self.as_needed(settings)
         limit = settings.confirm_over
         if limit is not None and not self.options.yes:
             self.ask(anyio.run(self.quote), limit)

@@ -10,18 +10,20 @@ import anyio
 
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.errors import TaskForgotten
+from flux2_mcp.presenters.results import about_image
 from flux2_mcp.settings import Settings
-from flux2_mcp.studio import Job
+from flux2_mcp.studio import Job, ResultImage
 
+NOT_SAVED = 1
 STILL_OPEN = 5
-"""The exit code that `generate` and `remix` have for it too."""
+"""The exit codes that `generate` and `remix` have for it too."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `recover` takes: nothing."""
     parser.epilog = (
-        "exit codes: 0 nothing is open any more, 2 a setting or the key cannot be used, "
-        "5 a picture is still being made or unknown"
+        "exit codes: 0 nothing is open any more, 1 a picture is made, but could not be fetched or saved, "
+        "2 a setting or the key cannot be used, 5 a picture is still being made or unknown"
     )
     parser.set_defaults(run=run)
 
@@ -39,7 +41,9 @@ async def _recover() -> int:
         print(_line(job))
     if not jobs:
         print("Nothing was left open.")
-    return STILL_OPEN if any(_is_open(job) for job in jobs) else 0
+    if any(_is_open(job) for job in jobs):
+        return STILL_OPEN
+    return NOT_SAVED if any(image.error for job in jobs for image in job.images) else 0
 
 
 def _is_open(job: Job) -> bool:
@@ -52,4 +56,9 @@ def _line(job: Job) -> str:
         return f"{job.id}: {job.error.typed}"
     if not job.is_made:
         return f"{job.id}: still being made."
-    return f"{job.id}: made; " + ", ".join(str(image.path or image.url) for image in job.images)
+    return f"{job.id}: made; " + ", ".join(_where(job, image) for image in job.images)
+
+
+def _where(job: Job, image: ResultImage) -> str:
+    """Where it is; and why not in a file, where it should be in one."""
+    return str(image.path or " ".join(filter(None, (image.url, about_image(job, image, typed=True)))))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.showing import add_show_argument
-from flux2_mcp.cli.terminal import number
+from flux2_mcp.cli.terminal import add_save_to_argument, number, with_save_to
 from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
 from flux2_mcp.studio import LONGEST_WAIT, Job, Report, Studio
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="wait for it, for 0 to 600 seconds (600 if none are given); otherwise look once",
     )
+    add_save_to_argument(parser, "folder or file for what is not saved yet, instead of where its order said")
     add_show_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -51,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
 class StatusCommand(JobCommand):
     """A look at one task."""
 
+    save_to: str | None = None
+
     stopped = "Stopped before anything was seen. If the picture was ordered, it is still being made."
 
     @property
@@ -64,8 +67,9 @@ class StatusCommand(JobCommand):
         Raises:
             BadSetting: An environment variable cannot be used.
         """
-        self.settings = self.as_needed(Settings.from_environ(os.environ))
+        settings, self.save_to = with_save_to(Settings.from_environ(os.environ), self.options.save_to)
+        self.settings = self.as_needed(settings)
 
     async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
         """Look at the task at least once."""
-        return await studio.status(self.options.id.strip(), wait=self.options.wait, report=report)
+        return await studio.status(self.options.id.strip(), wait=self.options.wait, save_to=self.save_to, report=report)

@@ -18,6 +18,7 @@ from rich.prompt import Confirm
 from flux2_mcp.catalogue import listed
 from flux2_mcp.errors import RequestRefused
 from flux2_mcp.presenters.models import ModelHelp
+from flux2_mcp.settings import Settings
 
 Moved = Callable[[str, float | None], None]
 """Takes what is being done now, and how many seconds it all usually takes, where that is known."""
@@ -100,6 +101,29 @@ def absolute(path: str) -> str:
     """The absolute path, from the person's current folder. A "/" at the end marks a folder, and stays."""
     found = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 Path.absolute() keeps ".."
     return found + os.sep if path.endswith(("/", os.sep)) else found
+
+
+def add_save_to_argument(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Declare where pictures are saved."""
+    parser.add_argument("--save-to", default="", metavar="PATH", help=help_text)
+
+
+def with_save_to(settings: Settings, save_to: str) -> tuple[Settings, str | None]:
+    """Settings that allow what the person names on the command line, and its path without links; None for nothing.
+
+    Without them, so that the history knows whether one leads elsewhere by the time that the picture is saved.
+    """
+    if not save_to:
+        return settings, None
+    path = os.path.realpath(absolute(save_to)) + (os.sep if save_to.endswith(("/", os.sep)) else "")
+    target = Path(path)
+    return allowing(settings, [target.parent if target.suffix else target]), path
+
+
+def allowing(settings: Settings, folders: Sequence[Path]) -> Settings:
+    """Settings by which these folders may be read and written, too."""
+    named = [str(folder) for folder in folders if os.pathsep not in str(folder)]
+    return settings.model_copy(update={"input_roots": os.pathsep.join([settings.input_roots or "", *named])})
 
 
 @contextmanager

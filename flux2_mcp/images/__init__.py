@@ -25,7 +25,7 @@ from flux2_mcp.images.formats import (
 from flux2_mcp.images.loading import is_picture_file, read
 from flux2_mcp.images.naming import file_name
 from flux2_mcp.images.previewing import canvas, preview_of, previews
-from flux2_mcp.images.saving import save
+from flux2_mcp.images.saving import check_folder, save
 
 __all__ = [
     "DAMAGED",
@@ -40,6 +40,7 @@ __all__ = [
     "PictureInfo",
     "Preview",
     "canvas",
+    "check_folder",
     "container",
     "default_folder",
     "file_name",

@@ -76,6 +76,21 @@ class Destinations:
             return None
         return resolve_save_to(save_to or "", roots=self.roots, default=self.default, home=self.home)
 
+    def destination_of_order(self, save_to: str | None) -> Destination | None:
+        """The same for what was allowed when it was ordered: that stays so, unless a link leads elsewhere since then.
+
+        The terminal may save anywhere, and a folder may have left FLUX2_INPUT_ROOTS. Looks at the disk.
+
+        Raises:
+            RequestRefused: `save_to` leads elsewhere now, or nowhere.
+        """
+        try:
+            return self.destination(save_to)
+        except RequestRefused:
+            if not (save_to and self.offered and is_without_links(save_to)):
+                raise
+        return resolve_save_to(save_to, roots=(Path(save_to),), default=self.default, home=self.home)
+
     def hides(self, file: Path) -> bool:
         """Whether the person cannot find this file."""
         return self.container is not None and self.container.hides(file)
@@ -139,6 +154,11 @@ def resolve_save_to(
         msg = f"Windows does not accept {target.relative_to(root)} as the name of a folder or file."
         raise RequestRefused(msg)
     return _folder_or_file(target, says_folder=text.endswith(("/", os.sep)))
+
+
+def is_without_links(path: str) -> bool:
+    """Whether this is an absolute path that leads nowhere else. Looks at the disk."""
+    return Path(path).is_absolute() and _resolved(Path(path)) == Path(path)
 
 
 def _refused(why: str) -> RequestRefused:

@@ -12,7 +12,7 @@ from typing import Final
 import anyio.to_thread
 
 from flux2_mcp import files
-from flux2_mcp.errors import PictureNotSaved
+from flux2_mcp.errors import PictureNotSaved, RequestRefused, Wording
 from flux2_mcp.files import THE_DISK, Disk
 from flux2_mcp.images.formats import Picture
 from flux2_mcp.images.naming import is_plain
@@ -44,6 +44,32 @@ async def save(picture: Picture, *, folder: Path, name: str, disk: Disk = THE_DI
     return await anyio.to_thread.run_sync(partial(_saved, picture, folder=folder, name=name, disk=disk))
 
 
+def check_folder(folder: Path) -> None:
+    """See that a picture can be saved in this folder, which need not be there yet. Writes to the disk, leaves nothing.
+
+    Raises:
+        RequestRefused: Why not.
+    """
+    try:
+        files.check_writable(next(each for each in (folder, *folder.parents) if _is_there(each)))
+    except OSError as error:
+        where = f"leads to {folder}, where no picture can be saved: {_reason(error)}."
+        remedy = Wording("Give another folder, or leave it out.", "Name another folder, or leave it out.")
+        raise RequestRefused(Wording(f"save_to {where}", f"--save-to {where}"), remedy=remedy) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
 def _saved(picture: Picture, *, folder: Path, name: str, disk: Disk) -> Path:
     if not folder.is_absolute() or Path(name).name != name or not is_plain(name):
         msg = "The picture was not saved: that is not a folder and a file name."
@@ -53,8 +79,7 @@ def _saved(picture: Picture, *, folder: Path, name: str, disk: Disk) -> Path:
         names = _candidates(folder, name, picture.extension)
         return files.add(names, picture.data, folder=folder, disk=disk)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
-        msg = f"The picture was not saved in {folder}: {reason}."
+        msg = f"The picture was not saved in {folder}: {_reason(error)}."
         raise PictureNotSaved(msg) from error
 
 

@@ -147,7 +147,8 @@ def _image_error(task_id: str, picture: Picture | PictureInfo | None, error: Flu
     if isinstance(error, PictureUnusable):
         return f"{message} {remedy}"
     look = f"Run `{command(f'status {task_id}')}`" if typed else f"Call task_status with task_id='{task_id}'"
-    aim = "to save it once that is fixed" if picture else "to fetch it again"
+    elsewhere = ", or with --save-to PATH to save it elsewhere" if typed else ""
+    aim = f"to save it once that is fixed{elsewhere}" if picture else "to fetch it again"
     return f"{message} {look} {aim}; that is free."
 
 

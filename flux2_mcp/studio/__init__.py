@@ -26,8 +26,8 @@ from flux2_mcp.errors import (
     RunApiError,
     TaskFailed,
 )
-from flux2_mcp.history import RESUME_WITHIN, Arrival, ids_in
-from flux2_mcp.images import Picture
+from flux2_mcp.history import RESUME_WITHIN, Arrival, Order, ids_in
+from flux2_mcp.images import Picture, check_folder
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
 from flux2_mcp.studio.deliveries import Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
@@ -132,8 +132,12 @@ class Studio(Services):
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
 
     async def _check_destination(self, save_to: str) -> None:
+        def check() -> None:
+            if there := self.destinations.destination(save_to):
+                check_folder(there.folder)
+
         try:
-            await anyio.to_thread.run_sync(self.destinations.destination, save_to)
+            await anyio.to_thread.run_sync(check)
         except RequestRefused as refusal:
             if self.is_here or not self.destinations.offered:
                 raise
@@ -190,12 +194,15 @@ class Studio(Services):
             return replace(plan.request, source_image_urls=tuple(urls)).body
 
         for order, resumed in orders:
-            kept = order
-            if plan.save_to and plan.save_to != order.save_to:
-                kept = await self.history.redirected(order, save_to=plan.save_to)
-            jobs.append(Job(kept, compose, ordered_before=resumed))
+            jobs.append(Job(await self._redirected(order, plan.save_to), compose, ordered_before=resumed))
         await self._fulfilment.advance(jobs, plan.deadline, report)
         return jobs
+
+    async def _redirected(self, order: Order, save_to: str | None) -> Order:
+        """The order, to be saved where its caller says now, if they say."""
+        if save_to and save_to != order.save_to:
+            return await self.history.redirected(order, save_to=save_to)
+        return order
 
     async def _new_of(self, plan: Plan) -> Quote:
         """The quote for those pictures that no earlier order stands for."""
@@ -206,18 +213,32 @@ class Studio(Services):
         )
         return replace(plan.quote, count=plan.quote.count - ordered)
 
-    async def status(self, task_id: str, *, wait: float = DEFAULT_WAIT, report: Report = no_report) -> list[Job]:
+    async def status(
+        self,
+        task_id: str,
+        *,
+        wait: float = DEFAULT_WAIT,
+        save_to: str | None = None,
+        report: Report = no_report,
+    ) -> list[Job]:
         """Look at a task at least once, and wait for it for at most `wait` seconds. Orders nothing.
 
-        The id may also be that of one call with all its pictures: see `history.handle_of`.
+        The id may also be that of one call with all its pictures: see `history.handle_of`. What is not saved yet is
+        saved where `save_to` says, if it is given.
 
         Raises:
+            RequestRefused: `save_to` cannot be used.
             NoSuchTask: Neither the history nor RunAPI knows it.
             RunApiError: RunAPI could not be asked.
         """
         deadline = Deadline.after(wait)
+        if save_to:
+            await self._check_destination(save_to)
         with deadline.once():
             jobs = [await self._job_of(id) for id in ids_in(task_id)[:MOST_PICTURES] or [task_id]]
+        for job in jobs:
+            if not await _is_saved(job.order):
+                job.order = await self._redirected(job.order, save_to)
         await self._fulfilment.advance(jobs, deadline, report)
         return jobs
 
@@ -279,14 +300,14 @@ class Studio(Services):
         """Look once at everything that is not finished, and keep what is done meanwhile.
 
         What was finished, but neither saved nor delivered, is fetched as well. Nobody looks at what is fetched here,
-        so where nothing is saved, nothing is fetched.
+        so what is to be saved nowhere is not fetched.
         Orders made since `before` are left to the calls that made them. Orders whose answer was lost stay in doubt:
         asking RunAPI again could order them now, when nobody waits for them. What was never sent is given up, and with
         it the money that was reserved for it.
         """
         left_open = await self.history.unfinished(self.owner)
-        if self.destinations.saves:
-            left_open += await self.history.unseen(self.owner)
+        unseen = await self.history.unseen(self.owner)
+        left_open += [order for order in unseen if self.destinations.saves or order.save_to]
         jobs = [Job(order, ordered_before=True) for order in left_open if before is None or order.created_at < before]
         await Fulfilment(replace(self, shows=False)).advance(jobs, Deadline.after(0), no_report)
         return jobs
@@ -361,3 +382,8 @@ class Studio(Services):
             owner=self.owner, task_id=task.id, action=task.action or "", dialect=task.dialect or ""
         )
         return Job(order, ordered_before=True, task=task)
+
+
+async def _is_saved(order: Order) -> bool:
+    """Whether a picture of this order still lies where it was saved."""
+    return any([path and await anyio.Path(path).is_file() for path in order.paths])

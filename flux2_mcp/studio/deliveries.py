@@ -39,8 +39,8 @@ class Deliveries:
 
     def note(self, owner: str, jobs: Sequence[Job]) -> None:
         """The results of one call go to the host now; as long as a picture of it is to come, they are none yet."""
-        if all(job.has_pictures or job.is_lost for job in jobs):
-            self._uncounted[owner] |= {job.order.id for job in jobs if job.has_pictures}
+        if all(job.is_received or job.is_lost for job in jobs):
+            self._uncounted[owner] |= {job.order.id for job in jobs if job.is_received}
         self._background.start("deliveries", self._count_soon, matters=False)
 
     async def count(self) -> None:

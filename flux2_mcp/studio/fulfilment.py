@@ -460,7 +460,7 @@ class Fulfilment:
     async def _save(self, order: Order, image: ResultImage, picture: Picture) -> None:
         """Write the picture where the order wants it."""
         try:
-            if there := await anyio.to_thread.run_sync(self.services.destinations.destination, order.save_to):
+            if there := await anyio.to_thread.run_sync(self.services.destinations.destination_of_order, order.save_to):
                 name = there.name or images.file_name(order.prompt, when=order.created_at, tag=order.id[-4:])
                 image.path = await images.save(picture, folder=there.folder, name=name)
         except (PictureNotSaved, RequestRefused) as error:

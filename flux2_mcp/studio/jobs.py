@@ -39,6 +39,11 @@ class ResultImage:
         """Whether its bytes are wanted and not here."""
         return self.wanted and self.picture is None
 
+    @property
+    def is_received(self) -> bool:
+        """Whether nothing went wrong with it, or it can be seen all the same."""
+        return self.error is None or bool(self.picture and self.picture.preview)
+
 
 Stage = Callable[[str], None]
 """Hears what is done for a job now, in words."""
@@ -92,6 +97,11 @@ class Job:
     def has_pictures(self) -> bool:
         """Whether everything that RunAPI made for it is here, as far as it is wanted."""
         return self.is_made and not any(image.is_missing for image in self.images)
+
+    @property
+    def is_received(self) -> bool:
+        """Whether its caller has them: as files, as previews, or by their addresses where nothing more is wanted."""
+        return self.has_pictures and all(image.is_received for image in self.images)
 
     @property
     def is_lost(self) -> bool:

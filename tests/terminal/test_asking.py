@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.platforms import only_on
 from tests.processes import served
 from tests.terminal.conftest import Command
 
@@ -118,6 +119,40 @@ async def test_a_path_is_not_taken_for_an_argument(command: Command, tmp_path: P
 
     assert ended.code == 2
     assert f"--save-to leads to {there}, which is a file" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("file/foxes", "there is a file in the place of a folder"),
+        ("file/fox.png", "there is a file in the place of a folder"),
+        pytest.param("/proc/foxes", "No such file or directory", marks=only_on("Linux", "/proc")),
+        pytest.param("/sys/foxes/fox.png", "", marks=only_on("Linux", "/sys")),
+    ],
+)
+async def test_a_place_where_nothing_can_be_saved_is_refused_before_anything_is_paid(
+    command: Command, tmp_path: Path, place: str, why: str
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    async with served() as (base_url, runapi):
+        ended = await command("generate", "a fox", "--save-to", str(tmp_path / place), base_url=base_url)
+
+    assert ended.code == 2
+    assert f"where no picture can be saved: {why}" in ended.err
+    assert "Nothing was charged. Name another folder, or leave it out." in ended.err
+    assert not runapi.ledger.tasks()
+
+
+async def test_a_place_is_tried_without_a_trace(command: Command, tmp_path: Path) -> None:
+    """A call that is refused for another reason has made no folder."""
+    (tmp_path / "there").mkdir()
+    async with served() as (base_url, _):
+        for place in ("there", "new/foxes"):
+            asked = ("generate", "a fox", "--save-to", str(tmp_path / place), "--max-cost", "0.01")
+            assert (await command(*asked, base_url=base_url)).code == 2
+
+    assert not list((tmp_path / "there").iterdir())
+    assert not (tmp_path / "new").exists()
 
 
 async def test_an_estimate_orders_nothing(command: Command) -> None:

@@ -260,6 +260,96 @@ async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Comman
     assert str(only(tmp_path / "pictures")) in recovered.out
 
 
+@pytest.mark.parametrize("later", ["recover", "status"])
+async def test_what_comes_later_is_saved_where_its_command_said_wherever_that_is(
+    command: Command, tmp_path: Path, later: str
+) -> None:
+    """Outside of every folder that a model may name; the later command names none."""
+    home, elsewhere = str(tmp_path / "home"), tmp_path / "elsewhere"
+    runapi = Simulator(Script(looks_until_done=3, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        asked = ("generate", "a fox", "--wait", "0", "--save-to", str(elsewhere))
+        ordered = await command(*asked, base_url=base_url, HOME=home, USERPROFILE=home)
+        [task] = runapi.ledger.paid_tasks()
+        arguments = {"recover": ["recover"], "status": ["status", task.id, "--wait"]}[later]
+        ended = await command(*arguments, base_url=base_url, HOME=home, USERPROFILE=home)
+        while ended.code == 5:
+            ended = await command(*arguments, base_url=base_url, HOME=home, USERPROFILE=home)
+
+    assert ordered.code == 5
+    assert ended.code == 0, ended.err
+    assert str(only(elsewhere)) in ended.out
+
+
+@not_on("Windows", "making links there needs a right")
+async def test_a_link_that_leads_elsewhere_by_then_is_not_followed(command: Command, tmp_path: Path) -> None:
+    home, elsewhere, shared = str(tmp_path / "home"), tmp_path / "elsewhere", tmp_path / "shared"
+    shared.mkdir()
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        asked = ("generate", "a fox", "--wait", "0", "--save-to", str(elsewhere))
+        await command(*asked, base_url=base_url, HOME=home)
+        elsewhere.symlink_to(shared)
+        [task] = runapi.ledger.paid_tasks()
+        ended = await command("status", task.id, "--wait", base_url=base_url, HOME=home)
+
+    assert ended.code == 1
+    assert f"--save-to leads to {shared}, which is outside" in ended.err
+    assert not list(shared.iterdir())
+
+
+async def test_what_could_not_be_saved_is_said_and_saved_once_it_can_be_and_never_paid_twice(
+    command: Command, tmp_path: Path
+) -> None:
+    in_the_way, elsewhere = tmp_path / "foxes", tmp_path / "elsewhere"
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        asked = ("generate", "a fox", "--save-to", str(in_the_way))
+        await command(*asked, "--wait", "0", base_url=base_url)
+        in_the_way.write_text("mine", encoding="utf-8")
+        [task] = runapi.ledger.paid_tasks()
+        looked = await command("status", task.id, "--wait", base_url=base_url)
+        recovered = await command("recover", base_url=base_url)
+        saved = await command("status", task.id, "--save-to", str(elsewhere), base_url=base_url)
+        in_the_way.unlink()
+        again = await command(*asked, base_url=base_url)
+
+    assert (looked.code, recovered.code, saved.code, again.code) == (1, 1, 0, 0)
+    for ended in (looked.err, recovered.out):
+        assert f"--save-to leads to {in_the_way}, which is a file" in ended
+        assert f"Run `flux2-mcp status {task.id}` to save it once that is fixed, or with --save-to PATH" in ended
+    assert saved.out.startswith(str(only(elsewhere)))
+    assert again.out.startswith(str(in_the_way))
+
+
+async def test_the_same_command_takes_up_a_picture_that_a_look_could_not_save(command: Command, tmp_path: Path) -> None:
+    """What is neither a file nor seen is not delivered."""
+    folder = tmp_path / "foxes"
+    runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        asked = ("generate", "a fox", "--save-to", str(folder))
+        await command(*asked, "--wait", "0", base_url=base_url)
+        folder.write_text("mine", encoding="utf-8")
+        [task] = runapi.ledger.paid_tasks()
+        looked = await command("status", task.id, "--wait", base_url=base_url)
+        folder.unlink()
+        again = await command(*asked, base_url=base_url)
+
+    assert (looked.code, again.code) == (1, 0)
+    assert again.out.startswith(str(folder))
+    assert len(runapi.ledger.paid_tasks()) == 1
+
+
+async def test_a_saved_picture_stays_where_it_is(command: Command, tmp_path: Path) -> None:
+    async with served() as (base_url, runapi):
+        made = await command("generate", "a fox", base_url=base_url)
+        [task] = runapi.ledger.paid_tasks()
+        looked = await command("status", task.id, "--save-to", str(tmp_path / "elsewhere"), base_url=base_url)
+
+    assert looked.out.splitlines()[0] == made.out.splitlines()[0] == str(only(tmp_path / "pictures"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
 async def test_recover_does_not_wait_for_a_task_that_runapi_has_forgotten(command: Command, tmp_path: Path) -> None:
     runapi = Simulator(Script(looks_until_done=2, plain_pictures=True))
     async with served(runapi) as (base_url, _):
