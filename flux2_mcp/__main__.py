@@ -11,7 +11,7 @@ gc.disable()
 
 try:
     from flux2_mcp import cli
-    from flux2_mcp.errors import NOBODY_READS
+    from flux2_mcp.errors import NOBODY_READS, nobody_reads
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -64,10 +64,10 @@ def _leave(code: int) -> None:
     try:
         if sys.stdout is not None:  # a closed one is, and pythonw's
             sys.stdout.flush()
-    except BrokenPipeError:
+    except (OSError, ValueError) as error:
+        if not nobody_reads(error):
+            return  # the interpreter has its own way to say so
         code = NOBODY_READS
-    except (OSError, ValueError):
-        return  # nobody reads any more; the interpreter has its own way to say so
     os._exit(code)
 
 

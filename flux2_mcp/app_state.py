@@ -189,12 +189,14 @@ class AppState:
             if CLIENT not in sys.modules:
                 await anyio.to_thread.run_sync(import_module, CLIENT)
             return self._studio_of(environment.current_caller())
-        uncounted = self.deliveries.uncounted  # as the call comes: reading the key takes time
+        # As the call comes: reading the key takes time.
+        came, uncounted = anyio.current_time(), self.deliveries.uncounted
         held, destinations = await self._configured(without_key=without_key)
         owner = owner_at(held.base_url)
-        return self._studio(
+        studio = self._studio(
             owner, held, Limits.of(environment.settings), destinations, uncounted.get(owner, frozenset())
         )
+        return replace(studio, came=came)
 
     def _studio_of(self, caller: Caller) -> Studio:
         """The studio of one of many. They sit elsewhere, and see nothing of this computer."""
@@ -240,6 +242,7 @@ class AppState:
             fetcher=upstream.fetcher,
             background=self.background,
             deliveries=self.deliveries,
+            came=anyio.current_time(),
             uncounted=uncounted,
             uploads=self.uploads,
             destinations=destinations,

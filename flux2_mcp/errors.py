@@ -37,6 +37,7 @@ Flux2Error
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from typing import Self
 
@@ -44,6 +45,12 @@ from flux2_mcp.invocation import command
 
 NOBODY_READS = 141
 """The exit code of what writes into a pipe that nobody reads: that of SIGPIPE, which Python ignores."""
+
+
+def nobody_reads(error: BaseException, *, windows: bool = os.name == "nt") -> bool:
+    """Whether writing into a pipe failed with this because its reader is gone. C's library on Windows says EINVAL."""
+    is_closed_pipe = windows and isinstance(error, OSError) and error.errno == errno.EINVAL
+    return is_closed_pipe or isinstance(error, BrokenPipeError | ConnectionResetError)
 
 
 @dataclass(frozen=True)

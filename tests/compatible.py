@@ -52,7 +52,8 @@ def other_defaults(old: Json, new: Json) -> Iterator[str]:
 
 def _default(schema: Json) -> object:
     """None too for what says "nothing": schemas leave that out."""
-    return next((each["default"] for each in (schema, *schema.get("anyOf", ())) if each.get("default")), None)
+    given = (each.get("default") for each in (schema, *schema.get("anyOf", ())))
+    return next((each for each in given if each not in (None, "", [])), None)
 
 
 def lost(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from mcp.client.client import ConnectMode
 
+from flux2_mcp.errors import nobody_reads
 from flux2_mcp.simulator import Fault, Script
 from tests.sources.owner_sources import data_uri, png
 from tests.transports import NoNetwork
@@ -256,6 +257,12 @@ async def test_an_upload_that_failed_says_what_to_do(
     assert result.is_error
     assert "Nothing was charged. Wait a minute, then send the request" in text_of(result)
     assert not here.simulator.ledger.tasks()
+
+
+@pytest.mark.parametrize(("number", "windows", "told"), [(22, True, True), (22, False, False), (28, True, False)])
+def test_a_pipe_that_nobody_reads_is_known_on_windows_too(number: int, *, windows: bool, told: bool) -> None:
+    assert nobody_reads(OSError(number, ""), windows=windows) is told
+    assert nobody_reads(BrokenPipeError(), windows=windows)
 
 
 async def test_no_network_costs_nothing_and_says_so(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ NEVER: list[tuple[Breaks, object, object]] = [
     (refused, takes(type="array"), takes(type="array", items=INTEGER)),
     (other_defaults, takes(default=1), takes(default=2)),
     (other_defaults, takes(), takes(default=2)),
+    (other_defaults, takes(), takes(default=0)),
+    (other_defaults, takes(default=None), takes(default=False)),
     (changed_setting, {"default": 100}, {"default": 200}),
     (changed_setting, {"default": 100}, {"default": None}),
     (changed_setting, {"default": False}, {"default": True}),

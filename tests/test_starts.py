@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
-from mcp.client import Client
+from mcp.client import Client, ClientRequestContext
+from mcp_types import ElicitRequestParams, ElicitResult
 
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.starts import LONGEST, MOST
@@ -172,3 +174,54 @@ async def test_a_call_whose_order_is_on_its_way_holds_nobody_up(tmp_path: Path) 
 
     assert all("made the picture" in text for text in texts)
     assert len(here.paid) == MANY
+
+
+async def test_no_call_of_the_row_orders_anything_once_the_server_has_to_end(tmp_path: Path) -> None:
+    """Those that have begun may answer; whoever still stands in the row could not be told what it ordered."""
+    here = small_world(tmp_path)
+    gate = here.transport = Clocked(here.simulator, uploads)
+    server = build_server(here.environment())
+    server.starts.longest = math.inf
+    texts: list[str] = []
+    async with here.client(server=server) as client, anyio.create_task_group() as group:
+
+        async def call_foxes() -> None:
+            texts.extend(await call_all(client, "generate", [{"prompt": f"fox {n}"} for n in range(3)]))
+
+        group.start_soon(call_all, client, "remix", map(remix_of, range(MOST)))
+        await gate.holds(MOST)
+        group.start_soon(call_foxes)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(partial(server.end_calls, within=2))
+        while len(texts) < 3:  # noqa: ASYNC110 there is no event for it
+            await anyio.sleep(0.01)
+        gate.open()
+
+    told = "This server is shutting down. Nothing was ordered. Send the same call again once it is back."
+    assert [told in text for text in texts] == [True] * 3
+    assert len(here.paid) == MOST
+    assert not any(task.prompt.startswith("fox") and task.action == "text_to_image" for task in here.paid)
+
+
+async def test_a_person_who_was_asked_after_the_row_is_waited_for_with_the_whole_time(tmp_path: Path) -> None:
+    """The wait begins anew with their answer."""
+    here = world(tmp_path, Script(looks_until_done=10**9), intervals=every(0.2), mode="legacy")
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.06"
+    gate = here.transport = Clocked(here.simulator, uploads)
+    server = build_server(here.environment())
+    server.starts.longest = 8
+    answered, texts = list[float](), list[str]()
+
+    async def person(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        answered.append(anyio.current_time())
+        return ElicitResult(action="accept", content={"spend": True})
+
+    async with Client(server, mode="legacy", elicitation_callback=person) as client, anyio.create_task_group() as group:
+        short = ({**remix_of(n), "wait_seconds": 1} for n in range(MOST))
+        group.start_soon(call_all, client, "remix", short)
+        await gate.holds(MOST)
+        texts += await call_all(client, "generate", [{"prompt": "a fox", "count": 2, "wait_seconds": 10}])
+        assert 9.5 < anyio.current_time() - answered[0] < 11
+        gate.open()
+
+    assert "still to come" in texts[0]

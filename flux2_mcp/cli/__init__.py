@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flux2_mcp import __version__
-from flux2_mcp.errors import NOBODY_READS, Flux2Error
+from flux2_mcp.errors import NOBODY_READS, Flux2Error, nobody_reads
 from flux2_mcp.invocation import command, started_as
 
 COMMANDS = {
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
+    except OSError as error:
+        if not nobody_reads(error):
+            raise
         # Whoever read it has read enough. What is still to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(NOBODY_READS)

@@ -13,11 +13,12 @@ from starlette.requests import Request as HttpRequest
 from flux2_mcp.app_state import AppState
 from flux2_mcp.errors import Flux2Error
 from flux2_mcp.server.arguments import Ctx
+from flux2_mcp.server.starts import ENDING
 
 TIME_TO_ANSWER = 0.5
 """Seconds in which a call can say how far it has come."""
 STOPPED = Flux2Error(
-    "This server is shutting down.",
+    ENDING,
     charge="What was ordered goes on at RunAPI, and is paid for once.",
     remedy=(
         "Once the server is back, find it with recent_tasks and go on with task_status. "

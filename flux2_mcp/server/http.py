@@ -230,7 +230,7 @@ class _Requests:
     async def end(self) -> None:
         """Have the calls answered, now or soon, and close what is open then: streams that nobody else ends."""
         self._is_ending = True
-        await self._server.calls.end(within=SHUTDOWN_SECONDS)
+        await self._server.end_calls(within=SHUTDOWN_SECONDS)
         with anyio.move_on_after(TIME_TO_ANSWER):
             while self._running:  # noqa: ASYNC110 the last one is not known beforehand
                 await anyio.sleep(0.05)

@@ -73,18 +73,19 @@ async def plan_of(
     line: TheLine,
 ) -> Plan:
     """What this call would order now; worked out when it is its turn to begin, which is part of its wait."""
-    came = anyio.current_time()
+    began = anyio.current_time()
     async with line.moving():
         await begin()
         with telemetry.span("plan"):
             return await studio.plan(
                 request_of(ask),
                 count=ask.count,
-                wait=max(0.0, came + ask.wait_seconds - anyio.current_time()),
+                wait=ask.wait_seconds,
                 repeat=ask.repeat,
                 save_to=ask.save_to or None,
                 client_roots=[str(root.uri) for root in listed.roots],
                 arrival=arrival,
+                began=began,
             )
 
 

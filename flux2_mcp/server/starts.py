@@ -8,12 +8,14 @@ from contextvars import ContextVar
 
 import anyio
 
+from flux2_mcp.errors import Flux2Error, same_again
 from flux2_mcp.studio import Job, Report
 
 MOST = 10
 """Calls that begin at a time."""
 LONGEST = 0.25
 """Seconds for which a call counts as one that begins. What takes longer waits for somebody else, and takes no CPU."""
+ENDING = "This server is shutting down."
 
 
 class Starts:
@@ -29,6 +31,7 @@ class Starts:
         self._beginning: dict[Call, float] = {}
         """Until when each counts, the oldest first."""
         self._fewer = anyio.Event()
+        self._is_over = False
 
     @contextmanager
     def call(self) -> Generator[None]:
@@ -42,21 +45,35 @@ class Starts:
             self.has_begun(call)
 
     async def begin(self, call: Call) -> None:
-        """Wait until it is the turn of this call."""
+        """Wait until it is the turn of this call.
+
+        Raises:
+            Flux2Error: No call begins any more.
+        """
         async with self._row:
-            while len(self._beginning) >= MOST:
+            while len(self._beginning) >= MOST and not self._is_over:
                 oldest, until = next(iter(self._beginning.items()))
                 with anyio.CancelScope(deadline=until):
                     await self._fewer.wait()
                 if anyio.current_time() >= until:
                     self.has_begun(oldest)
+            if self._is_over:
+                raise Flux2Error(ENDING, charge="Nothing was ordered.", remedy=same_again(" once it is back."))
             self._beginning[call] = anyio.current_time() + self.longest
 
     def has_begun(self, call: Call) -> None:
         """Let the next one begin; once or often."""
         if self._beginning.pop(call, None):
-            self._fewer.set()
-            self._fewer = anyio.Event()
+            self._let_look()
+
+    def end(self) -> None:
+        """Let no call begin any more: the server has to end, and what it ordered now could not be told."""
+        self._is_over = True
+        self._let_look()
+
+    def _let_look(self) -> None:
+        self._fewer.set()
+        self._fewer = anyio.Event()
 
 
 class Call:

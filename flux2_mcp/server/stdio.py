@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import anyio
 from mcp.server.stdio import stdio_server
 
-from flux2_mcp.errors import NOBODY_READS
+from flux2_mcp.errors import NOBODY_READS, nobody_reads
 from flux2_mcp.server.hang_up import ending_signals
 from flux2_mcp.server.invalid_messages import Inbox
 from flux2_mcp.server.sdk import low_level_server
@@ -27,9 +27,7 @@ LAST_RESORT = 5.0
 
 TIME_TO_WRITE = 0.1
 """Seconds for the last answers to reach stdout."""
-GOES_ON = (
-    "What was ordered goes on at RunAPI, and is paid for once: the next start fetches it, and recent_tasks lists it."
-)
+GOES_ON = "What was ordered goes on at RunAPI, and is paid for once: recent_tasks lists it, and task_status brings it."
 NO_READER = f"The host does not read stdout any more, so no answer reaches it. {GOES_ON}"
 FAILED = f"The connection to the host failed (%s), so this server ends. {GOES_ON}"
 NO_HOST = (
@@ -46,7 +44,7 @@ async def serve_stdio(server: StrictServer, *, before_exit: Callable[[], None] =
 
     async def answer_all() -> None:
         if server.calls.are_any:
-            await server.calls.end()
+            await server.end_calls()
             await anyio.sleep(TIME_TO_WRITE)
 
     def end(code: int) -> NoReturn:
@@ -91,7 +89,7 @@ def _failure(helpers: Iterable[asyncio.Task[object]]) -> BaseException | None:
 
 def _told(failure: BaseException) -> int:
     """Say what happened, and give the exit code."""
-    if isinstance(failure, BrokenPipeError | ConnectionResetError):
+    if nobody_reads(failure):
         logger.warning(NO_READER)
         return NOBODY_READS
     reason = type(failure).__name__

@@ -153,6 +153,11 @@ class StrictServer(MCPServer[AppState]):
         """Its calls in flight."""
         return CallsInFlight()
 
+    async def end_calls(self, *, within: float = 0.0) -> None:
+        """Let no more calls order anything, and end those in flight: see `CallsInFlight.end`."""
+        self.starts.end()
+        await self.calls.end(within=within)
+
     async def call_tool(
         self, name: str, arguments: Json, context: Context[AppState, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:

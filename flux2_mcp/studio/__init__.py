@@ -29,7 +29,7 @@ from flux2_mcp.errors import (
 from flux2_mcp.history import RESUME_WITHIN, Arrival, Order, ids_in
 from flux2_mcp.images import Picture, check_folder
 from flux2_mcp.sources import Sources, checked_roots, lies_outside
-from flux2_mcp.studio.deliveries import Deliveries
+from flux2_mcp.studio.deliveries import TIME_TO_READ, Deliveries
 from flux2_mcp.studio.fulfilment import Fulfilment
 from flux2_mcp.studio.jobs import Deadline, Job, Report, ResultImage, Stage, no_report
 from flux2_mcp.studio.plan import Plan
@@ -77,6 +77,8 @@ class Studio(Services):
 
     catalogue: Catalogue
     deliveries: Deliveries
+    came: float
+    """When the call came, by the event loop's clock."""
     uncounted: frozenset[str] = frozenset()
     """The orders whose results this process had delivered when the call came, and the history had not counted."""
     is_here: bool = True
@@ -98,16 +100,18 @@ class Studio(Services):
         save_to: str | None = None,
         client_roots: Sequence[str] = (),
         arrival: Arrival | None = None,
+        began: float | None = None,
     ) -> Plan:
         """Check a call, read its sources and work out its price. Orders nothing.
 
-        The call is for `count` pictures, and waits for them for at most `wait` seconds. `client_roots` are file: URIs
-        of more folders that sources may come from. Without an `arrival` the call comes now.
+        The call is for `count` pictures, and waits for them for at most `wait` seconds since it `began`, by the event
+        loop's clock. `client_roots` are file: URIs of more folders that sources may come from. Without an `arrival` the
+        call comes now.
 
         Raises:
             RequestRefused: RunAPI would refuse it, or a source or `save_to` cannot be used.
         """
-        deadline = Deadline.after(wait)
+        deadline = Deadline.after(wait, since=began)
         arrival = arrival or await self.arrival()
         request = self.catalogue.check(request)
         if save_to:
@@ -147,7 +151,11 @@ class Studio(Services):
 
     async def arrival(self) -> Arrival:
         """What had been delivered when this call came; to be asked before anything takes its time."""
-        return Arrival(await self.history.deliveries(self.owner), self.uncounted)
+        counted = await self.history.deliveries(self.owner)
+        if anyio.current_time() >= self.came + TIME_TO_READ:
+            # A result is counted so long after it was delivered: some of these may have come after the call.
+            counted = 0
+        return Arrival(counted, self.uncounted)
 
     async def renewed(self, plan: Plan) -> Plan:
         """The same plan at the prices of now, and with its whole wait ahead."""

@@ -139,10 +139,11 @@ class Deadline:
     """For what is done once in any case: the create request, and a look at something older."""
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
+    def after(cls, seconds: float, *, since: float | None = None) -> Deadline:
+        """So many seconds from now, or since then by the event loop's clock."""
         now = anyio.current_time()
-        return cls(now + seconds, now + max(seconds, SHORTEST_WAIT))
+        at = max(now, (now if since is None else since) + seconds)
+        return cls(at, max(at, now + SHORTEST_WAIT))
 
     @contextmanager
     def once(self) -> Generator[None]:

@@ -32,6 +32,10 @@ class Staying:
     def mutants(self) -> Counter[str]:
         return Counter(line for group in self.groups.values() for line in group)
 
+    def without_mutants(self, found: Mapping[str, Found]) -> Sequence[str]:
+        """The modules that a whole run has tried no mutant of, and has to."""
+        return [module for module in self.tried if module not in found]
+
     def after(self, found: Mapping[str, Found]) -> Staying:
         """What a whole run makes of it: what is noticed by now is left out, and what is new has no reason yet."""
         left = sum((each.survivors for each in found.values()), Counter[str]())

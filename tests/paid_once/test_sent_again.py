@@ -24,7 +24,7 @@ from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.studio import Job, ResultImage, Studio
 from tests.history.orders import fox
 from tests.transports import Gate, Wire, fetches, looks
-from tests.world import OWNER, World, text_of, world
+from tests.world import OWNER, World, every, text_of, world
 
 FOX = {"prompt": "a fox"}
 CHEERFUL = Script(looks_until_done=1, plain_pictures=True)
@@ -135,6 +135,49 @@ async def test_a_call_that_comes_while_a_result_is_noted_is_new(tmp_path: Path) 
 
     assert are_repeats(first, again) == [False, False]
     assert len(here.paid) == 2
+
+
+class SlowCount(History):
+    """Lets the second call wait until it knows how much was delivered."""
+
+    asked: int = 0
+    may_know: anyio.Event
+
+    async def deliveries(self, owner: str) -> int:
+        self.asked += 1
+        if self.asked == 2:
+            await self.may_know.wait()
+        return await super().deliveries(owner)
+
+
+@pytest.mark.virtual_time
+async def test_a_call_that_came_before_the_answer_has_its_picture_however_long_the_history_takes_to_count(
+    tmp_path: Path,
+) -> None:
+    """On a loaded server the result may be delivered and counted in between."""
+    here = world(tmp_path, CHEERFUL, intervals=every(0.1))
+    gate = here.transport = Gate(here.simulator, looks)
+    history = SlowCount(tmp_path / "data")
+    history.may_know = anyio.Event()
+    results: list[CallToolResult] = []
+    async with here.client(server=build_server(replace(here.environment(), history=history))) as client:
+
+        async def call() -> None:
+            results.append(await client.call_tool("generate", FOX))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await gate.holds_one()
+            group.start_soon(call)
+            while history.asked < 2:  # noqa: ASYNC110 there is no event for it
+                await anyio.sleep(0.01)
+            gate.open()
+            while not (results and (await here.orders())[0].delivered):  # noqa: ASYNC110 there is no event for it
+                await anyio.sleep(0.01)
+            history.may_know.set()
+
+    assert are_repeats(*results) == [False, True]
+    assert len(here.paid) == 1
 
 
 async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_before_it(
