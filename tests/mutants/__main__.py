@@ -58,7 +58,8 @@ def main() -> None:
     gone, new = sorted((known - left).elements()), sorted((left - known).elements())
     if gone:
         print(f"\n{len(gone)} that were to stay are noticed, or gone; --write takes them out of staying.toml.")
-    if not_tried := [] if options.patterns else noted().without_mutants(came):
+    not_tried = () if options.patterns else noted().without_mutants(came)
+    if not_tried:
         print("\nNo mutant of these modules was tried:", *not_tried, sep="\n  ")
     if new:
         print("\nNo test notices these:", *new, sep="\n  ")
