@@ -76,6 +76,7 @@ imports: $(VENV)/.ready-dev
 	@$(BIN)/lint-imports --no-logo
 
 licences: $(VENV)/.ready-dev ## See that all licences of what comes along are allowed and in docs/licences.md (ARGS=--write puts them there)
+	@echo "licences ..."
 	@$(BIN)/python -m scripts.licences $(ARGS)
 
 fix: $(VENV)/.ready-dev ## Format, and mend what ruff can mend

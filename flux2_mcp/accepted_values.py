@@ -29,5 +29,10 @@ def _choices(schema: Mapping[str, Any]) -> list[str]:
 def _range(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is None:
-        return "" if most is None else f" up to {most}"
-    return f" from {least} on" if most is None else f" from {least} to {most}"
+        return "" if most is None else f" up to {_plain(most)}"
+    return f" from {_plain(least)} on" if most is None else f" from {_plain(least)} to {_plain(most)}"
+
+
+def _plain(number: float) -> str:
+    """Whole numbers without a point, which a schema for floats has."""
+    return str(int(number)) if number == int(number) else str(number)

@@ -139,11 +139,10 @@ class NoApiKey(Flux2Error):
     def __init__(self, message: str = "There is no RunAPI key yet.", *, remedy: str | None = None) -> None:
         super().__init__(message, remedy=remedy)
 
-    def _next_step(self) -> str:
-        return (
-            f"Run `{command('login')}`, or make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY in this "
-            f"server's configuration. `{command('demo')}` works without one."
-        )
+    def _next_step(self) -> Wording:
+        make = f"Run `{command('login')}`, or make a key at https://runapi.ai/api_keys and set RUNAPI_API_KEY"
+        demo = f"`{command('demo')}` works without one."
+        return Wording(f"{make} in this server's configuration. {demo}", f"{make}. {demo}")
 
 
 class UnusableApiKey(Flux2Error):

@@ -22,6 +22,7 @@ from flux2_mcp import files
 from flux2_mcp.budget import Limits
 from flux2_mcp.callers import Caller
 from flux2_mcp.errors import BadSetting
+from flux2_mcp.invocation import command
 from flux2_mcp.settings import Cents
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def add(path: Path, name: str, stated: Mapping[str, str]) -> str:
     known = entries(path)
     if any(entry.name == name for entry in known):
         msg = f"There is a token for {name} already."
-        raise BadSetting(msg, remedy=f"Take another name, or revoke it first: flux2-mcp token revoke {name}.")
+        raise BadSetting(msg, remedy=f"Take another name, or revoke it first: `{command(f'token revoke {name}')}`.")
     token = PREFIX + secrets.token_urlsafe(32)
     words = [name, digest_of(token), *(f"{limit}={value}" for limit, value in stated.items())]
     _write(path, [*known, _entry(words, "The new token")])
@@ -151,7 +152,7 @@ def revoke(path: Path, name: str) -> None:
     left = [entry for entry in known if entry.name != name]
     if len(left) == len(known):
         msg = f"There is no token for {name!r} in {path}."
-        raise BadSetting(msg)
+        raise BadSetting(msg, remedy=f"`{command('token list')}` says who has one.")
     _write(path, left)
 
 

@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None, *, once_loaded: Callable[[], No
     except OSError as error:
         if not nobody_reads(error):
             raise
-        # Whoever read it has read enough. What is still to be flushed goes nowhere.
+        # Whoever read it has read enough. If only stderr is read no more, stdout has yet to be told.
+        with suppress(OSError):
+            sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(NOBODY_READS)
 

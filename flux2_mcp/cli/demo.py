@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -26,11 +27,13 @@ from flux2_mcp import __version__
 from flux2_mcp.catalogue import Catalogue, Model, catalogue
 from flux2_mcp.cli.hosts import HOSTS
 from flux2_mcp.cli.showing import add_show_argument, screen_for
-from flux2_mcp.cli.terminal import absolute, add_picture_arguments, checked_count, live_bar, source
+from flux2_mcp.cli.terminal import Printer, absolute, add_picture_arguments, checked_count, live_bar, source
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.simulator import Script, Simulator
 
+PREFIX = r"\AError executing tool \w+: "
+"""What the SDK puts before an error, for hosts."""
 PROMPT = "a ceramic vase with dried flowers on a linen tablecloth"
 HOST = "claude-desktop"
 """The host that is named first."""
@@ -54,14 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser, known: Catalogue | None = Non
 
 def run(options: argparse.Namespace) -> int:
     """Make a picture and show how it goes; 0 when it is there."""
-    screen, console = screen_for(options.show), Console()
+    screen, console = screen_for(options.show), Printer()
     result = anyio.run(_made, options, console)
     facts = result.structured_content
     if result.is_error or facts is None:
-        _print(
-            [line for block in result.content if isinstance(block, TextContent) for line in block.text.splitlines()],
-            console,
-        )
+        told = [block.text for block in result.content if isinstance(block, TextContent)]
+        _print([line for text in told for line in re.sub(PREFIX, "", text).splitlines()], console)
         return int(result.is_error)
     found = [image for picture in facts["pictures"] for image in picture.get("images", [])]
     lost = [picture["error"] for picture in facts["pictures"] if "error" in picture]

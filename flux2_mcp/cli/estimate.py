@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -11,11 +11,10 @@ import anyio
 from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue, Request, catalogue
 from flux2_mcp.cli import picture_commands
-from flux2_mcp.cli.terminal import checked_count, sources
+from flux2_mcp.cli.terminal import checked_count, settings_here, sources
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.estimate import Estimate, estimate_of
 from flux2_mcp.presenters.models import ModelHelp
-from flux2_mcp.settings import Settings
 
 EPILOG = """\
 examples:
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _estimate(request: Request, count: int, most_usd: float | None) -> Estimate:
-    async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
+    async with app_state(Environment(settings_here(), home=Path.home())) as state:
         studio = await state.studio(without_key=True)
         return await estimate_of(studio, request, count=count, most_usd=most_usd, can_ask=True, typed=True)
 
@@ -71,7 +70,7 @@ async def _estimate(request: Request, count: int, most_usd: float | None) -> Est
 def _lines(estimate: Estimate) -> list[str]:
     lines = [f"cost: {_price(estimate)}"]
     if source := SOURCES.get(estimate.price_source):
-        lines.append(f"price: {source}, as of {estimate.price_as_of}")
+        lines.append(f"price: {source}, as of {_day(estimate.price_as_of)}")
     if estimate.balance_usd is not None:
         lines.append(f"balance: ${estimate.balance_usd:.2f}")
     if estimate.left_today_usd is not None:
@@ -79,6 +78,15 @@ def _lines(estimate: Estimate) -> list[str]:
     if estimate.asks_first:
         lines.append("you are asked before it is ordered")
     return lines if estimate.why_not is None else [*lines, f"not allowed: {estimate.why_not}"]
+
+
+def _day(as_of: str) -> str:
+    """To the minute, where a time is given; RunAPI and the catalogue do not write it alike."""
+    try:
+        when = datetime.fromisoformat(as_of)
+    except ValueError:
+        return as_of
+    return as_of if len(as_of) <= len("2026-11-22") else f"{when:%Y-%m-%d %H:%M %Z}".rstrip()
 
 
 def _price(estimate: Estimate) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +19,10 @@ from rich.text import Text
 
 from flux2_mcp.app_state import Environment, address_of, app_state
 from flux2_mcp.cli.showing import Screen, screen_for
-from flux2_mcp.cli.terminal import agreed, whole_number
+from flux2_mcp.cli.terminal import Printer, agreed, settings_here, whole_number
 from flux2_mcp.errors import BadSetting, Flux2Error
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.account import STATES, Entries, Entry, entries
-from flux2_mcp.settings import Settings
 
 USUALLY = 20
 HANDFUL = 5
@@ -163,7 +161,7 @@ async def _forgotten(before: datetime | None, everywhere: bool) -> int:  # noqa:
 
 
 def _environment() -> Environment:
-    return Environment(Settings.from_environ(os.environ), home=Path.home())
+    return Environment(settings_here(), home=Path.home())
 
 
 def _about(elsewhere: dict[str, int]) -> str:
@@ -173,7 +171,7 @@ def _about(elsewhere: dict[str, int]) -> str:
 def _print(page: Listing, screen: Screen | None) -> None:
     # In a pipe there is no edge to keep within: grep finds whole prompts and whole paths.
     is_terminal = sys.stdout.isatty()
-    console = Console() if is_terminal else Console(width=100_000)
+    console = Printer() if is_terminal else Printer(width=100_000)
     if not page.tasks:
         console.print("No pictures were asked for yet, or none like that.", highlight=False)
     elif is_terminal:
@@ -208,7 +206,7 @@ def _print_entry(entry: Entry, console: Console) -> None:
 
 def _table(page: Listing) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("asked", no_wrap=True)
+    table.add_column("asked, local time", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)
     addresses = [entry.address for entry in page.tasks if isinstance(entry, AddressedEntry)]

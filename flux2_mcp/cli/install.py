@@ -69,6 +69,7 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
     path = config_path(host, machine, options.project)
     if options.print:
         return _print_entry(entry, path)
+    is_here = options.project is not None or path.parent.is_dir()
     try:
         file = ConfigFile.read(path)
         text = entry.text(file.text or "")
@@ -82,6 +83,8 @@ def install(options: argparse.Namespace, machine: Machine, program: Start) -> in
         )
         raise UnreadableConfig(msg, remedy=remedy) from None
     _print_result(entry, file, text, backup, options)
+    if not is_here:
+        print(f"There was no folder {path.parent}: if {host.title} is not on this computer yet, install it.")
     return 0
 
 
@@ -237,6 +240,13 @@ def _print_entry(entry: NewEntry, path: Path) -> int:
     return 0
 
 
+def _kept(entry: NewEntry, text: str) -> str:
+    """The settings that the entry has from before; without their values, which may be secret, but for the address."""
+    now = entry.host.entry(text)
+    names = [name for name in now.env if name not in entry.env] if now else []
+    return ", ".join(f"{name}={now.env[name]}" if now and name == "RUNAPI_BASE_URL" else name for name in names)
+
+
 def _print_result(
     entry: NewEntry, file: ConfigFile, text: str, backup: Path | None, options: argparse.Namespace
 ) -> None:
@@ -246,9 +256,11 @@ def _print_result(
         f"Command: {' '.join((program.command, *program.args))}",
     ]
     if text == file.text:
-        lines = [f"{host.title} has this entry already, in {file.path}. Nothing was changed."]
+        lines = [f"{host.title} starts flux2-mcp already: see {NAME} in {file.path}. Nothing was changed."]
     if backup:
         lines.append(f"The file as it was: {backup}")
+    if kept := _kept(entry, text):
+        lines.append(f"It still has {kept}, from before. `{command(f'uninstall {host.name}')}` takes that out, too.")
     lines += [
         f"Beside it {name} starts flux2-mcp too: remove one, or every tool is there twice."
         for name in host.names_of_ours(text)

@@ -22,7 +22,7 @@ from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.cli import INTERRUPTED
 from flux2_mcp.cli.showing import Screen, screen_for
-from flux2_mcp.cli.terminal import Moved, live_bar
+from flux2_mcp.cli.terminal import Moved, Printer, live_bar
 from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.progress import words_for
@@ -49,7 +49,7 @@ class JobCommand(ABC):
     settings: Settings = field(init=False)
     screen: Screen | None = None
     """Where pictures are shown, if anywhere."""
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: Printer(stderr=True))
 
     stopped = "Stopped before anything was ordered."
 
@@ -142,12 +142,13 @@ class JobCommand(ABC):
     def next_step(self) -> str:
         """What to do about pictures that are not there yet; empty when all are."""
         open_ones = [job.order for job in self.jobs if _outcome(job) == "running"]
-        known = " and ".join(order.task_id for order in open_ones if order.task_id)
+        known = [order.task_id for order in open_ones if order.task_id]
         steps: list[str] = []
         if known:
+            wait = command(f"status {known[0]} --wait" if len(known) == 1 else "recover")
             steps.append(
-                f"The picture is not ready yet. RunAPI has the order: task {known}. Run `{command('recover')}` in a "
-                "minute to get it; the same command takes it up, too, and pays nothing again."
+                f"The picture is not ready yet. RunAPI has the order: task {' and '.join(known)}. Run `{wait}` to get "
+                "it; the same command takes it up, too, and pays nothing again."
             )
         doubts = [job.error.typed_remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
         steps += dict.fromkeys(doubts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,13 +21,13 @@ from flux2_mcp.cli.terminal import (
     allowing,
     checked_count,
     number,
+    settings_here,
     with_save_to,
 )
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.presenters.results import dollars
-from flux2_mcp.settings import Settings, misspelt
 from flux2_mcp.studio import LONGEST_WAIT, Job, Plan, Report, Studio
 
 EXIT_HELP = """\
@@ -36,7 +35,7 @@ exit codes:
   0  done: the picture is there
   1  failed: RunAPI could not make it, or it could not be fetched or saved
   2  refused: an argument, a setting, the key or a limit of yours; nothing was ordered
-  5  still running: the time was up, or Ctrl-C. `{recover}` fetches it later;
+  5  still running: the time was up, or Ctrl-C. `{status}` waits for it, `{recover}` fetches all;
      where it is not known whether RunAPI has the order, the same command finds out
 130  stopped: Ctrl-C before anything was ordered
 
@@ -65,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example
     add_show_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"example:\n  {command(example)}\n\n{EXIT_HELP.format(recover=command('recover'))}"
+    parser.epilog = (
+        f"example:\n  {command(example)}\n\n{EXIT_HELP.format(recover=command('recover'), status=command('status'))}"
+    )
 
 
 def request_of(options: argparse.Namespace, sources: Sequence[str] = ()) -> Request:
@@ -112,9 +113,7 @@ class PictureCommand(JobCommand):
             OverLimit: They do not agree to the price.
         """
         checked_count(self.options)
-        if words := misspelt(os.environ):
-            self.console.print(f"{words} It has no effect.", highlight=False, markup=False, soft_wrap=True)
-        settings = Settings.from_environ(os.environ)
+        settings = settings_here()
         folders = [Path(each).parent for each in self.request.source_image_urls if Path(each).is_absolute()]
         settings, self.save_to = with_save_to(allowing(settings, folders), self.options.save_to)
         self.settings = self.as_needed(settings)

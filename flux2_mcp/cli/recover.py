@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import anyio
 
 from flux2_mcp.app_state import Environment, app_state
+from flux2_mcp.cli.terminal import settings_here
 from flux2_mcp.errors import TaskForgotten
 from flux2_mcp.presenters.results import about_image
-from flux2_mcp.settings import Settings
 from flux2_mcp.studio import Job, ResultImage
 
 NOT_SAVED = 1
@@ -34,7 +33,7 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def _recover() -> int:
-    async with app_state(Environment(Settings.from_environ(os.environ), home=Path.home())) as state:
+    async with app_state(Environment(settings_here(), home=Path.home())) as state:
         studio = await state.studio()
         jobs = await studio.recover()
     for job in jobs:

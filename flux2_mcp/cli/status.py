@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.showing import add_show_argument
-from flux2_mcp.cli.terminal import add_save_to_argument, number, with_save_to
+from flux2_mcp.cli.terminal import add_save_to_argument, number, settings_here, with_save_to
 from flux2_mcp.invocation import command
-from flux2_mcp.settings import Settings
 from flux2_mcp.studio import LONGEST_WAIT, Job, Report, Studio
 
 EPILOG = """\
@@ -67,7 +65,7 @@ class StatusCommand(JobCommand):
         Raises:
             BadSetting: An environment variable cannot be used.
         """
-        settings, self.save_to = with_save_to(Settings.from_environ(os.environ), self.options.save_to)
+        settings, self.save_to = with_save_to(settings_here(), self.options.save_to)
         self.settings = self.as_needed(settings)
 
     async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:

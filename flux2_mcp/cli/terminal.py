@@ -18,10 +18,24 @@ from rich.prompt import Confirm
 from flux2_mcp.catalogue import listed
 from flux2_mcp.errors import RequestRefused
 from flux2_mcp.presenters.models import ModelHelp
-from flux2_mcp.settings import Settings
+from flux2_mcp.settings import Settings, misspelt
 
 Moved = Callable[[str, float | None], None]
 """Takes what is being done now, and how many seconds it all usually takes, where that is known."""
+
+
+class Printer(Console):
+    """A console whose reader may go; rich's own ends the program with 1 then."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without what is only told on the way, on stderr; stdout is what the command is for.
+
+        Raises:
+            BrokenPipeError: Nobody reads stdout.
+        """
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser, models: ModelHelp) -> None:
@@ -126,6 +140,17 @@ def allowing(settings: Settings, folders: Sequence[Path]) -> Settings:
     return settings.model_copy(update={"input_roots": os.pathsep.join([settings.input_roots or "", *named])})
 
 
+def settings_here() -> Settings:
+    """The person's settings; a line on stderr names those that do not exist.
+
+    Raises:
+        BadSetting: An environment variable cannot be used.
+    """
+    if words := misspelt(os.environ):
+        print(f"flux2-mcp: {words} It has no effect.", file=sys.stderr)
+    return Settings.from_environ(os.environ)
+
+
 @contextmanager
 def live_bar(console: Console) -> Generator[Moved]:
     """One line that moves; where nobody can see it move, a line of text for everything new."""
@@ -148,7 +173,7 @@ def agreed(question: str) -> bool | None:
     """The person's answer; None when there is nobody to ask."""
     if not sys.stdin.isatty():
         return None
-    return Confirm.ask(question, console=Console(stderr=True), default=False)
+    return Confirm.ask(question, console=Printer(stderr=True), default=False)
 
 
 class _TimeBar(BarColumn):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from flux2_mcp.app_state import data_folder
 from flux2_mcp.callers import tokens
 from flux2_mcp.callers.configured import tokens_file
+from flux2_mcp.invocation import command
 from flux2_mcp.settings import Settings
 
 
@@ -46,6 +48,9 @@ def run(options: argparse.Namespace) -> int:
         tokens.revoke(path, options.name)
         print(f"{options.name} has no token any more.")
     else:
-        for entry in tokens.entries(path):
+        known = tokens.entries(path)
+        if not known:
+            print(f"Nobody has a token yet; `{command('token add NAME')}` makes one.", file=sys.stderr)
+        for entry in known:
             print(" ".join([entry.name, *(f"{name}={value}" for name, value in entry.stated.items())]))
     return 0

@@ -44,11 +44,16 @@ class LoggedIn:
     """The key as people may see it."""
     file: Path
     balance_cents: int
+    address: str
+    """Of the RunAPI that it is for."""
     replaced: str = ""
     """The key that was there before, as people may see it; empty when there was no other."""
 
     def __str__(self) -> str:
-        saved = f"Logged in: {self.masked_key} is saved in {self.file}. The balance is ${self.balance_cents / 100:.2f}."
+        saved = (
+            f"Logged in at {self.address}: {self.masked_key} is saved in {self.file}. "
+            f"The balance is ${self.balance_cents / 100:.2f}."
+        )
         return f"{saved} It replaces the key {self.replaced}." if self.replaced else saved
 
 
@@ -174,7 +179,7 @@ class Keyring:
         before = await anyio.to_thread.run_sync(self._saved)
         replaced = credentials.masked(before.key) if before and before.key != key else ""
         file = await anyio.to_thread.run_sync(write)
-        return LoggedIn(credentials.masked(key), file, balance.balance_cents, replaced)
+        return LoggedIn(credentials.masked(key), file, balance.balance_cents, _base_url(connection), replaced)
 
 
 @dataclass

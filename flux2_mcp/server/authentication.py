@@ -33,6 +33,9 @@ MOST_REMEMBERED = 10_000
 """Addresses that are remembered at once."""
 
 
+HOW_TO_CALL = "This server needs to know who is calling. Send the header Authorization: Bearer and your key or token."
+
+
 class CallerToken(AccessToken):
     """A caller in the form that the SDK hands on: it gives a caller's sessions and questions to nobody else."""
 
@@ -107,7 +110,7 @@ class RequireCaller:
         scheme, _, credential = Headers(scope=scope).get("authorization", "").partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:
-            return self._refusal(HTTPStatus.UNAUTHORIZED, "", "This server needs to know who is calling.")
+            return self._refusal(HTTPStatus.UNAUTHORIZED, "", HOW_TO_CALL)
         try:
             caller = await self._authenticator.caller(credential) if len(credential) <= LONGEST_CREDENTIAL else None
         except MissingScope as missing:

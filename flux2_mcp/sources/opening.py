@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from flux2_mcp.errors import SourceRefused
 
+NO_FILE: Final = "There is no such file. Check how its path is written."
 DESCRIPTORS: Final = Path("/proc/self/fd")
 """Where Linux says which file a descriptor is."""
 
@@ -22,8 +23,8 @@ _FLAGS: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
 )
 _REASONS: Final = {
-    errno.ENOENT: "There is no such file.",
-    errno.ENOTDIR: "There is no such file.",
+    errno.ENOENT: NO_FILE,
+    errno.ENOTDIR: NO_FILE,
     errno.EACCES: "This server may not read it.",
     errno.EPERM: "This server may not read it.",
     errno.ELOOP: "Its links cannot be followed.",

@@ -203,7 +203,23 @@ async def test_an_unreachable_api(tmp_path: Path, doctor: Doctor) -> None:
     report = await doctor.examines(replace(computer(tmp_path), transport=NoNetwork()))
 
     assert report.problems == ["RunAPI"]
-    assert "RUNAPI_BASE_URL" in report.of("RunAPI")
+    assert "start it again: `flux2-mcp simulate`. Else correct RUNAPI_BASE_URL, or leave it out." in report.of("RunAPI")
+
+
+async def test_an_unreachable_api_that_a_login_saved(tmp_path: Path, doctor: Doctor) -> None:
+    """Such as a simulator that runs no more: no variable is set that could be corrected."""
+    saved = tmp_path / "config" / "config.json"
+    saved.parent.mkdir()
+    saved.write_text(json.dumps({"apiKey": KEY, "baseUrl": "http://127.0.0.1:9"}))
+    without = replace(computer(tmp_path, RUNAPI_CONFIG_DIR=str(saved.parent)), transport=NoNetwork())
+    environ = {
+        name: each for name, each in without.environ.items() if name not in {"RUNAPI_BASE_URL", "RUNAPI_API_KEY"}
+    }
+    report = await doctor.examines(replace(without, environ=environ))
+
+    assert report.problems == ["RunAPI"]
+    assert "RUNAPI_BASE_URL" not in report.of("RunAPI")
+    assert "`flux2-mcp logout` removes the address and its key" in report.of("RunAPI")
 
 
 class Untrusted(httpx.AsyncBaseTransport):

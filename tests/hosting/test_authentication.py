@@ -38,6 +38,7 @@ async def test_who_does_not_say_who_they_are_is_asked_for_it(hosts: Hosts, heade
 
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert "Send the header Authorization: Bearer and your key or token." in answer.json()["error_description"]
     assert hosts.simulator.requests == []
 
 

@@ -21,6 +21,7 @@ async def test_a_token_is_made_listed_and_revoked(command: Command, tmp_path: Pa
     assert listed.out == "ada daily_budget=5\n"
     assert added.out.strip() not in listed.out
     assert (revoked.code, left.out) == (0, "")
+    assert left.err == "Nobody has a token yet; `flux2-mcp token add NAME` makes one.\n"
 
 
 async def test_what_cannot_be_done_is_said(command: Command, tmp_path: Path) -> None:
@@ -34,5 +35,6 @@ async def test_what_cannot_be_done_is_said(command: Command, tmp_path: Path) -> 
     assert [each.code for each in (twice, unknown, odd, dear)] == [2] * 4
     assert "There is a token for ada already." in twice.err
     assert "There is no token for 'ben'" in unknown.err
+    assert "`flux2-mcp token list` says who has one." in unknown.err
     assert "cannot be a name" in odd.err
     assert "an amount in US dollars" in dear.err

@@ -131,6 +131,29 @@ def test_a_second_time_changes_nothing(computer: Computer, host: str, capsys: py
 
 
 @each_host
+def test_what_an_entry_keeps_from_before_is_said(
+    computer: Computer, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever tried a simulator must not find out from a picture that was never real."""
+    computer.install(host, "--env", "RUNAPI_BASE_URL=http://127.0.0.1:8787", "--env", "FLUX2_HISTORY=off")
+    capsys.readouterr()
+    computer.install(host, "--env", "FLUX2_HISTORY=on")
+
+    kept = "It still has RUNAPI_BASE_URL=http://127.0.0.1:8787, from before."
+    assert f"{kept} `flux2-mcp uninstall {host}` takes that out, too." in capsys.readouterr().out
+
+
+def test_a_host_that_is_not_there_yet_is_pointed_out(computer: Computer, capsys: pytest.CaptureFixture[str]) -> None:
+    computer.install("zed")
+    absent = capsys.readouterr().out
+    computer.install("zed")
+
+    words = "if Zed is not on this computer yet, install it."
+    assert words in absent
+    assert words not in capsys.readouterr().out
+
+
+@each_host
 def test_uninstall_gives_the_file_back_as_it_was(computer: Computer, host: str) -> None:
     before = with_others(HOSTS[host])
     path = computer.has(host, before)

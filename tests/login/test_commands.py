@@ -95,7 +95,7 @@ async def test_the_command_prints_where_to_go_and_takes_what_comes_back(here: Co
 
     assert code == 0
     assert asked["display_code"] in told.decode().partition("http")[0]
-    assert done.startswith("Logged in: runapi_")
+    assert done.startswith(f"Logged in at {base_url}: runapi_")
     assert str(here.saved["api_key"]) not in told.decode() + done
 
 

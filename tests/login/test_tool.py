@@ -108,7 +108,7 @@ async def test_a_key_that_the_person_allows_is_used_without_a_restart(tmp_path: 
     assert before.is_error
     assert "flux2-mcp login" in text_of(before)
     assert not after.is_error
-    assert results[0].startswith("Logged in: runapi_")
+    assert results[0].startswith("Logged in at https://runapi.test: runapi_")
     assert "The balance is $10.00" in results[0]
     [account] = [account for account in here.simulator.ledger.accounts() if account.spent_cents]
     assert account.key not in results[0]

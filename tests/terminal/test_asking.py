@@ -232,6 +232,7 @@ async def test_the_account_says_what_is_there_and_what_the_limits_leave(command:
 
     assert ended.code == 0, ended.err
     assert ended.out.splitlines() == [
+        f"address: {base_url}",
         "balance: $9.95",
         "spent today: $0.05, at this address, from midnight UTC",
         "left today: $0.45",
@@ -262,8 +263,21 @@ async def test_an_account_without_a_balance_says_why(command: Command) -> None:
         no_answer = await command("account", base_url=base_url)
         no_key = await command("account", base_url=base_url, RUNAPI_API_KEY="")
 
-    assert "balance: not known; `flux2-mcp doctor` says why" in no_answer.out
-    assert "balance: not known. There is no RunAPI key yet. Run `flux2-mcp login`" in no_key.out
+    assert "balance: not known" in no_answer.out
+    assert "RunAPI does not say what the balance is. `flux2-mcp doctor` says why." in no_answer.err
+    assert "balance: not known" in no_key.out
+    assert "There is no RunAPI key yet. Run `flux2-mcp login`" in no_key.err
+    assert "server's configuration" not in no_key.err
+    assert [no_answer.code, no_key.code] == [1, 2]
+
+
+@pytest.mark.parametrize("words", ["account", "estimate fox", "history", "recover", "status no-such-task"])
+async def test_a_misspelt_limit_is_named_by_every_command(command: Command, words: str) -> None:
+    """Whoever believes in a limit that is none finds out before the next bill."""
+    async with served() as (base_url, _):
+        ended = await command(*words.split(), base_url=base_url, FLUX2_DAILY_BUGET="1")
+
+    assert "There is no setting FLUX2_DAILY_BUGET (did you mean FLUX2_DAILY_BUDGET?). It has no effect." in ended.err
 
 
 @pytest.mark.parametrize("key", ["your-api-key", "<YOUR_RUNAPI_API_KEY>", "runapi_xxxxxxxx"])

@@ -30,7 +30,7 @@ async def test_history_lists_pictures_with_cost_and_file(command: Command, tmp_p
 
     assert ended.code == 0, ended.err
     _, head, _, newest, oldest, *_ = ended.out.splitlines()
-    assert head.split() == ["asked", "status", "cost", "id", "prompt", "file,", "or", "error"]
+    assert head.split() == ["asked,", "local", "time", "status", "cost", "id", "prompt", "file,", "or", "error"]
     assert "completed" in oldest
     assert "$0.05" in oldest
     assert "a red fox" in oldest

@@ -254,7 +254,7 @@ async def test_a_picture_that_takes_longer_is_fetched_by_recover(command: Comman
 
     assert ended.code == 5
     assert ended.out == ""
-    assert f"RunAPI has the order: task {task.id}. Run `flux2-mcp recover`" in ended.err
+    assert f"RunAPI has the order: task {task.id}. Run `flux2-mcp status {task.id} --wait`" in ended.err
     assert (early.code, early.out) == (5, f"{task.id}: still being made.\n")
     assert recovered.code == 0
     assert str(only(tmp_path / "pictures")) in recovered.out
@@ -401,7 +401,7 @@ async def test_a_signal_says_how_to_get_the_picture_later(tmp_path: Path, number
     assert document["outcome"] == "running"
     assert document["completed"] is False
     assert document["pictures"][0]["task_id"] == task.id
-    assert f"task {task.id}. Run `flux2-mcp recover`" in document["next_step"]
+    assert f"task {task.id}. Run `flux2-mcp status {task.id} --wait`" in document["next_step"]
 
 
 @not_on("Windows", "no process can press Ctrl-C for another there")

@@ -104,10 +104,10 @@ async def test_an_option_that_does_not_exist_leads_to_the_help_of_its_command(co
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("account", ""),
+        ("history", ""),
         ("install zed --print", "This would go into {home}/.config/zed/settings.json, beside what is there:\n"),
     ],
-    ids=["account", "install"],
+    ids=["history", "install"],
 )
 async def test_a_reader_that_has_read_enough_ends_a_command_without_a_complaint(
     tmp_path: Path, command: str, said: str
@@ -124,3 +124,22 @@ async def test_a_reader_that_has_read_enough_ends_a_command_without_a_complaint(
 
     assert err.read_text(encoding="utf-8") == said.format(home=tmp_path)
     assert code == 141
+
+
+@not_on("Windows", "a pipe that nobody reads is another error there")
+async def test_a_picture_is_made_and_its_path_printed_though_nobody_reads_how_it_goes(tmp_path: Path) -> None:
+    """As with `2> >(head -1)`: what goes to stdout is what was asked for."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = tmp_path / "stdout.txt"
+    async with served() as (base_url, _):
+        with os.fdopen(writer, "wb") as stderr, out.open("wb") as stdout:
+            environ = environment(tmp_path, base_url)
+            async with started(
+                *MODULE, "generate", "a fox", environ=environ, stdin=False, stdout=stdout, stderr=stderr
+            ) as process:
+                code = await process.wait()
+
+    [picture] = (tmp_path / "pictures").iterdir()
+    assert out.read_text(encoding="utf-8").splitlines()[0] == str(picture)
+    assert code == 0

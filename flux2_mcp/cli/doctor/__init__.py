@@ -6,12 +6,14 @@ import argparse
 import json
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
 
 from flux2_mcp import __version__
 from flux2_mcp.cli.doctor.checks import Computer, Finding, findings
+from flux2_mcp.cli.terminal import Printer
 
 WIDTH = 20
 
@@ -31,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
 async def examine(computer: Computer, as_json: bool) -> int:  # noqa: FBT001 anyio.run passes no names
     """Check this computer and print each finding as soon as it is there."""
     found: list[Finding] = []
-    async for finding in findings(computer):
-        found.append(finding)
-        if not as_json:
-            print(_line(finding), flush=True)
+    console = Printer()
+    # In a terminal a line moves while an answer is waited for.
+    with nullcontext() if as_json else console.status("Looking …"):
+        async for finding in findings(computer):
+            found.append(finding)
+            if not as_json:
+                console.print(_line(finding), highlight=False, markup=False, soft_wrap=True)
     problems = [finding for finding in found if not finding.is_ok]
     if as_json:
         print(json.dumps(_report(found), indent=2))

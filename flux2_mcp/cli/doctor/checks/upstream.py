@@ -31,7 +31,7 @@ from flux2_mcp.runapi.routes import DialectSetting
 
 TIMEOUT = 15.0
 """Seconds for each question."""
-ADDRESS = "Check the network and RUNAPI_BASE_URL."
+ADDRESS = "Check the network and the address."
 
 
 async def upstream(computer: Computer) -> AsyncGenerator[Finding, None]:
@@ -47,13 +47,23 @@ async def upstream(computer: Computer) -> AsyncGenerator[Finding, None]:
         return
     try:
         reached = await _reached(connection, f"{base_url} (from {source})" if source else base_url)
-        yield reached
+        yield replace(reached, fix=_fix(source)) if reached.fix == ADDRESS else reached
         if reached.is_ok:
             yield await _routes(connection)
             if balance := await _balance(computer, connection):
                 yield balance
     finally:
         await connection.aclose()
+
+
+def _fix(source: str) -> str:
+    """What to do where nothing is at the address that comes from there: see `credentials.source_of_address`."""
+    if not source:
+        return "Check the network."
+    own = f"If it is a simulator of yours, start it again: `{command('simulate')}`. Else "
+    if source == "RUNAPI_BASE_URL":
+        return f"{own}correct RUNAPI_BASE_URL, or leave it out."
+    return f"{own}`{command('logout')}` removes the address and its key, and `{command('login')}` gets a new one."
 
 
 async def unreachable(computer: Computer, base_url: str, dialect: DialectSetting) -> str:
