@@ -213,6 +213,8 @@ def _print_job(job: Job) -> None:
         print(image.path or image.url)
         if words := about_image(job, image, typed=True):
             print(f"flux2-mcp: {words}", file=sys.stderr)
+    if job.poll_error and not job.is_over:
+        print(f"flux2-mcp: The last look saw nothing: {job.poll_error.typed_message}", file=sys.stderr)
     if job.is_resumed and not job.is_lost:
         print("flux2-mcp: This was ordered before; nothing was ordered anew.", file=sys.stderr)
     if job.is_made:

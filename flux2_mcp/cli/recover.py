@@ -54,7 +54,8 @@ def _line(job: Job) -> str:
     if job.error:
         return f"{job.id}: {job.error.typed}"
     if not job.is_made:
-        return f"{job.id}: still being made."
+        unseen = f" The last look saw nothing: {job.poll_error.typed_message}" if job.poll_error else ""
+        return f"{job.id}: still being made.{unseen}"
     return f"{job.id}: made; " + ", ".join(_where(job, image) for image in job.images)
 
 

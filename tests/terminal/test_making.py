@@ -360,7 +360,8 @@ async def test_recover_does_not_wait_for_a_task_that_runapi_has_forgotten(comman
         old = await command("recover", base_url=base_url)
 
     [task] = runapi.ledger.paid_tasks()
-    assert (young.code, young.out) == (5, f"{task.id}: still being made.\n")
+    said = "still being made. The last look saw nothing: RunAPI said: Not found (HTTP 404)."
+    assert (young.code, young.out) == (5, f"{task.id}: {said}\n")
     assert old.code == 0
     assert old.out.startswith(f"{task.id}: RunAPI does not know this task with this key")
 
@@ -378,6 +379,20 @@ async def test_a_task_without_an_image_stays_open_and_is_looked_at_again_with_a_
     assert recovered.code == 5
     assert f"Look once more with `flux2-mcp status {task.id}`" in recovered.out
     assert "task_status" not in recovered.out
+
+
+async def test_a_look_with_another_key_says_that_it_saw_nothing(command: Command) -> None:
+    """RunAPI shows tasks only to the key that made them; to wait would bring nothing."""
+    keys = {"runapi_testkey0123456789": 1000, "runapi_another0123456789": 1000}
+    async with served(Simulator(Script(looks_until_done=1, plain_pictures=True, keys=keys))) as (base_url, runapi):
+        await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        [task] = runapi.ledger.paid_tasks()
+        other = {"base_url": base_url, "RUNAPI_API_KEY": "runapi_another0123456789"}
+        looked, recovered = await command("status", task.id, **other), await command("recover", **other)
+
+    assert (looked.code, recovered.code) == (5, 5)
+    for told in (looked.err, recovered.out):
+        assert "The last look saw nothing: RunAPI said: " in told
 
 
 async def test_recover_without_a_key_says_so(command: Command) -> None:
