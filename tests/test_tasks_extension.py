@@ -13,10 +13,10 @@ from mcp.client.extension import advertise
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ImageContent, InputRequiredResult
 
 from flux2_mcp.server.app import build_server
-from flux2_mcp.server.tasks_extension import IDENTIFIER
+from flux2_mcp.server.tasks_extension import IDENTIFIER, PATIENCE
 from flux2_mcp.simulator import Fault, Script
 from tests.tasks_client import TasksClient, TasksExtension, ask, tasks_client, tell
-from tests.transports import Gate, creates, looks
+from tests.transports import Gate, creates, fetches, looks
 from tests.world import World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
@@ -278,6 +278,28 @@ async def test_all_who_ask_at_once_get_what_has_ended(tmp_path: Path, turns: int
 
     assert [result and result.content for result in results] == [first.content] * 5
     assert len(here.simulator.requests) == seen
+
+
+async def test_what_has_ended_is_not_said_to_go_on_while_its_picture_is_fetched(tmp_path: Path) -> None:
+    """The file is gone, and storage is slow."""
+    here = slow(tmp_path)
+    async with client_in(here) as client:
+        task = await client.start("generate", **FOX)
+        await client.result(task)
+    for file in here.output.iterdir():
+        file.unlink()
+    gate = here.transport = Gate(here.simulator, fetches)
+
+    async def open_late() -> None:
+        await gate.holds_one()
+        await anyio.sleep(3 * PATIENCE)
+        gate.open()
+
+    async with client_in(here) as client, anyio.create_task_group() as group:
+        group.start_soon(open_late)
+        looked = await client.get(task)
+
+    assert looked.status == "completed"
 
 
 async def test_an_order_that_another_process_is_sending_is_left_to_it(tmp_path: Path) -> None:

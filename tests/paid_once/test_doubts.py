@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.databases import history_in
+from tests.history.orders import fox
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
 from tests.transports import Gate, TimesOut, Wire, creates, fetches, looks
-from tests.world import every, text_of, world
+from tests.world import OWNER, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
 
@@ -295,11 +298,43 @@ async def test_a_mistake_of_ours_loses_nothing_that_is_paid_for(
 
 async def test_a_failure_says_what_runapi_states_that_it_cost(tmp_path: Path) -> None:
     here = world(tmp_path, QUICK)
-    failed = {"id": "t-1", "status": "failed", "error": "too blurred", "cost_cents": 5}
+    failed = {"id": "t-1", "status": "failed", "error": "too blurred", "cost_cents": 250}
     here.simulator.faults.append(Fault(on="look", body=failed, times=9))
     async with here.client() as client:
         result = await client.call_tool("generate", FOX)
 
-    assert "too blurred. RunAPI states a cost of $0.05." in text_of(result)
+    assert "too blurred. RunAPI states a cost of $2.50." in text_of(result)
     [order] = await here.orders()
-    assert (order.state, order.settled_cents) == ("failed", 5)
+    assert (order.state, order.settled_cents) == ("failed", 250)
+
+
+async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it_up(tmp_path: Path) -> None:
+    """Its call was cut off before it knew what to send."""
+    here = world(tmp_path, QUICK)
+    history = history_in(tmp_path / "data")
+    intent = replace(fox(), request=None)
+    [(order, _)] = await history.open_orders([intent], owner=OWNER, resume_within=None)
+    await history.aclose()
+    looks: list[str] = []
+    async with here.client() as client:
+        for minutes in (0, 16):
+            time_passes(tmp_path, minutes=minutes)
+            looks.append(text_of(await client.call_tool("task_status", {"task_id": order.id})))
+    [given_up] = await here.orders()
+
+    assert "This order was not sent: not all of its source images were uploaded." in looks[0]
+    assert "This order was never sent: it was given up" in looks[1]
+    assert given_up.state == "failed"
+    assert here.creates == []
+
+
+async def test_an_order_that_was_refused_costs_nothing_whenever_it_is_looked_at(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.simulator.faults.append(Fault(on="create", status=422, body={"error": "prompt is not allowed"}))
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        looked = await client.call_tool("task_status", {"task_id": order.id})
+
+    assert "prompt is not allowed" in text_of(looked)
+    assert " Nothing was charged. " in text_of(looked)

@@ -86,6 +86,8 @@ async def test_an_order_that_was_refused_another_process_is_not_sent_once_more(t
     [same] = results
     assert refused.is_error
     assert same.is_error
+    assert "HTTP 402" in text_of(same)
+    assert "never sent" not in text_of(same)
     assert "Nothing was charged" in text_of(same)
     assert len(here.creates) == 1
 

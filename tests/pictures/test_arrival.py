@@ -10,6 +10,7 @@ import httpx
 import pytest
 from mcp.client.client import ConnectMode
 
+from flux2_mcp.history import utcnow
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.images.examples import bomb, noise
 from tests.paid_once.backdating import time_passes
@@ -187,6 +188,7 @@ async def test_a_fresh_link_is_good_for_another_week(tmp_path: Path, *, elsewher
         assert before.urls_expire_at
         assert after.urls_expire_at
         assert after.urls_expire_at - before.urls_expire_at >= timedelta(days=1)
+        assert timedelta(days=6) < after.urls_expire_at - utcnow() <= timedelta(days=7)
 
 
 async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path) -> None:
