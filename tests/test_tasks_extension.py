@@ -297,9 +297,7 @@ async def test_what_has_ended_is_not_said_to_go_on_while_its_picture_is_fetched(
 
     async with client_in(here) as client, anyio.create_task_group() as group:
         group.start_soon(open_late)
-        looked = await client.get(task)
-
-    assert looked.status == "completed"
+        assert (await client.get(task)).status == "completed"
 
 
 async def test_an_order_that_another_process_is_sending_is_left_to_it(tmp_path: Path) -> None:

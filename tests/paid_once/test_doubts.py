@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import anyio
@@ -338,3 +339,35 @@ async def test_an_order_that_was_refused_costs_nothing_whenever_it_is_looked_at(
 
     assert "prompt is not allowed" in text_of(looked)
     assert " Nothing was charged. " in text_of(looked)
+
+
+@pytest.mark.parametrize(("days", "state"), [(1, "accepted"), (8, "failed")])
+async def test_a_task_that_runapi_does_not_know_is_given_up_after_a_week(tmp_path: Path, days: int, state: str) -> None:
+    """Until then another key could still find it, with its picture."""
+    here = world(tmp_path, QUICK)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+        time_passes(tmp_path, days=days)
+        here.simulator.faults.append(Fault(on="look", status=404, times=99))
+        result = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+
+    assert "does not know" in text_of(result)
+    assert [order.state for order in await here.orders()] == [state]
+
+
+async def test_how_long_a_picture_takes_is_learnt_from_those_of_its_kind(tmp_path: Path) -> None:
+    known: list[int] = []
+
+    def noted(durations: Sequence[float], *_: object) -> Iterator[float]:
+        known.append(len(durations))
+        return repeat(0.2)
+
+    here = world(tmp_path, QUICK, intervals=noted, patience=300)
+    async with here.client() as client:
+        for prompt in ("a fox", "an owl", "a hare"):
+            await client.call_tool("generate", {"prompt": prompt})
+            await anyio.sleep(10)  # what is known of durations is good for a moment
+        await client.call_tool("generate", {"prompt": "a fox", "model": "flex"})
+        await client.call_tool("remix", {**FOX, "source_image_urls": [picture(tmp_path)]})
+
+    assert known == [0, 1, 2, 0, 0]
