@@ -24,6 +24,7 @@ from flux2_mcp.webhooks import (
     checked_public_url,
 )
 from tests.hosting.world import ADA, BEN, HostedWorld, Hosts
+from tests.sources.owner_sources import data_uri, png
 from tests.world import NO_CERTIFICATES, every, text_of
 
 PUBLIC = "https://flux2.example"
@@ -56,13 +57,18 @@ async def reachable(
 
 
 async def ends(
-    server: HostedWorld, runapi: Simulator, then: Callable[[], Awaitable[object]], **more: object
+    server: HostedWorld,
+    runapi: Simulator,
+    then: Callable[[], Awaitable[object]],
+    *,
+    tool: str = "generate",
+    **more: object,
 ) -> CallToolResult:
     """The result of a call whose task ends while it waits; what happens then is `then`."""
     results: list[CallToolResult] = []
 
     async def call() -> None:
-        results.append(await server.call(ADA, "generate", prompt="a fox", **more))
+        results.append(await server.call(ADA, tool, prompt="a fox", **more))
 
     async with anyio.create_task_group() as group:
         group.start_soon(call)
@@ -81,6 +87,17 @@ async def test_a_call_ends_when_its_webhook_comes(hosts_of_era: Hosts) -> None:
 
     assert "made the picture" in text_of(result)
     assert len(server.here.looks) == 1
+
+
+async def test_the_end_of_a_remix_of_an_uploaded_source_is_told_too(hosts: Hosts) -> None:
+    """Where its source lies is known later than its webhook's address."""
+    source = data_uri(png())
+    async with reachable(hosts) as (server, runapi):
+        with anyio.fail_after(10):
+            result = await ends(server, runapi, runapi.deliver_webhooks, tool="remix", source_image_urls=[source])
+
+    assert "made the picture" in text_of(result)
+    assert runapi.ledger.tasks()[0].callback_url.startswith(PUBLIC)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,23 @@ async def test_what_is_refused_does_not_hide_what_another_process_has_made(tmp_p
     assert task.id in text_of(results[0])
 
 
+@pytest.mark.parametrize("kept", ["on", "private"])
+async def test_what_cannot_be_uploaded_is_found_where_another_process_has_sent_it_and_heard_nothing(
+    tmp_path: Path, kept: str
+) -> None:
+    """The order is in doubt, and is sent again with the addresses that the other process had."""
+    here = small_world(tmp_path, FLUX2_HISTORY=kept)
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        here.simulator.faults.append(LOST)
+        lost = await other.call_tool("remix", remix_in(here))
+        here.simulator.faults[:] = [Fault(on="prepare", status=403, times=9)]
+
+    assert "It is not known whether RunAPI accepted the order" in text_of(lost)
+    assert "made the picture" in text_of(results[0])
+    assert len(here.paid) == 1
+
+
 async def after_a_cancelled_one(client: Client, gate: Gate, wanted: dict[str, object]) -> CallToolResult:
     """The answer to a call that waits for the upload of the same call, which is cancelled."""
     results: list[CallToolResult] = []
