@@ -374,9 +374,9 @@ class AppState:
 
         settings, home = self.environment.settings, self.environment.home
         if not settings.output_dir:
-            return Destinations(home, home, (), saves=False, offered=False)
+            return Destinations(home, home, (), saves=False, offered=False, is_here=False)
         folder = default_folder(settings.output_dir, home=home) / NO_FOLDER_NAME.sub("-", caller.name)
-        return Destinations(folder, folder, (), saves=settings.save == "on")
+        return Destinations(folder, folder, (), saves=settings.save == "on", is_here=False)
 
     def _destinations(self) -> Destinations:
         from flux2_mcp.images import Destinations, container, default_folder

@@ -49,7 +49,8 @@ NOBODY_READS = 141
 
 def nobody_reads(error: BaseException, *, windows: bool = os.name == "nt") -> bool:
     """Whether writing into a pipe failed with this because its reader is gone. C's library on Windows says EINVAL."""
-    is_closed_pipe = windows and isinstance(error, OSError) and error.errno == errno.EINVAL
+    # It says so of names of files, too.
+    is_closed_pipe = windows and isinstance(error, OSError) and error.errno == errno.EINVAL and error.filename is None
     return is_closed_pipe or isinstance(error, BrokenPipeError | ConnectionResetError)
 
 

@@ -263,6 +263,7 @@ async def test_an_upload_that_failed_says_what_to_do(
 def test_a_pipe_that_nobody_reads_is_known_on_windows_too(number: int, *, windows: bool, told: bool) -> None:
     assert nobody_reads(OSError(number, ""), windows=windows) is told
     assert nobody_reads(BrokenPipeError(), windows=windows)
+    assert not nobody_reads(OSError(number, "", "a name that cannot be"), windows=windows)
 
 
 async def test_no_network_costs_nothing_and_says_so(tmp_path: Path) -> None:

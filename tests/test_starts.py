@@ -225,3 +225,20 @@ async def test_a_person_who_was_asked_after_the_row_is_waited_for_with_the_whole
         gate.open()
 
     assert "still to come" in texts[0]
+
+
+async def test_nothing_is_ordered_for_a_person_who_agrees_when_the_server_has_to_end(tmp_path: Path) -> None:
+    here = world(tmp_path, Script(looks_until_done=1), intervals=every(0.2), mode="legacy")
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.01"
+    server = build_server(here.environment())
+
+    async def person(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        group.start_soon(partial(server.end_calls, within=2))
+        await anyio.sleep(1)
+        return ElicitResult(action="accept", content={"spend": True})
+
+    async with Client(server, mode="legacy", elicitation_callback=person) as client, anyio.create_task_group() as group:
+        [text] = await call_all(client, "generate", [{"prompt": "a fox"}])
+        assert "This server is shutting down. Nothing was ordered." in text
+
+    assert here.paid == []

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         msg = "--before and --yes only say what --forget deletes."
         raise BadSetting(msg, remedy="To look at the history, leave them out.")
     screen = screen_for(options.show, json=options.json) if options.show else None
-    page = anyio.run(_page, options)
+    page = anyio.run(_page, options, _environment())
     if options.json:
         print(page.model_dump_json(indent=1, exclude_none=True, ensure_ascii=True, serialize_as_any=True))
     else:
@@ -97,8 +97,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _page(options: argparse.Namespace) -> Listing:
-    async with app_state(_environment()) as state:
+async def _page(options: argparse.Namespace, environment: Environment) -> Listing:
+    async with app_state(environment) as state:
         studio = await state.studio(without_key=True)
         look = partial(
             entries, limit=options.limit or USUALLY, states=STATES[options.status or ""], text=options.text, typed=True
@@ -120,7 +120,8 @@ async def _page(options: argparse.Namespace) -> Listing:
 
 
 def _forget(options: argparse.Namespace) -> int:
-    addresses = anyio.run(_addresses)
+    environment = _environment()
+    addresses = anyio.run(_addresses, environment)
     which = f"asked for before {options.before:%Y-%m-%d}" if options.before else "of the whole history"
     where = "at every address" if options.all else f"at {addresses.address}"
     answer = options.yes or agreed(f"Forget all pictures {which}, {where}? Their files stay where they are.")
@@ -130,7 +131,7 @@ def _forget(options: argparse.Namespace) -> int:
     if not answer:
         print("Nothing was forgotten.", file=sys.stderr)
         return 1
-    count = anyio.run(_forgotten, options.before, options.all)
+    count = anyio.run(_forgotten, options.before, options.all, environment)
     if options.json:
         print(json.dumps({"forgotten": count}))
         return 0
@@ -148,14 +149,14 @@ class Addresses:
     elsewhere: dict[str, int]
 
 
-async def _addresses() -> Addresses:
-    async with app_state(_environment()) as state:
+async def _addresses(environment: Environment) -> Addresses:
+    async with app_state(environment) as state:
         own, owners = await state.owner(), await state.owners()
         return Addresses(address_of(own), {address_of(owner): count for owner, count in owners.items() if owner != own})
 
 
-async def _forgotten(before: datetime | None, everywhere: bool) -> int:  # noqa: FBT001 anyio.run passes no names
-    async with app_state(_environment()) as state:
+async def _forgotten(before: datetime | None, everywhere: bool, environment: Environment) -> int:  # noqa: FBT001 anyio.run passes no names
+    async with app_state(environment) as state:
         owners = list(await state.owners()) if everywhere else [await state.owner()]
         return sum([await state.history.forget(owner, before=before) for owner in owners])
 

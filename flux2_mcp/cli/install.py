@@ -260,7 +260,9 @@ def _print_result(
     if backup:
         lines.append(f"The file as it was: {backup}")
     if kept := _kept(entry, text):
-        lines.append(f"It still has {kept}, from before. `{command(f'uninstall {host.name}')}` takes that out, too.")
+        where = "" if options.project is None else f" --project {options.project}"
+        uninstall = command(f"uninstall {host.name}{where}")
+        lines.append(f"It still has {kept}, from before. `{uninstall}` takes that out, too.")
     lines += [
         f"Beside it {name} starts flux2-mcp too: remove one, or every tool is there twice."
         for name in host.names_of_ours(text)

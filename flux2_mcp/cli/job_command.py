@@ -9,7 +9,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.cli import INTERRUPTED
 from flux2_mcp.cli.showing import Screen, screen_for
 from flux2_mcp.cli.terminal import Moved, Printer, live_bar
-from flux2_mcp.errors import Flux2Error, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
+from flux2_mcp.errors import Flux2Error, HistoryUnusable, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.progress import words_for
 from flux2_mcp.presenters.results import about_image, about_sharing, dollars, facts_of
@@ -128,6 +128,9 @@ class JobCommand(ABC):
     async def studio(self) -> AsyncGenerator[Studio]:
         """Everything that pictures are asked of, for as long as this is open."""
         async with app_state(Environment(self.settings, home=Path.home())) as state:
+            # To load the program and open the history is no part of the time since the person asked.
+            with suppress(HistoryUnusable):
+                await state.history.deliveries(await state.owner())
             yield await state.studio()
 
     @property
@@ -145,10 +148,12 @@ class JobCommand(ABC):
         known = [order.task_id for order in open_ones if order.task_id]
         steps: list[str] = []
         if known:
-            wait = command(f"status {known[0]} --wait" if len(known) == 1 else "recover")
+            get_it = f"Run `{command(f'status {known[0]} --wait')}` to get it"
+            if len(known) > 1:
+                get_it = f"Run `{command('recover')}` in a minute to get them"
             steps.append(
-                f"The picture is not ready yet. RunAPI has the order: task {' and '.join(known)}. Run `{wait}` to get "
-                "it; the same command takes it up, too, and pays nothing again."
+                f"The picture is not ready yet. RunAPI has the order: task {' and '.join(known)}. {get_it}; until then "
+                "the same command takes it up, too, and pays nothing again."
             )
         doubts = [job.error.typed_remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
         steps += dict.fromkeys(doubts)

@@ -64,9 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example
     add_show_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, for scripts")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        f"example:\n  {command(example)}\n\n{EXIT_HELP.format(recover=command('recover'), status=command('status'))}"
-    )
+    exits = EXIT_HELP.format(recover=command("recover"), status=command("status ID --wait"))
+    parser.epilog = f"example:\n  {command(example)}\n\n{exits}"
 
 
 def request_of(options: argparse.Namespace, sources: Sequence[str] = ()) -> Request:

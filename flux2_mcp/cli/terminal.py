@@ -129,8 +129,8 @@ def with_save_to(settings: Settings, save_to: str) -> tuple[Settings, str | None
     """
     if not save_to:
         return settings, None
-    path = os.path.realpath(absolute(save_to)) + (os.sep if save_to.endswith(("/", os.sep)) else "")
-    target = Path(path)
+    target = Path(absolute(save_to))
+    path = os.path.realpath(target) + (os.sep if save_to.endswith(("/", os.sep)) else "")
     return allowing(settings, [target.parent if target.suffix else target]), path
 
 

@@ -116,6 +116,8 @@ class History:
         self._database: Database | None = None
         self._opening = threading.Lock()
         self._durations: dict[Kind, _Durations] = {}
+        self._redirected: dict[str, str] = {}
+        """Where orders are to be saved, by id, as far as that could not be written down."""
         self._writes = Batches(self._write, completes=True)
         self._reads = Batches(self._read, completes=False)
 
@@ -201,7 +203,16 @@ class History:
 
     async def redirected(self, order: Order, *, save_to: str) -> Order:
         """Note that its pictures are wanted somewhere else than was said before."""
-        return await self._changed(order, partial(replace, save_to=save_to, paths=()))
+        try:
+            changed = await self._writes.do(
+                order.owner, lambda queries: queries.change(order, partial(replace, save_to=save_to, paths=()))
+            )
+        except HistoryUnusable:
+            # On a full disk this is how a picture is saved elsewhere.
+            self._redirected[order.id] = save_to
+            return replace(order, save_to=save_to, paths=())
+        self._redirected.pop(order.id, None)
+        return changed
 
     async def accepted(self, order: Order, *, task_id: str, dialect: str) -> Order:
         """Note the task that RunAPI made of the order."""
@@ -279,7 +290,8 @@ class History:
         found = None
         with suppress(HistoryUnusable):
             found = await self.find(order.owner, order.id)
-        return catch_up(found, seen=order) if found else order
+        latest = catch_up(found, seen=order) if found else order
+        return replace(latest, save_to=self._redirected.get(order.id, latest.save_to))
 
     async def adopt(self, *, owner: str, task_id: str, action: str, dialect: str) -> Order:
         """Note a task that was made elsewhere, or give the order that it already is; `finished` adds the rest."""

@@ -60,6 +60,8 @@ class Destinations:
     """Whether a picture is saved when its call names no folder."""
     offered: bool = True
     """Whether pictures can be saved at all."""
+    is_here: bool = True
+    """Whether the owner sits at this computer, and may have ordered into a folder that is not among the roots now."""
     container: Container | None = None
     """What runs this server from our image; None where the person sees the same files."""
 
@@ -87,7 +89,7 @@ class Destinations:
         try:
             return self.destination(save_to)
         except RequestRefused:
-            if not (save_to and self.offered and is_without_links(save_to)):
+            if not (save_to and self.is_here and is_without_links(save_to)):
                 raise
         return resolve_save_to(save_to, roots=(Path(save_to),), default=self.default, home=self.home)
 

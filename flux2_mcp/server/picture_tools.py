@@ -39,7 +39,7 @@ from flux2_mcp.server.login_tool import login_tool
 from flux2_mcp.server.plan import TheLine, ThePlan
 from flux2_mcp.server.progress import ProgressLine
 from flux2_mcp.server.results import picture_result, result_of
-from flux2_mcp.server.starts import until_sent
+from flux2_mcp.server.starts import check_may_order, until_sent
 from flux2_mcp.server.strict import StrictTool
 from flux2_mcp.server.tickets import ticket_of
 from flux2_mcp.settings import USUAL_EDGE
@@ -88,6 +88,7 @@ async def _made(
 ) -> CallToolResult:
     agreed = studio.budget.agreed(plan.new)
     plan = await plan_after(ctx, studio, plan, consent)
+    check_may_order()
     async with line.moving() as report:
         jobs = await studio.make(plan, max_cost_usd=ask.max_cost_usd, agreed=agreed, report=until_sent(report))
         return await _result(ctx, studio, jobs)

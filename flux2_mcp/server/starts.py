@@ -57,9 +57,17 @@ class Starts:
                     await self._fewer.wait()
                 if anyio.current_time() >= until:
                     self.has_begun(oldest)
-            if self._is_over:
-                raise Flux2Error(ENDING, charge="Nothing was ordered.", remedy=same_again(" once it is back."))
+            self.check()
             self._beginning[call] = anyio.current_time() + self.longest
+
+    def check(self) -> None:
+        """See that calls may order something.
+
+        Raises:
+            Flux2Error: No more.
+        """
+        if self._is_over:
+            raise Flux2Error(ENDING, charge="Nothing was ordered.", remedy=same_again(" once it is back."))
 
     def has_begun(self, call: Call) -> None:
         """Let the next one begin; once or often."""
@@ -67,7 +75,7 @@ class Starts:
             self._let_look()
 
     def end(self) -> None:
-        """Let no call begin any more: the server has to end, and what it ordered now could not be told."""
+        """Let no call order anything any more: the server has to end, and what is ordered now could not be told."""
         self._is_over = True
         self._let_look()
 
@@ -90,6 +98,16 @@ async def begin() -> None:
     """Wait until it is the turn of the call that this is carried out for."""
     if call := _call.get():
         await call.starts.begin(call)
+
+
+def check_may_order() -> None:
+    """See that this call may still order something: the person may have been asked in between.
+
+    Raises:
+        Flux2Error: The server has to end.
+    """
+    if call := _call.get():
+        call.starts.check()
 
 
 def until_sent(report: Report) -> Report:

@@ -6,6 +6,7 @@ Each picture is an order in the history before anything is sent; what becomes of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -115,7 +116,7 @@ class Studio(Services):
         arrival = arrival or await self.arrival()
         request = self.catalogue.check(request)
         if save_to:
-            await self._check_destination(save_to)
+            await self._check_destination(save_to, writable=False)
         sources = await self._sources(client_roots)
         with deadline.once():
             opened = await sources.opened(request.source_image_urls)
@@ -133,11 +134,19 @@ class Studio(Services):
             webhooks=self.webhooks,
             deadline=deadline,
         )
+        if save_to:
+            try:
+                await self._check_destination(save_to, writable=True)
+            except RequestRefused:
+                if (await self._new_of(plan)).count:
+                    raise
+                # It is paid for already, and comes with its address, and with why it is not saved.
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
 
-    async def _check_destination(self, save_to: str) -> None:
+    async def _check_destination(self, save_to: str, *, writable: bool) -> None:
         def check() -> None:
-            if there := self.destinations.destination(save_to):
+            there = self.destinations.destination(save_to)
+            if there and writable:
                 check_folder(there.folder)
 
         try:
@@ -241,11 +250,11 @@ class Studio(Services):
         """
         deadline = Deadline.after(wait)
         if save_to:
-            await self._check_destination(save_to)
+            await self._check_destination(save_to, writable=True)
         with deadline.once():
             jobs = [await self._job_of(id) for id in ids_in(task_id)[:MOST_PICTURES] or [task_id]]
         for job in jobs:
-            if not await _is_saved(job.order):
+            if save_to and not await _is_saved(job.order):
                 job.order = await self._redirected(job.order, save_to)
         await self._fulfilment.advance(jobs, deadline, report)
         return jobs
@@ -394,4 +403,6 @@ class Studio(Services):
 
 async def _is_saved(order: Order) -> bool:
     """Whether a picture of this order still lies where it was saved."""
-    return any([path and await anyio.Path(path).is_file() for path in order.paths])
+    with suppress(OSError):  # what cannot be looked at might as well not be there
+        return any([path and await anyio.Path(path).is_file() for path in order.paths])
+    return False

@@ -18,6 +18,7 @@ from flux2_mcp.images import Destination, Destinations, Picture, read, recognise
 from flux2_mcp.images.saving import Disk
 from flux2_mcp.simulator import Fault, Script
 from flux2_mcp.studio.fulfilment import Fulfilment
+from tests.databases import history_in, locked
 from tests.images.examples import PNG
 from tests.pictures.fixtures import images_in
 from tests.platforms import not_on
@@ -386,3 +387,17 @@ async def test_a_picture_that_was_saved_a_moment_ago_is_found_though_its_address
 
     assert image.error is None
     assert [str(image.path)] == list(saved.paths)
+
+
+async def test_a_picture_is_saved_elsewhere_though_the_history_cannot_be_written(tmp_path: Path) -> None:
+    """Such as on a full disk, where both are."""
+    here = world(tmp_path, QUICK, environ={"FLUX2_SAVE": "off"})
+    await made(here)
+    history = history_in(tmp_path / "data", lock_patience=0.01)
+    async with app_state(replace(here.environment(), history=history)) as state:
+        studio = await state.studio()
+        with locked(tmp_path / "data"):
+            [job] = await studio.status(here.paid[0].id, wait=0, save_to=str(tmp_path / "elsewhere"))
+
+    [saved] = files_below(tmp_path / "elsewhere")
+    assert [image.path for image in job.images] == [saved]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from flux2_mcp.simulator import Fault, Script, Simulator
+from tests.databases import execute
 from tests.paid_once.backdating import time_passes
 from tests.platforms import not_on
 from tests.processes import environment, finished, served, started
@@ -298,7 +300,7 @@ async def test_a_link_that_leads_elsewhere_by_then_is_not_followed(command: Comm
     assert not list(shared.iterdir())
 
 
-async def test_what_could_not_be_saved_is_said_and_saved_once_it_can_be_and_never_paid_twice(
+async def test_what_could_not_be_saved_is_said_and_saved_elsewhere_when_that_is_asked(
     command: Command, tmp_path: Path
 ) -> None:
     in_the_way, elsewhere = tmp_path / "foxes", tmp_path / "elsewhere"
@@ -311,15 +313,61 @@ async def test_what_could_not_be_saved_is_said_and_saved_once_it_can_be_and_neve
         looked = await command("status", task.id, "--wait", base_url=base_url)
         recovered = await command("recover", base_url=base_url)
         saved = await command("status", task.id, "--save-to", str(elsewhere), base_url=base_url)
-        in_the_way.unlink()
-        again = await command(*asked, base_url=base_url)
 
-    assert (looked.code, recovered.code, saved.code, again.code) == (1, 1, 0, 0)
+    assert (looked.code, recovered.code, saved.code) == (1, 1, 0)
     for ended in (looked.err, recovered.out):
         assert f"--save-to leads to {in_the_way}, which is a file" in ended
         assert f"Run `flux2-mcp status {task.id}` to save it once that is fixed, or with --save-to PATH" in ended
     assert saved.out.startswith(str(only(elsewhere)))
-    assert again.out.startswith(str(in_the_way))
+    assert len(runapi.ledger.paid_tasks()) == 1
+
+
+async def test_a_command_that_takes_an_order_up_is_not_refused_for_where_it_cannot_be_saved_now(
+    command: Command, tmp_path: Path
+) -> None:
+    """It is paid for: nothing may say that nothing was charged."""
+    folder = tmp_path / "foxes"
+    async with served(Simulator(Script(looks_until_done=2, plain_pictures=True))) as (base_url, runapi):
+        asked = ("generate", "a fox", "--save-to", f"{folder}/more")
+        await command(*asked, "--wait", "0", base_url=base_url)
+        folder.write_text("mine", encoding="utf-8")
+        again = await command(*asked, base_url=base_url)
+        anew = await command(*asked, "--repeat", base_url=base_url)
+
+    assert again.code == 1
+    assert "there is a file in the place of a folder" in again.err
+    assert "Nothing was charged" not in again.err
+    assert "This was ordered before" in again.err
+    assert (anew.code, len(runapi.ledger.paid_tasks())) == (2, 1)
+
+
+async def test_a_file_that_cannot_be_looked_at_is_fetched_and_saved_anew(command: Command, tmp_path: Path) -> None:
+    """Its folder may be closed, or its disk ill."""
+    async with served() as (base_url, runapi):
+        await command("generate", "a fox", base_url=base_url)
+        [task] = runapi.ledger.paid_tasks()
+        execute(tmp_path / "data", "UPDATE orders SET paths = ?", json.dumps([f"/{'x' * 300}/fox.png"]))
+        looked = await command("status", task.id, base_url=base_url)
+        execute(tmp_path / "data", "UPDATE orders SET paths = ?", json.dumps([f"/{'x' * 300}/fox.png"]))
+        saved = await command("status", task.id, "--save-to", str(tmp_path / "there"), base_url=base_url)
+
+    assert (looked.code, saved.code) == (0, 0), looked.err + saved.err
+    assert saved.out.startswith(str(only(tmp_path / "there")))
+
+
+async def test_a_link_may_lead_where_a_name_has_the_sign_between_folders(command: Command, tmp_path: Path) -> None:
+    """Such as a disk that is mounted at /media/me/disk:1."""
+    there, link = tmp_path / f"disk{os.pathsep}1", tmp_path / "link"
+    there.mkdir()
+    link.symlink_to(there)
+    home = str(tmp_path / "home")
+    async with served() as (base_url, _):
+        ended = await command(
+            "generate", "a fox", "--save-to", str(link), base_url=base_url, HOME=home, USERPROFILE=home
+        )
+
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(str(only(there)))
 
 
 async def test_the_same_command_takes_up_a_picture_that_a_look_could_not_save(command: Command, tmp_path: Path) -> None:
