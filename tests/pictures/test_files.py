@@ -396,6 +396,7 @@ async def test_a_picture_is_saved_elsewhere_though_the_history_cannot_be_written
     history = history_in(tmp_path / "data", lock_patience=0.01)
     async with app_state(replace(here.environment(), history=history)) as state:
         studio = await state.studio()
+        await history.deliveries(OWNER)  # it is open
         with locked(tmp_path / "data"):
             [job] = await studio.status(here.paid[0].id, wait=0, save_to=str(tmp_path / "elsewhere"))
 
