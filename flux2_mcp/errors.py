@@ -252,7 +252,9 @@ class Unavailable(RunApiError):
 class Unreachable(RunApiError):
     """No answer at all: no connection, or none in time."""
 
-    remedy = "Check the network and RUNAPI_BASE_URL."
+    def _next_step(self) -> Wording:
+        which = f"`{command('doctor')}` says which address is asked, and where it comes from."
+        return Wording("Check the network and RUNAPI_BASE_URL.", f"Check the network; {which}")
 
 
 class UnreadableAnswer(RunApiError):

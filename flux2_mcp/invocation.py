@@ -73,6 +73,15 @@ def origin() -> str:
     return f"{noted['vcs_info']['vcs']}+{url}" if "vcs_info" in noted else url
 
 
+def install_extra(name: str) -> str:
+    """What to type to get an optional part of this package: from where the package itself came."""
+    source = origin()
+    path = Path() if source == "." else path_of(source)
+    what = f"{NAME}[{name}] @ {source}" if source else f"{NAME}[{name}]"
+    wanted = f"-e {shlex.quote(f'{path}[{name}]')}" if path else shlex.quote(what)
+    return f"{_quoted(sys.executable)} -m pip install {wanted}"
+
+
 def path_of(url: str) -> Path | None:
     """The path that a file URL names; None for what is elsewhere."""
     # Here, because it brings an HTTP client of its own.

@@ -157,5 +157,6 @@ def misspelt(environ: Iterable[str]) -> str:
 
 
 def _with_hint(known: Iterable[str], name: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    begun = sorted((each for each in known if each.startswith(f"{name}_")), key=len)
+    close = begun or difflib.get_close_matches(name, known, n=1)
     return f"{name} (did you mean {close[0]}?)" if close else name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,8 @@ import anyio
 
 from flux2_mcp import telemetry
 from flux2_mcp.errors import BadSetting
+
+logger = logging.getLogger(__name__)
 
 PATH = "/webhooks/runapi"
 MAC_LENGTH = 32
@@ -109,6 +112,7 @@ class Webhooks:
                 self._count()
             for wake in wakes:
                 wake.set(now)
+            logger.info("A webhook came for a task that is waited for.")
             telemetry.WEBHOOKS.add(1, {telemetry.OUTCOME: "awaited"})
         else:
             self._early.setdefault(name, now)

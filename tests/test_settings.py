@@ -117,4 +117,5 @@ def test_a_limit_that_is_misspelt_is_noticed() -> None:
         words
         == "There is no setting FLUX2_DAILY_BUGDET (did you mean FLUX2_DAILY_BUDGET?), FLUX2_SOMETHING_QUITE_ELSE."
     )
+    assert "FLUX2_MAX_COST (did you mean FLUX2_MAX_COST_PER_CALL?)" in misspelt(["FLUX2_MAX_COST"])
     assert misspelt(NAMES) == ""

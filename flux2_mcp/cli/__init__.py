@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flux2_mcp import __version__
 from flux2_mcp.errors import NOBODY_READS, Flux2Error, nobody_reads
@@ -80,7 +81,7 @@ def _with_command(given: list[str]) -> list[str]:
     return [*given[1:2], "--help"] if given[0] == "help" else given
 
 
-def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
+def _parsed(parser: _Parser, given: Sequence[str]) -> argparse.Namespace:
     options, left = parser.parse_known_args(given)
     words = [each for each in left if not each.startswith("-")]
     if words != left:
@@ -90,20 +91,33 @@ def _parsed(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.N
         options.source = [*options.source, *words]
     elif words and "prompt" in options:
         whole = command(f'{given[0]} "{" ".join([options.prompt, *words])}"')
+        parser.prog = f"{parser.prog} {given[0]}"
         parser.error(f"put the prompt in quotes, so that it is one argument: {whole}")
     elif words:
         _refuse(parser, given, words)
     return options
 
 
-def _refuse(parser: argparse.ArgumentParser, given: Sequence[str], left: Sequence[str]) -> NoReturn:
+def _refuse(parser: _Parser, given: Sequence[str], left: Sequence[str]) -> NoReturn:
     """Say which words the command has no use for, and where its help is."""
+    wrong = next((each.partition("=")[0] for each in left if each.startswith("--")), "")
+    known = re.findall(r"--[a-z][a-z-]*", parser.of_command.format_help()) if parser.of_command else []
+    close = difflib.get_close_matches(wrong, known, n=1)
     parser.prog = f"{parser.prog} {given[0]}"
-    parser.error(f"unrecognized arguments: {' '.join(left)}")
+    parser.error(f"unrecognized arguments: {' '.join(left)}{f' (did you mean {close[0]}?)' if close else ''}")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors of one line: what is wrong, and where the help is."""
+    """argparse with errors of one line: what is wrong, and where the help is. Options are written out.
+
+    A part of a name that is enough today would be one of two when an option is added.
+    """
+
+    of_command: argparse.ArgumentParser | None = None
+    """That of the command that is meant."""
+
+    def __init__(self, *, allow_abbrev: bool = False, **about: Any) -> None:  # noqa: ANN401 as argparse has it
+        super().__init__(allow_abbrev=allow_abbrev, **about)
 
     def error(self, message: str) -> NoReturn:
         help_of_it = command(" ".join([*self.prog.split()[1:], "--help"]))
@@ -116,7 +130,7 @@ def _no_such(word: str) -> str:
     return f"There is no command {word[:40]!r}.{hint} `{command('--help')}` lists them all."
 
 
-def _parser(*, only: str | None) -> argparse.ArgumentParser:
+def _parser(*, only: str | None) -> _Parser:
     parser = _Parser(
         prog="flux2-mcp",
         description="Pictures by RunAPI's Flux 2 models, for MCP hosts such as Claude and Cursor.",
@@ -128,4 +142,5 @@ def _parser(*, only: str | None) -> argparse.ArgumentParser:
         declared = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name == only:
             import_module(f"flux2_mcp.cli.{name}").add_arguments(declared)
+            parser.of_command = declared
     return parser

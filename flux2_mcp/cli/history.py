@@ -21,6 +21,7 @@ from flux2_mcp.app_state import Environment, address_of, app_state
 from flux2_mcp.cli.showing import Screen, screen_for
 from flux2_mcp.cli.terminal import Printer, agreed, settings_here, whole_number
 from flux2_mcp.errors import BadSetting, Flux2Error
+from flux2_mcp.history import utcnow
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.account import STATES, Entries, Entry, entries
 
@@ -201,8 +202,15 @@ def _print_entry(entry: Entry, console: Console) -> None:
     line = Text(f"{entry.asked_at.astimezone():%Y-%m-%d %H:%M}  {entry.status:9}  {cost:>6}  {prompt}")
     console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
     address = [f"at {entry.address}"] if isinstance(entry, AddressedEntry) else []
-    for below in (entry.task_id, *address, *entry.files, *([entry.error] if entry.error else [])):
+    for below in (entry.task_id, *address, *_places(entry)):
         console.print(Text(f"  {below}"), style="dim" if below == entry.task_id else "", soft_wrap=True)
+
+
+def _places(entry: Entry) -> list[str]:
+    """Where its pictures are: in files, or at addresses that still work; and what went wrong."""
+    live = entry.urls_expire_at is None or entry.urls_expire_at > utcnow()
+    places = entry.files or [f"not saved: {url if live else 'its link has expired'}" for url in entry.urls]
+    return [*places, *([entry.error] if entry.error else [])]
 
 
 def _table(page: Listing) -> Table:
@@ -224,7 +232,7 @@ def _table(page: Listing) -> Table:
             *([entry.address] if isinstance(entry, AddressedEntry) else []),
             entry.task_id,
             Text(" ".join(entry.prompt.split())),
-            Text("\n".join([*entry.files, *([entry.error] if entry.error else [])])),
+            Text("\n".join(_places(entry))),
         )
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
@@ -23,7 +24,15 @@ from flux2_mcp.catalogue import Catalogue
 from flux2_mcp.cli import INTERRUPTED
 from flux2_mcp.cli.showing import Screen, screen_for
 from flux2_mcp.cli.terminal import Moved, Printer, live_bar
-from flux2_mcp.errors import Flux2Error, HistoryUnusable, KeyRejected, OutcomeUnknown, RequestRefused, TaskOutOfSight
+from flux2_mcp.errors import (
+    Flux2Error,
+    HistoryUnusable,
+    KeyRejected,
+    OutcomeUnknown,
+    RequestRefused,
+    TaskOutOfSight,
+    nobody_reads,
+)
 from flux2_mcp.invocation import command
 from flux2_mcp.presenters.progress import words_for
 from flux2_mcp.presenters.results import about_image, about_sharing, dollars, facts_of
@@ -34,6 +43,10 @@ Outcome = Literal["done", "failed", "refused", "running"]
 
 EXIT_CODES: dict[Outcome, int] = {"running": 5, "failed": 1, "refused": 2, "done": 0}
 """In the order of what matters most, when several pictures end differently."""
+FORGOTTEN = (
+    "With FLUX2_HISTORY=off nothing is kept by which that could be found out: the same command would order anew. "
+    "`{account}` shows the balance."
+)
 TIME_TO_PLACE = 1.0
 """Seconds after Ctrl-C for an order that is on its way to RunAPI."""
 
@@ -46,6 +59,10 @@ class JobCommand(ABC):
     jobs: Sequence[Job] = ()
     error: Flux2Error | None = None
     """Why there are none."""
+    is_told: bool = False
+    """Whether it was printed how it ended, or that was tried."""
+    unprinted: OSError | None = None
+    """Why it could not be printed."""
     settings: Settings = field(init=False)
     screen: Screen | None = None
     """Where pictures are shown, if anywhere."""
@@ -95,8 +112,22 @@ class JobCommand(ABC):
                 self.error = Flux2Error(self.stopped)
                 self.print_outcome()
                 return INTERRUPTED
-        self.print_outcome()
+        if self.unprinted:
+            return self._say_unprinted(self.unprinted)
+        if not self.is_told:
+            self.print_outcome()
         return EXIT_CODES[self.outcome]
+
+    def _say_unprinted(self, error: OSError) -> int:
+        # What is still to be flushed goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        paths = ", ".join(str(image.path or image.url) for job in self.jobs for image in job.images)
+        print(
+            f"flux2-mcp: The result could not be printed: {error.strerror}. {paths}. The same command prints it again, "
+            "and pays nothing.",
+            file=sys.stderr,
+        )
+        return EXIT_CODES["failed"]
 
     async def _do(self) -> None:
         async with self.studio() as studio:
@@ -106,8 +137,21 @@ class JobCommand(ABC):
             except anyio.get_cancelled_exc_class():
                 await self._look_up(studio)
                 raise
+            try:
+                await anyio.to_thread.run_sync(self._tell)
+            except OSError as error:
+                if nobody_reads(error):
+                    raise
+                self.unprinted = error
+                return
+            # Only now: what nobody was told is taken up by the same command.
             studio.note_delivery(self.jobs)
             await studio.deliveries.count()
+
+    def _tell(self) -> None:
+        self.is_told = True
+        self.print_outcome()
+        sys.stdout.flush()
 
     def _heard(self, moved: Moved, known: Catalogue) -> Report:
         def heard(jobs: Sequence[Job]) -> None:
@@ -142,6 +186,11 @@ class JobCommand(ABC):
         return next(outcome for outcome in EXIT_CODES if outcome in ends)
 
     @property
+    def forgets(self) -> bool:
+        """Whether nothing is kept by which another command could take an order up."""
+        return self.settings.history == "off"
+
+    @property
     def next_step(self) -> str:
         """What to do about pictures that are not there yet; empty when all are."""
         open_ones = [job.order for job in self.jobs if _outcome(job) == "running"]
@@ -151,10 +200,13 @@ class JobCommand(ABC):
             get_it = f"Run `{command(f'status {known[0]} --wait')}` to get it"
             if len(known) > 1:
                 get_it = f"Run `{command('recover')}` in a minute to get them"
+            resumed = "; until then the same command takes it up, too, and pays nothing again"
             steps.append(
-                f"The picture is not ready yet. RunAPI has the order: task {' and '.join(known)}. {get_it}; until then "
-                "the same command takes it up, too, and pays nothing again."
+                f"The picture is not ready yet. RunAPI has the order: task {' and '.join(known)}. "
+                f"{get_it}{'' if self.forgets else resumed}."
             )
+        if len(known) < len(open_ones) and self.forgets:
+            return " ".join([*steps, FORGOTTEN.format(account=command("account"))])
         doubts = [job.error.typed_remedy for job in self.jobs if isinstance(job.error, OutcomeUnknown)]
         steps += dict.fromkeys(doubts)
         if not doubts and any(order.task_id is None for order in open_ones):
@@ -172,10 +224,28 @@ class JobCommand(ABC):
         if self.error:
             print(f"flux2-mcp: {self.error.typed}", file=sys.stderr)
         for job in self.jobs:
-            _print_job(job)
+            self._print_job(job)
             self._show(job)
         if self.next_step:
             print(f"flux2-mcp: {self.next_step}", file=sys.stderr)
+
+    def _print_job(self, job: Job) -> None:
+        """The path or URL alone on its line, so that it can be copied; then what it cost."""
+        if job.error:
+            words = job.error.typed if _outcome(job) != "running" else f"{job.error.typed_message} {job.error.charge}"
+            print(f"flux2-mcp: {words}", file=sys.stderr)
+        for image in job.images:
+            print(image.path or image.url)
+            if words := about_image(job, image, typed=True):
+                print(f"flux2-mcp: {words}", file=sys.stderr)
+        if job.poll_error and not job.is_over:
+            print(f"flux2-mcp: The last look saw nothing: {job.poll_error.typed_message}", file=sys.stderr)
+        if job.is_resumed and not job.is_lost:
+            print("flux2-mcp: This was ordered before; nothing was ordered anew.", file=sys.stderr)
+        if job.is_made:
+            print(" · ".join(_facts(job)))
+        if words := about_sharing(job.order, typed=True):
+            print(f"flux2-mcp: {words}", file=sys.stderr)
 
     def _show(self, job: Job) -> None:
         if self.screen is None:
@@ -207,25 +277,6 @@ def _outcome(job: Job) -> Outcome:
     if job.error or any(image.error for image in job.images):
         return "failed"
     return "done" if job.has_pictures else "running"
-
-
-def _print_job(job: Job) -> None:
-    """The path or URL alone on its line, so that it can be copied; then what it cost."""
-    if job.error:
-        words = job.error.typed if _outcome(job) != "running" else f"{job.error.typed_message} {job.error.charge}"
-        print(f"flux2-mcp: {words}", file=sys.stderr)
-    for image in job.images:
-        print(image.path or image.url)
-        if words := about_image(job, image, typed=True):
-            print(f"flux2-mcp: {words}", file=sys.stderr)
-    if job.poll_error and not job.is_over:
-        print(f"flux2-mcp: The last look saw nothing: {job.poll_error.typed_message}", file=sys.stderr)
-    if job.is_resumed and not job.is_lost:
-        print("flux2-mcp: This was ordered before; nothing was ordered anew.", file=sys.stderr)
-    if job.is_made:
-        print(" · ".join(_facts(job)))
-    if words := about_sharing(job.order, typed=True):
-        print(f"flux2-mcp: {words}", file=sys.stderr)
 
 
 def _facts(job: Job) -> Iterator[str]:

@@ -22,10 +22,13 @@ def run(_: argparse.Namespace) -> int:
         BadSetting: The file is not one that can be changed.
     """
     settings = Settings.from_environ(os.environ)
+    saved = credentials.saved_credentials(settings, home=Path.home())
     file = credentials.forget_key(settings, home=Path.home())
     if file:
+        where = saved.base_url if saved else credentials.DEFAULT_BASE_URL
         print(
-            f"Logged out: the key and its address are no longer in {file}. The key works until it is revoked: https://runapi.ai/api_keys"
+            f"Logged out: the key and its address are no longer in {file}. The key works until it is revoked: "
+            f"{where.rstrip('/')}/api_keys"
         )
     else:
         print("There was no saved key.")

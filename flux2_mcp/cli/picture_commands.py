@@ -26,6 +26,7 @@ from flux2_mcp.cli.terminal import (
 )
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.invocation import command
+from flux2_mcp.presenters.estimate import words_for_order
 from flux2_mcp.presenters.models import ModelHelp
 from flux2_mcp.presenters.results import dollars
 from flux2_mcp.studio import LONGEST_WAIT, Job, Plan, Report, Studio
@@ -109,31 +110,35 @@ class PictureCommand(JobCommand):
         Raises:
             RequestRefused: Too many pictures, or none.
             BadSetting: An environment variable cannot be used.
-            OverLimit: They do not agree to the price.
+            OverLimit: They do not agree to the price, or set a limit that cannot be kept.
         """
         checked_count(self.options)
         settings = settings_here()
         folders = [Path(each).parent for each in self.request.source_image_urls if Path(each).is_absolute()]
+        if settings.history == "off" and settings.daily_budget is not None:
+            msg = "FLUX2_DAILY_BUDGET cannot be kept with FLUX2_HISTORY=off: no command knows what others have spent."
+            raise OverLimit(msg, remedy="Set FLUX2_HISTORY=private, which keeps no prompts, or leave one of them out.")
         settings, self.save_to = with_save_to(allowing(settings, folders), self.options.save_to)
         self.settings = self.as_needed(settings)
         limit = settings.confirm_over
         if limit is not None and not self.options.yes:
-            self.ask(anyio.run(self.quote), limit)
+            self.ask(*anyio.run(self.quote), limit)
 
-    async def quote(self) -> Quote:
-        """The price.
+    async def quote(self) -> tuple[str, Quote]:
+        """What would be ordered, in words, and its price.
 
         Raises:
             Flux2Error: It cannot be ordered.
         """
         async with self.studio() as studio:
-            new = (await self.plan(studio)).new
+            plan = await self.plan(studio)
+            new = plan.new
             if studio.budget.must_ask(new):
                 studio.budget.check(new, most_usd=self.options.max_cost)
             self.agreed = studio.budget.agreed(new)
-            return new
+            return words_for_order(studio.catalogue, plan.request, new, asked=plan.quote.count), new
 
-    def ask(self, quote: Quote, limit: int) -> None:
+    def ask(self, order: str, quote: Quote, limit: int) -> None:
         """Ask the person about a price above `limit`, in US cents.
 
         Raises:
@@ -142,7 +147,7 @@ class PictureCommand(JobCommand):
         if quote.total is not None and quote.total <= limit:
             return
         price = "a price that nobody states" if quote.total is None else dollars(quote.total)
-        answer = agreed(f"Order for {price}?")
+        answer = agreed(f"{order}. Order?")
         if answer is None:
             msg = f"That is {price}, more than the {dollars(limit)} of FLUX2_CONFIRM_OVER, and there is nobody to ask."
             raise OverLimit(msg, remedy="Add --yes to order it all the same.")

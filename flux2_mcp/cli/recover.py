@@ -11,7 +11,7 @@ from flux2_mcp.app_state import Environment, app_state
 from flux2_mcp.cli.terminal import settings_here
 from flux2_mcp.errors import TaskForgotten
 from flux2_mcp.presenters.results import about_image
-from flux2_mcp.studio import Job, ResultImage
+from flux2_mcp.studio import LONGEST_WAIT, Job, ResultImage
 
 NOT_SAVED = 1
 STILL_OPEN = 5
@@ -35,7 +35,7 @@ def run(_: argparse.Namespace) -> int:
 async def _recover() -> int:
     async with app_state(Environment(settings_here(), home=Path.home())) as state:
         studio = await state.studio()
-        jobs = await studio.recover()
+        jobs = await studio.recover(patience=LONGEST_WAIT)
     for job in jobs:
         print(_line(job))
     if not jobs:
@@ -47,7 +47,8 @@ async def _recover() -> int:
 
 def _is_open(job: Job) -> bool:
     """Whether its picture may still come."""
-    return not (job.order.is_over or isinstance(job.error, TaskForgotten))
+    is_fetched = all(image.error or not image.is_missing for image in job.images)
+    return not ((job.order.is_over and is_fetched) or isinstance(job.error, TaskForgotten))
 
 
 def _line(job: Job) -> str:

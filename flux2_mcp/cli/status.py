@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from flux2_mcp.cli.job_command import JobCommand
 from flux2_mcp.cli.showing import add_show_argument
@@ -71,3 +73,10 @@ class StatusCommand(JobCommand):
     async def jobs_of(self, studio: Studio, report: Report) -> Sequence[Job]:
         """Look at the task at least once."""
         return await studio.status(self.options.id.strip(), wait=self.options.wait, save_to=self.save_to, report=report)
+
+    def _print_job(self, job: Job) -> None:
+        super()._print_job(job)
+        wanted = Path(self.save_to) if self.save_to else None
+        for image in job.images:
+            if wanted and image.path and not {wanted, wanted.parent} & {image.path.parent}:
+                print("flux2-mcp: It was saved before, and stays where it is.", file=sys.stderr)

@@ -16,6 +16,7 @@ from flux2_mcp.errors import BadSetting, Words
 from flux2_mcp.history.batches import Work
 from flux2_mcp.history.database import Database
 from flux2_mcp.history.losses import DatabaseLost
+from flux2_mcp.invocation import install_extra
 
 DRIVER = "postgresql+psycopg"
 VARIABLE = "FLUX2_DATABASE_URL"
@@ -121,5 +122,5 @@ def checked_url(url: str) -> URL:
         import_module("psycopg")
     except ImportError:
         msg = f"{VARIABLE} is set, and the driver for PostgreSQL is not installed."
-        raise BadSetting(msg, remedy="Install it: pip install 'flux2-mcp[postgres]'.") from None
+        raise BadSetting(msg, remedy=f"Install it: {install_extra('postgres')}") from None
     return parsed.set(drivername=DRIVER)

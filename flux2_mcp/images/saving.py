@@ -53,9 +53,9 @@ def check_folder(folder: Path) -> None:
     try:
         files.check_writable(next(each for each in (folder, *folder.parents) if _is_there(each)))
     except OSError as error:
-        where = f"leads to {folder}, where no picture can be saved: {_reason(error)}."
-        remedy = Wording("Give another folder, or leave it out.", "Name another folder, or leave it out.")
-        raise RequestRefused(Wording(f"save_to {where}", f"--save-to {where}"), remedy=remedy) from error
+        msg = f"No picture can be saved in {folder}: {_reason(error)}."
+        remedy = Wording("Give another folder as save_to.", "Name another folder with --save-to.")
+        raise RequestRefused(msg, remedy=remedy) from error
 
 
 def _is_there(path: Path) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from flux2_mcp.catalogue import Catalogue
+from flux2_mcp.errors import NotFound
 from flux2_mcp.studio import Job
 
 
@@ -27,6 +28,8 @@ def _stage(job: Job, known: Catalogue) -> str:
         return _last_stage([job])
     if job.task is None:
         return job.stage or _before_the_task(job)
+    if isinstance(job.poll_error, NotFound):
+        return "RunAPI does not show the task to this key; asking again"
     if job.poll_error:
         return "RunAPI did not answer the last look; asking again"
     doing = "waits in RunAPI's queue" if job.task.status == "pending" else "is painting"

@@ -134,7 +134,7 @@ class Studio(Services):
             webhooks=self.webhooks,
             deadline=deadline,
         )
-        if save_to:
+        if save_to or (self.destinations.saves and not self.shows):
             try:
                 await self._check_destination(save_to, writable=True)
             except RequestRefused:
@@ -143,7 +143,7 @@ class Studio(Services):
                 # It is paid for already, and comes with its address, and with why it is not saved.
         return replace(plan, new=await self._new_of(plan)) if self.budget.must_ask(quote) else plan
 
-    async def _check_destination(self, save_to: str, *, writable: bool) -> None:
+    async def _check_destination(self, save_to: str | None, *, writable: bool) -> None:
         def check() -> None:
             there = self.destinations.destination(save_to)
             if there and writable:
@@ -155,6 +155,9 @@ class Studio(Services):
             if self.is_here or not self.destinations.offered:
                 raise
             # Where the folders of this computer are is no business of those who sit elsewhere.
+            if not save_to:
+                msg = "This server can save no pictures now."
+                raise RequestRefused(msg, remedy="Tell whoever runs it.") from refusal
             msg = "save_to leads outside the folder for your pictures, or cannot be used."
             raise RequestRefused(msg, remedy="Give a relative path, or leave it out.") from refusal
 
@@ -313,8 +316,10 @@ class Studio(Services):
             key_error=key_error,
         )
 
-    async def recover(self, *, before: datetime | None = None) -> list[Job]:
+    async def recover(self, *, before: datetime | None = None, patience: float = 0.0) -> list[Job]:
         """Look once at everything that is not finished, and keep what is done meanwhile.
+
+        Pictures are waited for `patience` seconds; what is still being fetched then goes on in the background.
 
         What was finished, but neither saved nor delivered, is fetched as well. Nobody looks at what is fetched here,
         so what is to be saved nowhere is not fetched.
@@ -326,7 +331,7 @@ class Studio(Services):
         unseen = await self.history.unseen(self.owner)
         left_open += [order for order in unseen if self.destinations.saves or order.save_to]
         jobs = [Job(order, ordered_before=True) for order in left_open if before is None or order.created_at < before]
-        await Fulfilment(replace(self, shows=False)).advance(jobs, Deadline.after(0), no_report)
+        await Fulfilment(replace(self, shows=False)).advance(jobs, Deadline.after(0, pictures=patience), no_report)
         return jobs
 
     async def peek(self, task_id: str) -> Job:

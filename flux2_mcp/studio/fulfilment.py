@@ -112,7 +112,7 @@ class Fulfilment:
         """Take one job as far as it gets in time."""
         await self.finish(job, deadline, changed)
         if job.is_made and (self._wants(job.order) or job.order.paths):
-            with self.services.background.patience(deadline.of(job)):
+            with self.services.background.patience(max(deadline.of(job), deadline.pictures)):
                 job.images = await self.collected(job.order)
 
     async def finish(self, job: Job, deadline: Deadline, changed: Callable[[], None]) -> None:

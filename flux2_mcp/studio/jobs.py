@@ -137,13 +137,15 @@ class Deadline:
     at: float
     at_least: float
     """For what is done once in any case: the create request, and a look at something older."""
+    pictures: float = 0.0
+    """For pictures that are made, where that is later."""
 
     @classmethod
-    def after(cls, seconds: float, *, since: float | None = None) -> Deadline:
-        """So many seconds from now, or since then by the event loop's clock."""
+    def after(cls, seconds: float, *, since: float | None = None, pictures: float = 0.0) -> Deadline:
+        """So many seconds from now, or since then by the event loop's clock; pictures are fetched for longer."""
         now = anyio.current_time()
         at = max(now, (now if since is None else since) + seconds)
-        return cls(at, max(at, now + SHORTEST_WAIT))
+        return cls(at, max(at, now + SHORTEST_WAIT), now + pictures)
 
     @contextmanager
     def once(self) -> Generator[None]:

@@ -14,6 +14,7 @@ from uuid import uuid4
 from opentelemetry import metrics, trace
 
 from flux2_mcp import __version__
+from flux2_mcp.invocation import install_extra
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -57,7 +58,7 @@ def _set_up(environ: Mapping[str, str]) -> Iterator[Shutdown]:
         if measured:
             yield _export_metrics(measured, resource)
     except ImportError as missing:
-        logger.warning("Nothing is exported: %s is missing. Install it: pip install 'flux2-mcp[otel]'", missing.name)
+        logger.warning("Nothing is exported: %s is missing. Install it: %s", missing.name, install_extra("otel"))
     except ValueError as error:
         logger.warning("Nothing more is exported: an OTEL_ variable cannot be used (%s).", error)
 

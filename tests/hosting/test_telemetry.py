@@ -262,7 +262,7 @@ async def test_over_stdio_spans_go_to_stderr(tmp_path: Path) -> None:
         (
             {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"},
             'import sys; sys.modules["opentelemetry.sdk.resources"] = None',
-            "pip install 'flux2-mcp[otel]'",
+            "[otel]",
         ),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "", "'zipkin' is not known here"),
         ({"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "", "not by 'grpc'"),

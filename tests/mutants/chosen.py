@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator, Mapping
+from tempfile import mkdtemp
 
 import pytest
 from hypothesis import is_hypothesis_test
@@ -28,6 +29,11 @@ ABOUT: Mapping[str, tuple[str, ...]] = {
 """The tests about each module, by the beginning of their path."""
 LONGEST_TEST = 20
 """Seconds; a mutant that hangs is noticed."""
+
+
+def pytest_configure() -> None:
+    # Several mutants are tried at a time, and pytest may give two of them one folder, which the first takes away.
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = mkdtemp(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

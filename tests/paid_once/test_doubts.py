@@ -325,6 +325,7 @@ async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it
 
     assert "This order was not sent: not all of its source images were uploaded." in looks[0]
     assert "This order was never sent: it was given up" in looks[1]
+    assert "Order it again if it is still wanted." in looks[1]
     assert given_up.state == "failed"
     assert here.creates == []
 

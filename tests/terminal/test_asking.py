@@ -138,8 +138,9 @@ async def test_a_place_where_nothing_can_be_saved_is_refused_before_anything_is_
         ended = await command("generate", "a fox", "--save-to", str(tmp_path / place), base_url=base_url)
 
     assert ended.code == 2
-    assert f"where no picture can be saved: {why}" in ended.err
-    assert "Nothing was charged. Name another folder, or leave it out." in ended.err
+    assert "No picture can be saved in " in ended.err
+    assert f": {why}" in ended.err
+    assert "Nothing was charged. Name another folder with --save-to." in ended.err
     assert not runapi.ledger.tasks()
 
 

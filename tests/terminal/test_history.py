@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from flux2_mcp.history import History
+from tests.paid_once.backdating import time_passes
+from tests.processes import served
 from tests.terminal.conftest import Command
 from tests.world import World, world
 
@@ -191,3 +193,17 @@ async def test_forgetting_at_every_address_stops_at_a_day_too(command: Command, 
     assert early.out == "Forgotten: 0.\n"
     assert list(left.values()) == [1, 1]
     assert len(await here.orders()) == 1
+
+
+async def test_what_is_saved_nowhere_is_listed_with_its_address_for_as_long_as_that_works(
+    command: Command, tmp_path: Path
+) -> None:
+    async with served() as (base_url, runapi):
+        await command("generate", "a fox", base_url=base_url, FLUX2_SAVE="off")
+        fresh = await command("history", base_url=base_url)
+        time_passes(tmp_path, days=8)
+        old = await command("history", base_url=base_url)
+
+    [task] = runapi.ledger.paid_tasks()
+    assert f"not saved: {base_url}/generated/{task.picture_name}.png" in fresh.out
+    assert "not saved: its link has expired" in old.out

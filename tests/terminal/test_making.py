@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import httpx
@@ -16,7 +18,7 @@ from PIL import Image
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.databases import execute
 from tests.paid_once.backdating import time_passes
-from tests.platforms import not_on
+from tests.platforms import not_on, only_on
 from tests.processes import environment, finished, served, started
 from tests.terminal.conftest import Command
 from tests.world import BASE_URL, world
@@ -137,15 +139,109 @@ async def test_what_fails_at_runapi_ends_with_1(command: Command) -> None:
     assert "RunAPI could not make the picture" in document["pictures"][0]["error"]
 
 
-async def test_a_picture_that_cannot_be_saved_ends_with_1_and_its_address(command: Command, tmp_path: Path) -> None:
+async def test_where_no_picture_can_be_saved_none_is_ordered(command: Command, tmp_path: Path) -> None:
+    """Nothing is shown here, so that the picture would be an address."""
     (tmp_path / "pictures").write_text("in the way", encoding="utf-8")
-    async with served() as (base_url, _):
+    async with served() as (base_url, runapi):
         ended = await command("generate", "a fox", base_url=base_url)
+
+    assert ended.code == 2
+    assert f"No picture can be saved in {tmp_path / 'pictures'}: there is a file in the place of a folder." in ended.err
+    assert "Nothing was charged. Name another folder with --save-to." in ended.err
+    assert not runapi.ledger.tasks()
+
+
+async def test_a_picture_that_cannot_be_saved_any_more_ends_with_1_and_its_address(
+    command: Command, tmp_path: Path
+) -> None:
+    async with served(Simulator(Script(looks_until_done=2, plain_pictures=True))) as (base_url, runapi):
+        await command("generate", "a fox", "--wait", "0", base_url=base_url)
+        (tmp_path / "pictures").write_text("in the way", encoding="utf-8")
+        ended = await command("status", runapi.ledger.tasks()[0].id, "--wait", base_url=base_url)
 
     assert ended.code == 1
     assert ended.out.startswith(f"{base_url}/generated/")
     assert "cost: $0.05" in ended.out
-    assert "flux2-mcp: " in ended.err
+    assert "The picture was not saved in " in ended.err
+
+
+@not_on("Windows", "a pipe that nobody reads is another error there, and there is no /dev/full")
+@pytest.mark.parametrize("reader", ["gone", pytest.param("full", marks=only_on("Linux", "/dev/full"))])
+async def test_a_result_that_nobody_was_told_is_taken_up_by_the_same_command(
+    command: Command, tmp_path: Path, reader: str
+) -> None:
+    err = tmp_path / "stderr.txt"
+    async with served() as (base_url, runapi):
+        environ = environment(tmp_path, base_url)
+        with writer_to(reader) as stdout, err.open("wb") as stderr:
+            words = (*CLI, "generate", "a fox")
+            async with started(*words, environ=environ, stdin=False, stdout=stdout, stderr=stderr) as process:
+                code = await process.wait()
+        again = await command("generate", "a fox", base_url=base_url)
+
+    assert code == {"gone": 141, "full": 1}[reader]
+    assert "Traceback" not in err.read_text(encoding="utf-8")
+    assert again.code == 0, again.err
+    assert "This was ordered before" in again.err
+    assert len(runapi.ledger.paid_tasks()) == 1
+    if reader == "full":
+        said = err.read_text(encoding="utf-8")
+        assert "The result could not be printed: No space left on device." in said
+        assert str(only(tmp_path / "pictures")) in said
+
+
+@contextmanager
+def writer_to(reader: str) -> Generator[BinaryIO]:
+    """A stdout that cannot be written."""
+    if reader == "full":
+        with Path("/dev/full").open("wb") as full:
+            yield full
+        return
+    unread, writer = os.pipe()
+    os.close(unread)
+    with os.fdopen(writer, "wb") as gone:
+        yield gone
+
+
+async def test_without_a_history_nothing_is_promised_that_it_would_take(command: Command) -> None:
+    """Each command starts from nothing then."""
+    runapi = Simulator(Script(looks_until_done=10**9, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        going = await command("generate", "a fox", "--wait", "0", base_url=base_url, FLUX2_HISTORY="off")
+        [task] = runapi.ledger.paid_tasks()
+        runapi.faults.append(Fault(on="create", after=True, lose=True, times=9))
+        lost = await command("generate", "a fox", "--wait", "0", base_url=base_url, FLUX2_HISTORY="off")
+
+    assert f"Run `flux2-mcp status {task.id} --wait` to get it." in going.err
+    assert "the same command would order anew. `flux2-mcp account` shows the balance." in lost.err
+    assert "pays nothing" not in going.err + lost.err
+    assert "Run the same command" not in going.err + lost.err
+
+
+async def test_a_daily_budget_that_nothing_can_keep_orders_nothing(command: Command) -> None:
+    async with served() as (base_url, runapi):
+        limits = {"FLUX2_HISTORY": "off", "FLUX2_DAILY_BUDGET": "0.06"}
+        ended = await command("generate", "a fox", base_url=base_url, **limits)
+
+    assert ended.code == 2
+    assert "FLUX2_DAILY_BUDGET cannot be kept with FLUX2_HISTORY=off" in ended.err
+    assert "Nothing was charged." in ended.err
+    assert not runapi.ledger.tasks()
+
+
+async def test_recover_fetches_all_that_is_made_however_long_that_takes(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flux2_mcp.studio.jobs.SHORTEST_WAIT", 0.5)
+    runapi = Simulator(Script(looks_until_done=1, plain_pictures=True))
+    async with served(runapi) as (base_url, _):
+        await command("generate", "a fox", "--count", "3", "--wait", "0", base_url=base_url)
+        runapi.faults.append(Fault(on="picture", hang=2, times=3))
+        recovered = await command("recover", base_url=base_url)
+
+    assert recovered.code == 0, recovered.out
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
+    assert "Not fetched yet" not in recovered.out
 
 
 async def test_a_rejected_key_ends_with_2(command: Command) -> None:
@@ -212,7 +308,7 @@ async def test_a_person_is_asked_about_the_price(
         ended = await command("generate", "a fox", base_url=base_url, FLUX2_CONFIRM_OVER="0.01")
 
     assert ended.code == code
-    assert "Order for $0.05?" in ended.err
+    assert "Flux 2 Pro: one picture for $0.05. Order?" in ended.err
     assert len(runapi.ledger.tasks()) == (code == 0)
 
 

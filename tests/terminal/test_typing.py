@@ -15,6 +15,11 @@ from tests.terminal.conftest import Command
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["generate", "a fox", "--aspect", "1:1"],
+            "unrecognized arguments: --aspect 1:1 (did you mean --aspect-ratio?).",
+        ),
+        (["token", "add", "ada", "--daily", "5"], "unrecognized arguments: --daily 5."),
         (["history", "--limit", "0"], "argument --limit: a whole number from 1 to 1000 is needed."),
         (["history", "--limit", "5000"], "argument --limit: a whole number from 1 to 1000 is needed."),
         (["simulate", "--failure-rate", "3"], "argument --failure-rate: a number from 0 to 1 is needed."),
@@ -96,7 +101,8 @@ async def test_an_option_that_does_not_exist_leads_to_the_help_of_its_command(co
 
     assert ended.code == 2
     assert ended.err == (
-        "flux2-mcp: unrecognized arguments: --aspectratio 1:1. `flux2-mcp generate --help` says more.\n"
+        "flux2-mcp: unrecognized arguments: --aspectratio 1:1 (did you mean --aspect-ratio?). "
+        "`flux2-mcp generate --help` says more.\n"
     )
 
 
