@@ -151,16 +151,24 @@ async def test_what_cannot_be_uploaded_is_found_where_another_process_has_sent_i
 async def after_a_cancelled_one(client: Client, gate: Gate, wanted: dict[str, object]) -> CallToolResult:
     """The answer to a call that waits for the upload of the same call, which is cancelled."""
     results: list[CallToolResult] = []
+    has_the_order = anyio.Event()
 
     async def call() -> None:
         results.append(await client.call_tool("remix", wanted))
+
+    async def call_too() -> None:
+        results.append(await client.call_tool("remix", wanted, progress_callback=heard))
+
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        if message and message.startswith("Sending the order to RunAPI"):
+            has_the_order.set()
 
     async with anyio.create_task_group() as others:
         async with anyio.create_task_group() as cancelled:
             cancelled.start_soon(call)
             await gate.holds_one()
-            others.start_soon(call)
-            await anyio.wait_all_tasks_blocked()
+            others.start_soon(call_too)
+            await has_the_order.wait()
             cancelled.cancel_scope.cancel()
         await anyio.wait_all_tasks_blocked()
         gate.open()
