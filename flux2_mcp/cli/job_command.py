@@ -121,12 +121,10 @@ class JobCommand(ABC):
     def _say_unprinted(self, error: OSError) -> int:
         # What is still to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        paths = ", ".join(str(image.path or image.url) for job in self.jobs for image in job.images)
-        print(
-            f"flux2-mcp: The result could not be printed: {error.strerror}. {paths}. The same command prints it again, "
-            "and pays nothing.",
-            file=sys.stderr,
-        )
+        print(f"flux2-mcp: The result could not be printed: {error.strerror}.", file=sys.stderr)
+        for job in self.jobs:
+            places = ", ".join(str(image.path or image.url) for image in job.images) or "ordered"
+            print(f"flux2-mcp: {places}. `{command(f'status {job.id}')}` prints it; that is free.", file=sys.stderr)
         return EXIT_CODES["failed"]
 
     async def _do(self) -> None:

@@ -187,7 +187,8 @@ async def test_a_result_that_nobody_was_told_is_taken_up_by_the_same_command(
     if reader == "full":
         said = err.read_text(encoding="utf-8")
         assert "The result could not be printed: No space left on device." in said
-        assert str(only(tmp_path / "pictures")) in said
+        [task] = runapi.ledger.tasks()
+        assert f"{only(tmp_path / 'pictures')}. `flux2-mcp status {task.id}` prints it; that is free." in said
 
 
 @contextmanager
