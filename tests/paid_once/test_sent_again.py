@@ -22,6 +22,7 @@ from flux2_mcp.server.app import build_server
 from flux2_mcp.settings import Settings
 from flux2_mcp.simulator import Script, Simulator
 from flux2_mcp.studio import Job, ResultImage, Studio
+from tests.databases import database_url
 from tests.history.orders import fox
 from tests.transports import Gate, Wire, fetches, looks
 from tests.world import OWNER, World, every, text_of, world
@@ -157,7 +158,7 @@ async def test_a_call_that_came_before_the_answer_has_its_picture_however_long_t
     """On a loaded server the result may be delivered and counted in between."""
     here = world(tmp_path, CHEERFUL, intervals=every(0.1))
     gate = here.transport = Gate(here.simulator, looks)
-    history = SlowCount(tmp_path / "data")
+    history = SlowCount(tmp_path / "data", url=database_url(tmp_path / "data"))
     history.may_know = anyio.Event()
     results: list[CallToolResult] = []
     async with here.client(server=build_server(replace(here.environment(), history=history))) as client:
