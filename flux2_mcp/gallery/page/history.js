@@ -87,7 +87,10 @@ class History {
       this.#showEmpty();
       if (isAnew) announce(page.cards?.length ? `${counted(page.cards.length, "picture")}${page.next_cursor ? " and more" : ""}` : "No pictures");
       // Observed anew, it tells in any case whether the end is near: also where it was near all the time.
-      requestAnimationFrame(() => this.#near.observe(this.#end));
+      // A page that was asked for meanwhile has said that nothing is to be observed until it is there.
+      requestAnimationFrame(() => {
+        if (asked === this.#asked) this.#near.observe(this.#end);
+      });
     } catch (error) {
       if (asked !== this.#asked) return;
       this.#grid.querySelectorAll(".bone").forEach((bone) => bone.remove());
