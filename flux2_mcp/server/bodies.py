@@ -67,6 +67,18 @@ async def _body(scope: Scope, receive: Receive, most_bytes: int) -> bytes | Resp
     return bytes(body)
 
 
+async def drop_body(receive: Receive, *, most_bytes: int) -> None:
+    """Read a body that nobody wants, up to so many bytes.
+
+    An answer that overtakes it ends the connection, and its client may find that out only with its next request.
+    """
+    size, more = 0, True
+    while more and size <= most_bytes:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+
+
 def _too_large(why: str) -> Response:
     message = f"This body is too large: {why}. Nothing was done with it."
     error = JSONRPCError(jsonrpc="2.0", id=None, error=ErrorData(code=INVALID_REQUEST, message=message))

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from flux2_mcp.gallery import page
 from flux2_mcp.invocation import command
 from flux2_mcp.login import pages
-from flux2_mcp.server.bodies import WholeBodies
+from flux2_mcp.server.bodies import WholeBodies, drop_body
 from flux2_mcp.server.http import PATH
 from flux2_mcp.server.strict import StrictServer
 from flux2_mcp.sources import SourceLimits
@@ -27,6 +27,8 @@ from flux2_mcp.sources import SourceLimits
 HOST = "127.0.0.1"
 MOST_BYTES = SourceLimits.max_bytes * 4 // 3 + 2**20
 """A photo in base64, and the rest of the call."""
+MOST_UNWANTED = 2**16
+"""Bytes of the body of a request that is refused."""
 TOKEN_BYTES = 32
 KEY_HEADER = "Flux2-Gallery-Key"
 FROM_ELSEWHERE = "Another site led here. Copy the link from the terminal into the address bar."
@@ -78,6 +80,8 @@ class LocalGallery:
             await self._app(scope, receive, send)
             return
         answer = self._answer(Request(scope))
+        if isinstance(answer, Response):
+            await drop_body(receive, most_bytes=MOST_UNWANTED)
         await answer(scope, receive, _safely(send))
 
     def _answer(self, request: Request) -> ASGIApp:
