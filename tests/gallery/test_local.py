@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from flux2_mcp.gallery import page
 from flux2_mcp.server.local_gallery import MOST_BYTES
@@ -118,6 +119,26 @@ async def test_another_site_cannot_use_the_browser_that_was_let_in(tmp_path: Pat
     assert {answer.status_code for answer in welcome} == {200}
     assert {answer.status_code for answer in refused} == {403}
     assert not any("access-control-allow-origin" in answer.headers for answer in [*welcome, *refused])
+
+
+async def test_a_refusal_waits_for_the_body_so_that_the_connection_goes_on(tmp_path: Path) -> None:
+    """Else a client that keeps connections finds out with its next request."""
+    async with (
+        gallery(tmp_path, "", "--no-open") as here,
+        here.opened() as browser,
+        await anyio.connect_tcp("127.0.0.1", here.port) as client,
+    ):
+        answers = BufferedByteReceiveStream(client)
+        head = f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nOrigin: {ELSEWHERE}\r\nContent-Length: 2\r\n\r\n"
+        await client.send(head.encode())
+        await browser.get("/")  # the server has read those lines by then
+        with anyio.fail_after(AT_ONCE):
+            for _ in range(2):
+                await client.send(b"{}")
+                assert (await answers.receive_until(b"\r\n", 1000)).startswith(b"HTTP/1.1 403")
+                length = (await answers.receive_until(b"\r\n\r\n", 5000)).lower().partition(b"content-length: ")[2]
+                await answers.receive_exactly(int(length.partition(b"\r\n")[0]))
+                await client.send(head.encode())
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": ELSEWHERE}])
