@@ -161,12 +161,12 @@ class Fulfilment:
         # Another call or process may be further on than this one has seen.
         order = await self.services.history.latest(job.order)
         if order.was_never_sent and self._is_too_old(order):
-            order = await self.services.history.given_up(order, error=_never_sent().message)
+            order = await self.services.history.given_up(order, error=NEVER_SENT)
         job.order = order
         if order.task_id is not None:
             return _task_of(order, order.task_id)
         if order.state == "failed":
-            raise _error_of(order)
+            raise _failure_of(order)
         if order.was_never_sent:
             raise _not_sent()
         raise self._in_doubt(order, order.error or "No answer to this order is known.")
@@ -499,9 +499,14 @@ def _failure_of(order: Order, words: str = "") -> TaskFailed:
         charge = "Nothing was charged."
     # In private mode the history keeps no words, but what it has of the request says whether it was sent.
     usual = NEVER_SENT if order.request is None and order.task_id is None else "The task failed."
-    # What RunAPI did not even accept need not be the fault of its words.
-    remedy = None if order.task_id else f"Once that is mended, send it again: that is a new order. Id: {order.handle}."
-    return TaskFailed(words or order.error or usual, task_id=order.handle, charge=charge, remedy=remedy)
+    message = words or order.error or usual
+    remedy = None
+    if message == NEVER_SENT:
+        remedy = "Order it again if it is still wanted."
+    elif order.task_id is None:
+        # What RunAPI did not even accept need not be the fault of its words.
+        remedy = f"Once that is mended, send it again: that is a new order. Id: {order.handle}."
+    return TaskFailed(message, task_id=order.handle, charge=charge, remedy=remedy)
 
 
 def _forgotten(order: Order) -> TaskForgotten:
@@ -518,13 +523,9 @@ def _creating(order: Order) -> str:
     return f"create {order.id}"
 
 
-def _error_of(order: Order) -> Flux2Error:
-    """Why an order without a task failed."""
-    return _never_sent() if order.request is None else _failure_of(order)
-
-
-def _never_sent() -> Flux2Error:
-    return Flux2Error(NEVER_SENT, remedy="Order it again if it is still wanted.")
+def _error_of(order: Order) -> TaskFailed:
+    """Why this call will not send an order; what kept another call from sending it need not keep this one from it."""
+    return _failure_of(order, NEVER_SENT if order.request is None else "")
 
 
 def _not_sent() -> Flux2Error:

@@ -318,14 +318,15 @@ async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it
     await history.aclose()
     looks: list[str] = []
     async with here.client() as client:
-        for minutes in (0, 16):
+        for minutes in (0, 16, 1):
             time_passes(tmp_path, minutes=minutes)
             looks.append(text_of(await client.call_tool("task_status", {"task_id": order.id})))
     [given_up] = await here.orders()
 
     assert "This order was not sent: not all of its source images were uploaded." in looks[0]
     assert "This order was never sent: it was given up" in looks[1]
-    assert "Order it again if it is still wanted." in looks[1]
+    assert "Nothing was charged. Order it again if it is still wanted." in looks[1]
+    assert looks[2] == looks[1]  # also when something else has given it up
     assert given_up.state == "failed"
     assert here.creates == []
 
