@@ -247,7 +247,13 @@ def test_there_are_six_models() -> None:
 def test_an_unknown_model_is_answered_with_the_nearest(action: Action, model: str, meant: str | None) -> None:
     said = refusal("pro", action, model=model)
 
-    assert (f" Did you mean {meant}? There are " in said) if meant else ("Did you mean" not in said)
+    hint = f" Did you mean {meant}?" if meant else ""
+    assert f".{hint} There are flux-2-pro, flux-2-flex and flux-2-max." in said
+
+
+@pytest.mark.parametrize(("letters", "shown"), [(40, "m" * 40), (41, "m" * 39 + "…")])
+def test_a_long_name_is_not_repeated_whole(letters: int, shown: str) -> None:
+    assert f"model '{shown}'." in refusal("pro", "text_to_image", model="m" * letters)
 
 
 @both_tools

@@ -194,7 +194,7 @@ def accept(order: Order, *, task_id: str, dialect: str, at: datetime) -> Order:
 
 def doubt(order: Order, *, error: str) -> Order:
     """Note that the answer to the create request was lost; whoever got an answer knows better."""
-    if order.task_id is not None or order.state == "completed":
+    if order.task_id is not None:
         return order
 
     return replace(order, state="unknown", error=error)

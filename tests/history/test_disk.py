@@ -361,6 +361,26 @@ def test_a_lock_that_comes_later_takes_nothing_from_what_is_paid(folder: Path) -
     assert found == replace(done, paths=("/pictures/fox.png",))
 
 
+def test_where_pictures_are_wanted_is_known_though_it_cannot_be_written_down(folder: Path) -> None:
+    """On a full disk this is how a picture is saved elsewhere."""
+
+    async def story(history: History) -> list[Order]:
+        done = await history.saved(await paint_one(history), ["/pictures/fox.png"])
+        with closing(sqlite3.connect(folder / "history.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            redirected = await history.redirected(done, save_to="elsewhere")
+            known = await history.latest(done)
+        found = await history.latest(done)
+        noted = await history.redirected(done, save_to="once more elsewhere")
+        return [done, redirected, known, found, noted, await history.latest(done)]
+
+    done, redirected, known, found, *noted = during(folder, story, lock_patience=0.1)
+
+    assert redirected == replace(done, save_to="elsewhere", paths=())
+    assert known.save_to == found.save_to == "elsewhere"
+    assert noted == [replace(done, save_to="once more elsewhere", paths=())] * 2
+
+
 def test_an_order_whose_answer_could_not_be_noted_is_taken_up_with_its_key(folder: Path) -> None:
     async def lost(history: History) -> Order:
         opened = await open_one(history)

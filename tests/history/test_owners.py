@@ -73,6 +73,17 @@ async def test_forgetting_is_for_one_owner(history: History, bobs: str) -> None:
     assert await history.find("bob", bobs)
 
 
+async def test_forgetting_one_order_is_for_one_owner(history: History, bobs: str) -> None:
+    """Also where both have it: an order may be known under another name."""
+    known = await history.find("bob", bobs)
+    assert known
+    theirs = await history.finished(known, state="completed", urls=["https://x.test/1.png"])
+    ours = await history.finished(replace(theirs, owner="ann"), state="completed", urls=theirs.urls)
+
+    assert await history.forget_one("ann", ours.id) == 1
+    assert await history.find("bob", bobs) == theirs
+
+
 async def test_forgetting_what_is_older_is_for_one_owner(history: History, clock: Clock, bobs: str) -> None:
     await painted(history)
     clock.forward(days=1)

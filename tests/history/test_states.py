@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,13 @@ import pytest
 from flux2_mcp.history import History, Order
 from tests.databases import history_in
 from tests.history.orders import FOX, NOON, Clock, fox, order, painted
+
+Step = Callable[..., Awaitable[Order]]
+
+
+async def accepted_late(history: History, seen: Order, *, error: str) -> Order:
+    """Told of an acceptance, when an error came too late."""
+    return await history.accepted(seen, task_id=f"task-after-{error}", dialect="sdk")
 
 
 async def test_an_order_is_followed_from_the_intent_to_the_file(history: History, clock: Clock) -> None:
@@ -42,13 +51,16 @@ async def test_what_a_method_returns_is_what_is_found_later(history: History) ->
     assert await history.find("ann", done.id) == done
 
 
-async def test_a_completed_order_never_goes_back(history: History, clock: Clock) -> None:
-    done = await painted(history)
+@pytest.mark.parametrize("late", [History.unknown, partial(History.finished, state="failed"), accepted_late])
+async def test_a_completed_order_never_goes_back(history: History, clock: Clock, late: Step) -> None:
+    """Whoever says so later may have seen it run."""
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-f0", dialect="sdk")
+    done = await history.finished(running, state="completed", urls=["https://x.test/1.png"], settled_cents=5)
     clock.forward(seconds=5)
 
-    await history.finished(done, state="failed", error="late")
-    await history.accepted(done, task_id="task-f0", dialect="sdk")
-    await history.unknown(done, error="late")
+    for seen in (done, running):
+        assert await late(history, seen, error="late") == done
 
     assert await history.find("ann", done.id) == done
 
@@ -168,12 +180,15 @@ async def test_a_cancelled_call_does_not_lose_the_id_of_its_task(history: Histor
 
 
 async def test_a_task_made_elsewhere_is_noted_once(history: History) -> None:
+    await history.adopt(owner="ann", task_id="task-8", action="remix_image", dialect="v1")
     adopted = await history.adopt(owner="ann", task_id="task-9", action="remix_image", dialect="sdk")
     again = await history.adopt(owner="ann", task_id="task-9", action="remix_image", dialect="sdk")
     done = await history.finished(adopted, state="completed", urls=["https://x.test/9.png"], settled_cents=5)
 
     assert again == adopted
     assert adopted.made_elsewhere
+    assert (adopted.state, adopted.dialect, adopted.created_at) == ("accepted", "sdk", NOON)
+    assert {each.task_id for each in (await history.recent("ann")).orders} == {"task-8", "task-9"}
     assert (adopted.prompt, adopted.model, adopted.resolution, adopted.idempotency_key) == ("", "", None, "")
     assert await history.find("ann", "task-9") == done
 
@@ -311,8 +326,15 @@ async def test_forget_deletes_what_is_older(history: History, clock: Clock) -> N
     clock.forward(days=1)
     young = await painted(history, "2e")
 
-    assert await history.forget("ann", before=NOON + timedelta(hours=1)) == 1
+    assert await history.forget("ann", before=clock()) == 1
     assert (await history.recent("ann")).orders == (young,)
+
+
+async def test_one_order_that_is_forgotten_takes_no_other_with_it(history: History) -> None:
+    doomed, other = await painted(history, "1"), await painted(history, "2")
+
+    assert await history.forget_one("ann", doomed.id) == 1
+    assert (await history.recent("ann")).orders == (other,)
 
 
 async def test_a_closed_history_opens_again(history: History) -> None:
@@ -345,7 +367,8 @@ async def test_a_call_that_was_refused_does_not_take_away_the_doubt_of_another(h
 
 async def test_pictures_that_are_wanted_elsewhere_by_now_are_not_noted(history: History) -> None:
     done = await painted(history)
-    await history.redirected(done, save_to="elsewhere")
+    saved = await history.saved(done, ["/pictures/first.png"])
+    await history.redirected(saved, save_to="elsewhere")
 
     after = await history.saved(done, ["/pictures/fox.png"])
 

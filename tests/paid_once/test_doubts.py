@@ -181,17 +181,21 @@ async def test_a_foreign_task_is_not_waited_for_longer_than_was_asked(tmp_path: 
     assert "did not come in time" in text_of(result)
 
 
-async def test_the_price_is_asked_for_without_the_persons_files(tmp_path: Path) -> None:
+async def test_the_price_is_asked_for_without_what_is_the_persons(tmp_path: Path) -> None:
+    """Their words have to be there, as RunAPI checks the request as if it were made."""
     here = world(tmp_path, QUICK)
     here.transport = quotes = Quotes(here.simulator)
-    source = picture(tmp_path)
+    sources = [picture(tmp_path), "https://images.example/mine.png?sig=secret"]
+    remix = {"prompt": "a fox", "model": "flux-2-max", "aspect_ratio": "1:1", "callback_url": "https://hooks.example/"}
     async with here.client() as client:
-        arguments = {"prompt": "a fox", "model": "flux-2-max", "aspect_ratio": "1:1", "source_image_urls": [source]}
-        await client.call_tool("remix", arguments)
+        for source in sources:
+            await client.call_tool("remix", {**remix, "source_image_urls": [source]})
 
-    assert quotes.asked
-    assert source.encode() not in b"".join(quotes.asked)
-    assert b"callback_url" not in b"".join(quotes.asked)
+    assert len(quotes.asked) >= 2
+    for asked in quotes.asked:
+        assert b"a fox" in asked
+        for theirs in (*sources, "hooks.example"):
+            assert theirs.encode() not in asked
 
 
 async def test_a_call_that_is_cancelled_while_it_uploads_orders_nothing(tmp_path: Path) -> None:
@@ -243,6 +247,34 @@ async def test_a_private_history_knows_what_was_sent_and_failed_from_what_never_
 
     assert "The task failed." in failed
     assert "was never sent" in never_sent
+
+
+@pytest.mark.parametrize("kept", ["on", "private"])
+async def test_an_order_that_was_sent_and_refused_is_not_called_unsent(tmp_path: Path, kept: str) -> None:
+    """A private history does not keep why."""
+    here = world(tmp_path, QUICK, environ={"FLUX2_HISTORY": kept})
+    here.simulator.faults.append(Fault(on="create", status=422, body={"error": "prompt is not allowed"}))
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        [order] = await here.orders()
+        looked = text_of(await client.call_tool("task_status", {"task_id": order.id}))
+
+    assert ("prompt is not allowed (HTTP 422)." if kept == "on" else "The task failed.") in looked
+    assert " Nothing was charged. " in looked
+    assert "never sent" not in looked
+
+
+async def test_an_order_in_doubt_says_what_came_instead_of_an_answer(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    here.transport = TimesOut(here.simulator, creates, times=3)
+    async with here.client() as client:
+        lost = text_of(await client.call_tool("generate", FOX))
+        [order] = await here.orders()
+        looked = text_of(await client.call_tool("task_status", {"task_id": order.id}))
+
+    assert order.error
+    assert order.error in lost
+    assert order.error in looked
 
 
 async def test_a_repeated_call_says_where_a_picture_goes_that_is_being_fetched(tmp_path: Path) -> None:
@@ -329,18 +361,6 @@ async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it
     assert looks[2] == looks[1]  # also when something else has given it up
     assert given_up.state == "failed"
     assert here.creates == []
-
-
-async def test_an_order_that_was_refused_costs_nothing_whenever_it_is_looked_at(tmp_path: Path) -> None:
-    here = world(tmp_path, QUICK)
-    here.simulator.faults.append(Fault(on="create", status=422, body={"error": "prompt is not allowed"}))
-    async with here.client() as client:
-        await client.call_tool("generate", FOX)
-        [order] = await here.orders()
-        looked = await client.call_tool("task_status", {"task_id": order.id})
-
-    assert "prompt is not allowed" in text_of(looked)
-    assert " Nothing was charged. " in text_of(looked)
 
 
 @pytest.mark.parametrize(("days", "state"), [(1, "accepted"), (8, "failed")])

@@ -15,6 +15,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
+from flux2_mcp.budget import Agreement, Quote
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
@@ -181,6 +182,19 @@ async def test_an_unknown_price_is_refused_under_a_limit(tmp_path: Path, environ
     assert result.is_error
     assert f"cannot be held within {limit}." in text_of(result)
     assert "Use flux-2-pro or flux-2-flex, or let the person set FLUX2_ALLOW_UNKNOWN_PRICE" in text_of(result)
+    assert here.creates == []
+
+
+async def test_where_no_price_is_known_no_model_is_called_cheaper(tmp_path: Path) -> None:
+    nothing = [{"model": f"flux-2-{tier}-text-to-image", "currency": "USD"} for tier in ("pro", "flex", "max")]
+    here = small_world(tmp_path)
+    here.simulator.faults.append(Fault(on="prices", body={"as_of": "2026-12-01", "price_schedules": nothing}, times=9))
+    here.simulator.faults.append(Fault(on="quote", status=404, times=9))
+    async with here.client() as client:
+        await client.call_tool("estimate_cost", FOX)  # asks for the prices
+        result = await client.call_tool("generate", FOX)
+
+    assert "Nothing was charged. Let the person set FLUX2_ALLOW_UNKNOWN_PRICE=true." in text_of(result)
     assert here.creates == []
 
 
@@ -648,6 +662,14 @@ async def test_nobody_pays_more_than_they_would_have_been_asked_about(tmp_path: 
     assert len(here.paid) == 2
 
 
+def test_nobody_orders_more_pictures_than_they_agreed_to_at_a_price_that_nobody_states() -> None:
+    agreed = Agreement(pictures=1, cents=None)
+    one, two = (Quote(None, count, "unknown", "") for count in (1, 2))
+
+    assert agreed.covers(one)
+    assert not agreed.covers(two)
+
+
 class PriceRise(Person):
     """Somebody who thinks until RunAPI has answered what its prices are."""
 
@@ -686,10 +708,11 @@ async def test_nobody_pays_a_price_that_they_have_not_heard(tmp_path: Path, era:
         ({"RUNAPI_API_KEY": ""}, 5, "There is no RunAPI key yet. Run `flux2-mcp login`"),
         ({"FLUX2_MAX_COST_PER_CALL": "0.04"}, 5, "more than the $0.04 of FLUX2_MAX_COST_PER_CALL"),
         ({"FLUX2_DAILY_BUDGET": "0.04"}, 5, "$0.00 of the $0.04 of FLUX2_DAILY_BUDGET"),
+        ({"FLUX2_DAILY_BUDGET": "0.05"}, 5, ""),
         ({"FLUX2_CONFIRM_OVER": "0.05"}, 5, ""),
         ({"FLUX2_CONFIRM_OVER": "0.04"}, 5, "this host cannot ask the person"),
     ],
-    ids=["free to go", "poor", "no key", "cap", "budget", "not asked", "cannot be asked"],
+    ids=["free to go", "poor", "no key", "cap", "budget", "all of the budget", "not asked", "cannot be asked"],
 )
 async def test_an_estimate_allows_what_the_call_would_be_allowed(
     tmp_path: Path, environ: dict[str, str], cents: int, why_not: str
@@ -704,6 +727,19 @@ async def test_an_estimate_allows_what_the_call_would_be_allowed(
     assert estimate["allowed"] is not bool(why_not)
     assert why_not in estimate.get("why_not", "")
     assert estimate["asks_first"] is False
+
+
+async def test_an_estimate_at_an_unknown_price_asks_for_no_money_that_is_spent(tmp_path: Path) -> None:
+    """It counts as nothing when it is ordered, too."""
+    script = replace(CHEERFUL, opening_cents=5)
+    here = small_world(tmp_path, script=script, FLUX2_DAILY_BUDGET="0.05", FLUX2_ALLOW_UNKNOWN_PRICE="true")
+    here.simulator.faults.append(Fault(on="quote", status=404, times=9))
+    async with here.client() as client:
+        await client.call_tool("generate", FOX)
+        estimate = (await client.call_tool("estimate_cost", {**FOX, **UNKNOWN})).structured_content
+
+    assert estimate is not None
+    assert (estimate["left_today_usd"], estimate["balance_usd"], estimate["allowed"]) == (0, 0, True)
 
 
 @pytest.mark.parametrize(("cap", "allowed"), [("1.00", True), ("0.04", False)])

@@ -114,6 +114,34 @@ async def test_a_refusal_says_nothing_of_what_another_process_has_sent_meanwhile
     assert ours == ledger_of_runapi(here.simulator)
 
 
+@pytest.mark.parametrize(("status", "is_known"), [(422, True), (402, False)])
+async def test_what_another_process_is_sending_fails_only_where_the_order_itself_is_wrong(
+    tmp_path: Path, status: int, *, is_known: bool
+) -> None:
+    """The same request is refused to both; a balance may be another one a moment later."""
+    here = small_world(tmp_path)
+    gate = here.transport = Gate(here.simulator, creates)
+    results: list[CallToolResult] = []
+    async with here.client() as slow, anyio.create_task_group() as group:
+
+        async def call() -> None:
+            results.append(await slow.call_tool("generate", {"prompt": "a fox"}))
+
+        group.start_soon(call)
+        await gate.holds_one()
+        here.transport = Wire(here.simulator)
+        here.simulator.faults.append(Fault(on="create", status=status, times=1 if status == 402 else 9))
+        async with here.client() as other:
+            refused = await other.call_tool("generate", {"prompt": "a fox"})
+        [order] = await here.orders()
+        gate.open()
+
+    assert order.state == ("failed" if is_known else "unknown")
+    assert ("Nothing was charged" in text_of(refused)) is is_known
+    assert results[0].is_error is is_known
+    assert len(here.paid) == (0 if is_known else 1)
+
+
 @pytest.mark.parametrize(
     "fault",
     [Fault(on="prepare", status=403, times=9), Fault(on="create", status=422, times=9)],

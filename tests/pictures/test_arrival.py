@@ -164,6 +164,43 @@ async def test_a_link_that_died_is_asked_for_anew(tmp_path: Path) -> None:
     assert len(here.creates) == 1
 
 
+async def test_a_link_that_died_and_is_the_only_one_is_not_tried_again(tmp_path: Path) -> None:
+    here, server = troubled(tmp_path, answers(b"", 404))
+    async with here.client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+
+    assert len(server.asked) == 1
+
+
+def completed(*names: str) -> dict[str, object]:
+    """What RunAPI may say of a task, without a cost."""
+    return {"id": "t-1", "status": "completed", "images": [{"url": f"{ELSEWHERE}/dead/{name}.png"} for name in names]}
+
+
+async def test_a_look_for_a_fresh_link_learns_the_cost(tmp_path: Path) -> None:
+    here = world(tmp_path, SCRIPT)
+    here.simulator.faults.append(Fault(on="look", body=completed("1")))
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+    [order] = await here.orders()
+
+    assert len(images_in(result)) == 1
+    assert order.settled_cents == 5
+
+
+async def test_a_task_that_shows_fewer_pictures_by_now_keeps_its_links(tmp_path: Path) -> None:
+    """Which of them are left nobody says."""
+    here = world(tmp_path, SCRIPT)
+    here.simulator.faults.append(Fault(on="look", body=completed("1", "2")))
+    async with here.client() as client:
+        result = await client.call_tool("generate", {"prompt": "a fox"})
+    [order] = await here.orders()
+
+    assert not result.is_error
+    assert images_in(result) == []
+    assert order.urls == (f"{ELSEWHERE}/dead/1.png", f"{ELSEWHERE}/dead/2.png")
+
+
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["made here", "made elsewhere"])
 async def test_a_fresh_link_is_good_for_another_week(tmp_path: Path, *, elsewhere: bool) -> None:
     """For how long it is where the task was made by another program, RunAPI does not say."""
