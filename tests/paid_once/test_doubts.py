@@ -350,6 +350,7 @@ async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it
     await history.aclose()
     looks: list[str] = []
     async with here.client() as client:
+        await anyio.sleep(5)  # until its start has looked at what was left open, which might give it up first
         for minutes in (0, 16, 1):
             time_passes(tmp_path, minutes=minutes)
             looks.append(text_of(await client.call_tool("task_status", {"task_id": order.id})))
@@ -360,6 +361,8 @@ async def test_an_order_that_was_never_sent_is_given_up_once_no_call_can_take_it
     assert "Nothing was charged. Order it again if it is still wanted." in looks[1]
     assert looks[2] == looks[1]  # also when something else has given it up
     assert given_up.state == "failed"
+    assert given_up.error
+    assert given_up.error in looks[1]
     assert here.creates == []
 
 
