@@ -4,18 +4,31 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from mcp import MCPError
 from mcp.client import Client, ClientRequestContext
 from mcp.client.extension import advertise
-from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, ImageContent, InputRequiredResult
+from mcp_types import (
+    INTERNAL_ERROR,
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    ImageContent,
+    InputRequiredResult,
+    Result,
+)
+from pydantic import ConfigDict
 
+from flux2_mcp.background import GRACE_PERIOD
+from flux2_mcp.server import tasks_extension
 from flux2_mcp.server.app import build_server
 from flux2_mcp.server.tasks_extension import IDENTIFIER, PATIENCE
+from flux2_mcp.server.tickets import GRACE, LATE
 from flux2_mcp.simulator import Fault, Script
-from tests.tasks_client import TasksClient, TasksExtension, ask, tasks_client, tell
+from tests.tasks_client import TaskParams, TaskRequest, TasksClient, TasksExtension, ask, tasks_client, tell
 from tests.transports import Gate, creates, fetches, looks
 from tests.world import World, every, text_of, world
 
@@ -24,6 +37,12 @@ pytestmark = pytest.mark.virtual_time
 FOX = {"prompt": "a fox"}
 FOREVER = 10**9
 MISSING_CAPABILITY, INVALID_PARAMS, NO_SUCH_METHOD = -32021, -32602, -32601
+
+
+class AnyResult(Result):
+    """Whatever is answered."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def slow(home: Path, looks: int = 20, **more: object) -> World:
@@ -200,6 +219,7 @@ async def test_it_says_how_far_it_is_and_for_how_long_it_can_be_had(tmp_path: Pa
     assert (task.ttl_ms, task.poll_interval_ms) == (7 * 24 * 3600 * 1000, 2000)
     assert later.status_message.startswith("Flux 2 Pro is painting, 7")
     assert later.last_updated_at >= task.last_updated_at
+    assert {each[-1] for each in (task.last_updated_at, later.last_updated_at, later.created_at)} == {"Z"}
     assert later.created_at == task.created_at
 
 
@@ -234,6 +254,49 @@ async def test_a_failure_is_its_result(tmp_path: Path) -> None:
     assert "Error executing tool generate: RunAPI could not make the picture" in text_of(result)
     assert again.is_error
     assert text_of(again).endswith(text_of(result).removeprefix("Error executing tool generate: "))
+
+
+async def test_numbers_are_whole_and_what_there_is_no_word_for_is_left_out(tmp_path: Path) -> None:
+    """Clients in other languages are strict about that."""
+    here = slow(tmp_path)
+    async with client_in(here) as client:
+        task = await client.start("generate", **FOX)
+        working = await as_sent(client, task.task_id)
+        await client.result(task)
+        completed = await as_sent(client, task.task_id)
+
+    for sent in (working, completed):
+        assert {type(sent[name]) for name in ("ttlMs", "pollIntervalMs")} == {int}
+        assert sent["lastUpdatedAt"].endswith("Z")
+    assert "statusMessage" in working
+    assert "statusMessage" not in completed
+
+
+async def as_sent(client: TasksClient, task_id: str) -> dict[str, Any]:
+    """What tasks/get answers, before anything is made of it."""
+    answer = await client.session.send_request(
+        TaskRequest(method="tasks/get", params=TaskParams(task_id=task_id)), AnyResult
+    )
+    return answer.model_extra or {}
+
+
+# When it is handed out.
+
+
+@pytest.mark.parametrize(("answers_after", "waited"), [(0.5, 0.5), (60, LATE)])
+async def test_a_client_waits_a_moment_for_runapi_to_accept_its_order(
+    tmp_path: Path, answers_after: float, waited: float
+) -> None:
+    """A task that RunAPI has refused by then was never handed out."""
+    here = slow(tmp_path, FOREVER)
+    here.simulator.faults.append(Fault(on="create", hang=answers_after))
+    async with client_in(here) as client:
+        began = anyio.current_time()
+        await client.start("generate", **FOX)
+        took = anyio.current_time() - began
+        finish(here)
+
+    assert waited <= took <= waited + 2 * GRACE
 
 
 # It outlives the process.
@@ -300,6 +363,42 @@ async def test_what_has_ended_is_not_said_to_go_on_while_its_picture_is_fetched(
         assert (await client.get(task)).status == "completed"
 
 
+async def test_a_server_that_ends_waits_for_no_task(tmp_path: Path) -> None:
+    here = slow(tmp_path, FOREVER)
+    async with client_in(here) as client:
+        await client.start("generate", **FOX)
+        began = anyio.current_time()
+
+    assert anyio.current_time() - began < GRACE_PERIOD
+
+
+async def test_who_asks_at_once_shares_the_looks(tmp_path: Path) -> None:
+    here = replace(slow(tmp_path, FOREVER), intervals=every(60))
+    async with client_in(here) as client:
+        task = await client.start("generate", **FOX)
+    seen = len(here.looks)
+    async with client_in(here) as client, anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(client.get, task)
+
+    assert len(here.looks) - seen == 1
+
+
+async def test_results_that_nobody_fetches_make_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are made anew from the history, which does not know which tool was called."""
+    monkeypatch.setattr(tasks_extension, "MOST_KEPT", 1)
+    here = world(tmp_path, Script(looks_until_done=10, failure_rate=1), intervals=every(0.1))
+    async with client_in(here) as client:
+        tasks = [await client.start("generate", prompt=f"fox {number}") for number in range(3)]
+        await anyio.sleep(30)
+        results = [await client.result(task) for task in reversed(tasks)]
+
+    assert [text_of(result).startswith("Error executing tool generate") for result in results] == [True, False, False]
+    assert all("RunAPI could not make the picture" in text_of(result) for result in results)
+
+
 async def test_an_order_that_another_process_is_sending_is_left_to_it(tmp_path: Path) -> None:
     here = slow(tmp_path, FOREVER)
     here.transport = gate = Gate(here.simulator, creates, after=True)
@@ -342,6 +441,21 @@ async def test_orders_that_do_not_belong_together_give_no_more_than_a_call_can_h
             await client.get(".".join(ids))
 
     assert refusal.value.code == INVALID_PARAMS
+
+
+async def test_a_history_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    here = slow(tmp_path, FOREVER)
+    async with client_in(here) as client:
+        task = await client.start("generate", **FOX)
+    data = here.home / "data"
+    data.rename(here.home / "aside")
+    data.write_text("in the way")
+    async with client_in(here) as client:
+        with pytest.raises(MCPError) as refusal:
+            await client.get(task)
+
+    assert refusal.value.code == INTERNAL_ERROR
+    assert str(data) in refusal.value.message
 
 
 async def test_what_cannot_be_looked_at_now_can_be_later(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def resume_key(order: Order | Intent) -> str:
 
 
 def resumed(holders: Mapping[str, Order], *, since: datetime, arrival: Arrival) -> dict[str, Order]:
-    """Those of the orders that hold the resume keys of a call that this call resumes.
+    """Those of the orders that hold the resume keys of a call that this call resumes; a failed order holds none.
 
     Until every picture of a call was delivered, the same call finds all of them. `since` is when the oldest order may
     have been made.
@@ -53,4 +53,4 @@ def resumed(holders: Mapping[str, Order], *, since: datetime, arrival: Arrival) 
 
 def _is_young(order: Order, since: datetime) -> bool:
     """Whether it was made since then, or its task if that took long to become known."""
-    return (order.accepted_at or order.created_at) >= since and order.state != "failed"
+    return (order.accepted_at or order.created_at) >= since

@@ -64,6 +64,14 @@ async def test_a_cursor_of_somebody_else_is_refused_in_words(history: History, c
         await history.recent("ann", before=cursor)
 
 
+async def test_twenty_are_listed_unless_more_are_asked_for(history: History) -> None:
+    for number in range(21):
+        await painted(history, f"f{number}")
+
+    assert len((await history.recent("ann")).orders) == 20
+    assert len((await history.recent("ann", limit=21)).orders) == 21
+
+
 async def test_a_limit_below_one_is_one(history: History) -> None:
     """SQLite takes a negative limit for none at all."""
     for fingerprint in ("1", "2"):

@@ -10,7 +10,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from flux2_mcp.history import History, Order
+from flux2_mcp.history import History, Order, ids_in
 from tests.databases import history_in
 from tests.history.orders import FOX, NOON, Clock, fox, order, painted
 
@@ -228,6 +228,20 @@ async def test_an_id_that_nobody_has_is_not_found(history: History, id: str) -> 
     await order(history, fox("2"))
 
     assert await history.find("ann", id) is None
+
+
+@pytest.mark.parametrize(
+    ("handle", "ids"),
+    [
+        ("order-1", ["order-1"]),
+        ("order-1.order-2.order-1", ["order-1", "order-2"]),
+        ("order-1.task-2", []),
+        ("task-1", []),
+        ("", []),
+    ],
+)
+def test_the_id_of_a_call_is_made_of_those_of_its_orders(handle: str, ids: list[str]) -> None:
+    assert ids_in(handle) == ids
 
 
 async def test_durations_are_those_of_orders_alike(history: History, clock: Clock) -> None:

@@ -150,6 +150,14 @@ async def test_the_same_words_of_two_callers_are_two_pictures(two: Two) -> None:
     assert _id(again) == _id(second)
 
 
+async def test_the_same_words_right_after_the_picture_are_another_picture(two: Two) -> None:
+    """Also before the delivery is counted; what another caller was given meanwhile changes nothing of it."""
+    results = [await two.server.call(who, "generate", prompt="a hare") for who in (two.ada, two.ben, two.ada, two.ben)]
+
+    assert [result.is_error for result in results] == [False] * 4
+    assert len(two.server.here.paid) == 1 + 4
+
+
 async def test_a_cursor_of_somebody_else_leads_nowhere(two: Two) -> None:
     async with two.server.client(two.ada) as client:
         await client.call_tool("generate", {"prompt": "a hare"})

@@ -212,3 +212,20 @@ async def test_what_is_handed_over_while_a_call_gets_ready_was_not_delivered_bef
         early, late = sorted(studios, key=lambda studio: len(studio.uncounted))
         assert early.uncounted == frozenset()
         assert late.uncounted == {order.id}
+
+
+@pytest.mark.virtual_time
+async def test_results_that_follow_each_other_are_all_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also the second, which comes while the first is about to be; and at once for calls that come to this process."""
+    here = world(tmp_path, CHEERFUL, intervals=every(0.01))
+    async with here.client() as client:
+        first = await client.call_tool("generate", FOX)
+        await anyio.sleep(0.5)
+        others = [await client.call_tool("generate", words) for words in ({"prompt": "a hare"}, FOX)]
+        await anyio.sleep(5)
+        orders = await here.orders()
+
+    assert are_repeats(first, *others) == [False] * 3
+    assert len(here.paid) == 3
+    assert [order.delivered for order in orders] == [True] * 3
+    assert caplog.records == []
