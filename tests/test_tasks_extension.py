@@ -376,10 +376,12 @@ async def test_who_asks_at_once_shares_the_looks(tmp_path: Path) -> None:
     here = replace(slow(tmp_path, FOREVER), intervals=every(60))
     async with client_in(here) as client:
         task = await client.start("generate", **FOX)
-    seen = len(here.looks)
-    async with client_in(here) as client, anyio.create_task_group() as group:
-        for _ in range(5):
-            group.start_soon(client.get, task)
+    async with client_in(here) as client:
+        await anyio.sleep(10)  # until its start has looked at what was left open
+        seen = len(here.looks)
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(client.get, task)
 
     assert len(here.looks) - seen == 1
 
