@@ -15,6 +15,7 @@ import pytest
 from hypothesis import is_hypothesis_test
 
 PAID_ONCE = ("paid_once/", "test_cancel", "test_count", "test_errors", "test_paid_once", "test_waiting")
+HOSTING = ("hosting/test_isolation", "hosting/test_webhooks")
 ABOUT: Mapping[str, tuple[str, ...]] = {
     "budget": ("paid_once/test_limits", "runapi/test_price_list", "test_count"),
     "catalogue": ("runapi/test_price_list", "test_catalogue", "test_new_model"),
@@ -24,7 +25,7 @@ ABOUT: Mapping[str, tuple[str, ...]] = {
     "runapi.retries": ("runapi/test_retries",),
     "runapi.retry_after": ("runapi/test_retries",),
     "server": ("hosting/test_tasks", "test_tasks_extension"),
-    "studio": (*PAID_ONCE, "hosting/test_isolation", "hosting/test_webhooks", "pictures/", "test_progress"),
+    "studio": (*PAID_ONCE, *HOSTING, "pictures/", "test_progress", "test_starts"),
 }
 """The tests about each module, by the beginning of their path."""
 LONGEST_TEST = 20

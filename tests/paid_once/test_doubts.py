@@ -12,8 +12,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from flux2_mcp.history import History, Order
+from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script, Simulator
-from tests.databases import history_in
+from tests.databases import database_url, history_in
 from tests.history.orders import fox
 from tests.paid_once.accounting import ledger_of, ledger_of_runapi
 from tests.paid_once.backdating import time_passes
@@ -327,6 +329,69 @@ async def test_a_mistake_of_ours_loses_nothing_that_is_paid_for(
     assert not found.is_error
     assert len(here.paid) == 1
     assert ours == ledger_of_runapi(here.simulator)
+
+
+class BreaksAtALook(History):
+    """Has a mistake of ours in what every look begins with."""
+
+    async def latest(self, order: Order) -> Order:
+        raise ZeroDivisionError
+
+
+async def test_a_mistake_of_ours_at_a_look_says_which_task_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = world(tmp_path, QUICK)
+    async with here.client() as client:
+        await client.call_tool("generate", {**FOX, "wait_seconds": 0})
+    history = BreaksAtALook(tmp_path / "data", url=database_url(tmp_path / "data"))
+    async with here.client(server=build_server(replace(here.environment(), history=history))) as client:
+        looked = text_of(await client.call_tool("task_status", {"task_id": here.paid[0].id}))
+
+    assert "ZeroDivisionError" in caplog.text
+    caplog.clear()
+    assert "Something went wrong in this server (ZeroDivisionError)." in looked
+    assert f"task_id='{here.paid[0].id}'" in looked
+    assert "not known whether RunAPI accepted" not in looked
+
+
+async def test_a_look_at_what_is_being_sent_waits_for_the_answer(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK, intervals=every(0.1))
+    here.transport = gate = Gate(here.simulator, creates)
+    looked: list[str] = []
+    async with here.client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "generate", FOX)
+        await gate.holds_one()
+        [order] = await here.orders()
+
+        async def look() -> None:
+            looked.append(text_of(await client.call_tool("task_status", {"task_id": order.id})))
+
+        group.start_soon(look)
+        await anyio.sleep(1)
+        gate.open()
+
+    assert "made the picture" in looked[0]
+    assert len(here.paid) == 1
+
+
+class GivenUpElsewhere(History):
+    """Another process gives up every order just before this one sends it."""
+
+    async def latest(self, order: Order) -> Order:
+        await super().given_up(order, error="too slow")
+        return await super().latest(order)
+
+
+async def test_an_order_that_was_given_up_elsewhere_just_before_is_not_sent(tmp_path: Path) -> None:
+    here = world(tmp_path, QUICK)
+    history = GivenUpElsewhere(tmp_path / "data", url=database_url(tmp_path / "data"))
+    async with here.client(server=build_server(replace(here.environment(), history=history))) as client:
+        result = await client.call_tool("remix", {**FOX, "source_image_urls": [picture(tmp_path)]})
+
+    assert "This order was never sent" in text_of(result)
+    assert "Nothing was charged. Order it again if it is still wanted." in text_of(result)
+    assert here.creates == []
 
 
 async def test_a_failure_says_what_runapi_states_that_it_cost(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import anyio
 import httpx
 import pytest
 from mcp.client.client import ConnectMode
+from mcp_types import CallToolResult
 
 from flux2_mcp.history import utcnow
 from flux2_mcp.simulator import Fault, Script, Simulator
 from tests.images.examples import bomb, noise
 from tests.paid_once.backdating import time_passes
 from tests.pictures.fixtures import ELSEWHERE, Answer, Megabytes, PictureServer, answers, images_in, links_in
-from tests.transports import Wire, fetches, looks
+from tests.transports import Gate, Wire, fetches, looks
 from tests.world import KEY, World, text_of, world
 
 pytestmark = pytest.mark.virtual_time
@@ -123,7 +125,7 @@ async def test_a_picture_that_can_never_be_shown_is_fetched_by_one_start_only(tm
             fetched.append(len(server.asked))
 
     [order] = await here.orders()
-    assert order.state == "completed"
+    assert (order.state, order.paths) == ("completed", ("",))
     assert fetched == [1, 1, 1]
 
 
@@ -164,12 +166,35 @@ async def test_a_link_that_died_is_asked_for_anew(tmp_path: Path) -> None:
     assert len(here.creates) == 1
 
 
+async def test_a_picture_can_be_looked_at_while_it_is_fetched_for_its_call(tmp_path: Path) -> None:
+    """Its call keeps no bytes, and who looks at it needs them."""
+    here = world(tmp_path, SCRIPT, environ={"FLUX2_PREVIEW": "off"})
+    gate = here.transport = Gate(here.simulator, fetches)
+    viewed: list[CallToolResult] = []
+    async with here.client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "generate", {"prompt": "a fox"})
+        await gate.holds_one()
+
+        async def view() -> None:
+            viewed.append(await client.call_tool("view_image", {"task_id": here.paid[0].id}))
+
+        group.start_soon(view)
+        await anyio.sleep(1)
+        gate.open()
+
+    assert len(images_in(viewed[0])) == 1
+    [saved] = here.output.iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d a fox [0-9a-f]{4}\.png", saved.name)
+
+
 async def test_a_link_that_died_and_is_the_only_one_is_not_tried_again(tmp_path: Path) -> None:
     here, server = troubled(tmp_path, answers(b"", 404))
     async with here.client() as client:
         await client.call_tool("generate", {"prompt": "a fox"})
+    [order] = await here.orders()
 
     assert len(server.asked) == 1
+    assert order.paths == ()  # a later start looks for it again
 
 
 def completed(*names: str) -> dict[str, object]:
