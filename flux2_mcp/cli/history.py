@@ -214,7 +214,7 @@ def _places(entry: Entry) -> list[str]:
 
 
 def _table(page: Listing) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("asked, local time", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("cost", justify="right", no_wrap=True)

@@ -404,6 +404,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "data").read_text(encoding="utf-8") == "a file, not a folder"
 
 
+def test_how_long_pictures_take_is_not_worth_an_error(tmp_path: Path) -> None:
+    """It is only for the pace of looking."""
+    (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
+
+    async def story(history: History) -> list[float]:
+        return await history.durations("ann", action="text_to_image", model=fox().model, resolution="2k")
+
+    assert during(tmp_path / "data", story) == []
+
+
 def test_orders_are_made_again_as_soon_as_the_history_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
 

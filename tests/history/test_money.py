@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Literal
 
 import anyio
 import pytest
 
+from flux2_mcp import telemetry
 from flux2_mcp.errors import OverLimit
 from flux2_mcp.history import History
 from tests.history.orders import MIDNIGHT, QUARTER, Clock, fox, order, painted
@@ -45,6 +48,45 @@ async def test_of_two_orders_for_one_task_both_count(history: History, cents: in
 
     assert second.shared_with == first.id
     assert await spent(history) == total
+
+
+class Meter:
+    """Keeps what is counted, in place of a counter or a histogram of OpenTelemetry."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, str]] = []
+
+    def add(self, amount: float, about: Mapping[str, str]) -> None:
+        self.seen.append((amount, about[telemetry.OUTCOME]))
+
+    record = add
+
+
+@pytest.mark.parametrize(
+    ("state", "cents", "spent"),
+    [("completed", None, 5), ("completed", 7, 7), ("completed", 0, 0), ("failed", None, 0), ("failed", 7, 7)],
+)
+async def test_what_is_spent_is_counted_once_when_an_order_ends(
+    history: History,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    state: Literal["completed", "failed"],
+    cents: int | None,
+    spent: int,
+) -> None:
+    cost, durations = Meter(), Meter()
+    monkeypatch.setattr(telemetry, "COST_SPENT", cost)
+    monkeypatch.setattr(telemetry, "TASK_DURATION", durations)
+    opened, _ = await order(history, fox(cents=5))
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    elsewhere = await history.adopt(owner="ann", task_id="task-2", action="text_to_image", dialect="sdk")
+    clock.forward(seconds=9)
+    for _ in range(2):
+        await history.finished(running, state=state, settled_cents=cents)
+        await history.finished(elsewhere, state=state, settled_cents=cents)
+
+    assert cost.seen == [(spent, state)]
+    assert durations.seen == [(9, state)]
 
 
 async def test_yesterday_and_tasks_made_elsewhere_do_not_count(history: History, clock: Clock) -> None:

@@ -75,11 +75,22 @@ async def test_completing_twice_keeps_the_time_and_learns_the_cost_and_fresh_lin
 
     again = await history.finished(running, state="completed", urls=["https://x.test/new"], settled_cents=6)
     silent = await history.finished(running, state="completed")
+    dated = await history.finished(running, state="completed", urls=again.urls, urls_expire_at=NOON)
 
+    assert (await history.finished(running, state="completed")).urls_expire_at == dated.urls_expire_at == NOON
     assert (first.settled_cents, again.settled_cents) == (None, 6)
     assert again.finished_at == first.finished_at
     assert again.urls == ("https://x.test/new",)
     assert silent == again
+
+
+async def test_a_failure_that_turned_out_a_picture_is_none_any_more(history: History) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    failed = await history.finished(running, state="failed", error="too blurred")
+    done = await history.finished(failed, state="completed", urls=["https://x.test/1.png"])
+
+    assert (failed.error, done.error) == ("too blurred", None)
 
 
 async def test_an_answer_that_was_lost_is_noted_until_the_task_is_found(history: History) -> None:

@@ -3,14 +3,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from sqlalchemy import Connection, Engine
 
 from flux2_mcp.errors import HistoryUnusable, OverLimit
-from flux2_mcp.history import History, Order, schema
+from flux2_mcp.history import DURATIONS_LAST, History, Order, schema
+from flux2_mcp.history.queries import Queries
 from tests.history.orders import QUARTER, fox
 
 TOGETHER = 50
@@ -61,6 +64,27 @@ async def test_orders_that_come_together_share_their_transactions(history: Histo
 
     assert len({order.id for order in orders}) == TOGETHER
     assert len(transactions) <= 3
+
+
+@pytest.mark.virtual_time
+async def test_durations_that_were_read_a_moment_ago_are_not_read_again(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many calls asks for them, and they are only for the pace of looking."""
+    reads: list[str] = []
+    read = Queries.durations
+
+    def counted(queries: Queries, owner: str, **kind: Any) -> list[timedelta]:  # noqa: ANN401 as it is asked for
+        reads.append(owner)
+        return read(queries, owner, **kind)
+
+    monkeypatch.setattr(Queries, "durations", counted)
+    for pause in (0.5, DURATIONS_LAST, 0):
+        for owner in ("ann", "bob"):
+            await history.durations(owner, action="text_to_image", model=fox().model, resolution="2k")
+        await anyio.sleep(pause)
+
+    assert reads == ["ann", "bob"] * 2
 
 
 async def test_one_that_is_refused_takes_nothing_from_those_beside_it(history: History) -> None:

@@ -235,7 +235,7 @@ async def test_a_private_history_knows_what_was_sent_and_failed_from_what_never_
     here = world(tmp_path, QUICK, environ={"FLUX2_HISTORY": "private"})
     gate = here.transport = Gate(here.simulator, lambda request: request.url.path.endswith("/files/prepare"))
     async with here.client() as client:
-        await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"})
+        at_once = text_of(await client.call_tool("generate", {"prompt": "a fox [simulate: failed]"}))
         async with anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "remix", {**FOX, "source_image_urls": [picture(tmp_path)]})
             await gate.holds_one()
@@ -247,6 +247,7 @@ async def test_a_private_history_knows_what_was_sent_and_failed_from_what_never_
             text_of(await client.call_tool("task_status", {"task_id": order.id})) for order in await here.orders()
         ]
 
+    assert "RunAPI could not make the picture: " in at_once
     assert "The task failed." in failed
     assert "was never sent" in never_sent
 
@@ -458,6 +459,7 @@ async def test_how_long_a_picture_takes_is_learnt_from_those_of_its_kind(tmp_pat
             await client.call_tool("generate", {"prompt": prompt})
             await anyio.sleep(10)  # what is known of durations is good for a moment
         await client.call_tool("generate", {"prompt": "a fox", "model": "flex"})
+        await client.call_tool("generate", {"prompt": "a fox", "output_resolution": "2k"})
         await client.call_tool("remix", {**FOX, "source_image_urls": [picture(tmp_path)]})
 
-    assert known == [0, 1, 2, 0, 0]
+    assert known == [0, 1, 2, 0, 0, 0]

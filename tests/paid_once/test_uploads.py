@@ -178,6 +178,34 @@ async def test_what_cannot_be_uploaded_is_found_where_another_process_has_sent_i
     assert len(here.paid) == 1
 
 
+async def test_what_another_process_has_sent_stays_in_doubt_where_it_can_neither_be_uploaded_nor_replayed(
+    tmp_path: Path,
+) -> None:
+    here = small_world(tmp_path)
+    results: list[CallToolResult] = []
+    async with still_uploading(here, results) as other:
+        here.simulator.faults.append(LOST)
+        await other.call_tool("remix", remix_in(here))
+        here.simulator.faults[:] = [Fault(on=on, status=403, times=9) for on in ("prepare", "create")]
+    [order] = await here.orders()
+
+    assert "It is not known whether RunAPI accepted the order" in text_of(results[0])
+    assert order.state == "unknown"
+
+
+async def test_an_order_whose_source_was_refused_says_so_later_too(tmp_path: Path) -> None:
+    here = small_world(tmp_path)
+    here.simulator.faults.append(Fault(on="prepare", status=403, times=9))
+    async with here.client() as client:
+        refused = text_of(await client.call_tool("remix", remix_in(here)))
+        [order] = await here.orders()
+        looked = text_of(await client.call_tool("task_status", {"task_id": order.id}))
+
+    assert "HTTP 403" in refused
+    assert "HTTP 403" in looked
+    assert "Nothing was charged" in looked
+
+
 async def after_a_cancelled_one(client: Client, gate: Gate, wanted: dict[str, object]) -> CallToolResult:
     """The answer to a call that waits for the upload of the same call, which is cancelled."""
     results: list[CallToolResult] = []

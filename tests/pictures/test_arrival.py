@@ -253,6 +253,19 @@ async def test_a_fresh_link_is_good_for_another_week(tmp_path: Path, *, elsewher
         assert timedelta(days=6) < after.urls_expire_at - utcnow() <= timedelta(days=7)
 
 
+async def test_nobody_says_for_how_long_the_link_to_a_picture_of_others_is_good(tmp_path: Path) -> None:
+    here = world(tmp_path, Script(looks_until_done=1, plain_pictures=True))
+    async with World(here.simulator, tmp_path / "maker").client() as client:
+        await client.call_tool("generate", {"prompt": "a fox"})
+    async with here.client() as client:
+        looked = await client.call_tool("task_status", {"task_id": here.paid[0].id})
+    [order] = await here.orders()
+
+    assert f"/generated/{here.paid[0].picture_name}.png" in text_of(looked)
+    assert "(until " not in text_of(looked)
+    assert order.urls_expire_at is None
+
+
 async def test_a_name_that_leads_to_this_computer_is_not_followed(tmp_path: Path) -> None:
     """Anything may listen there; only RunAPI itself may be local."""
     script = Script(looks_until_done=1, plain_pictures=True, public_url="https://localhost")

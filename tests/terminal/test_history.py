@@ -31,7 +31,7 @@ async def test_history_lists_pictures_with_cost_and_file(command: Command, tmp_p
     ended = await command("history")
 
     assert ended.code == 0, ended.err
-    _, head, _, newest, oldest, *_ = ended.out.splitlines()
+    head, _, newest, oldest, *_ = ended.out.splitlines()
     assert head.split() == ["asked,", "local", "time", "status", "cost", "id", "prompt", "file,", "or", "error"]
     assert "completed" in oldest
     assert "$0.05" in oldest
@@ -141,7 +141,7 @@ async def test_history_of_all_addresses_says_which(command: Command, tmp_path: P
     document: dict[str, Any] = json.loads((await command("history", "--all", "--json")).out)
     newest: dict[str, Any] = json.loads((await command("history", "--all", "--limit", "1", "--json")).out)
 
-    _, head, _, owl, fox, *_ = ended.out.splitlines()
+    head, _, owl, fox, *_ = ended.out.splitlines()
     assert "address" in head
     assert ("an owl" in owl, OTHER in owl) == (True, True)
     assert ("a red fox" in fox, "https://runapi.test " in fox) == (True, True)
