@@ -19,6 +19,7 @@ from flux2_mcp.cli.terminal import (
     add_save_to_argument,
     agreed,
     allowing,
+    amount,
     checked_count,
     number,
     settings_here,
@@ -50,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, models: ModelHelp, *, example
     add_save_to_argument(parser, "folder or file, instead of your Pictures folder")
     parser.add_argument("--safety-checker", action=argparse.BooleanOptionalAction, help=models.safety)
     parser.add_argument("--callback-url", default="", metavar="URL", help="RunAPI notifies it when the picture is done")
-    parser.add_argument(
-        "--max-cost", type=number(0, 1_000_000), metavar="USD", help="refuse if it would cost more than this"
-    )
+    parser.add_argument("--max-cost", type=amount, metavar="USD", help="refuse if it would cost more than this")
     parser.add_argument("--repeat", action="store_true", help="order anew what is still running or was interrupted")
     parser.add_argument(
         "--wait",

@@ -65,6 +65,15 @@ def number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
+def amount(text: str) -> float:
+    """The type of an option: an amount in US dollars, as settings take it too.
+
+    Raises:
+        ArgumentTypeError: Not an amount.
+    """
+    return number(0, 1_000_000)(text.removeprefix("$"))
+
+
 def whole_number(least: int | None = None, most: int | None = None) -> Callable[[str], int]:
     """The type of an option: a whole number, from `least` to `most` where they are given."""
 

@@ -260,7 +260,7 @@ async def test_a_rejected_key_ends_with_2(command: Command) -> None:
         (["a fox", "--aspect-ratio", "21:9"], {}, "cannot make '21:9'"),
         (["a fox", "--count", "9"], {}, "--count is 1 to 8"),
         (["a fox", "--max-cost", "0.01"], {}, "more than the $0.01"),
-        (["a fox", "--max-cost", "0.01"], {}, "or allow more with --max-cost."),
+        (["a fox", "--max-cost", "$0.01"], {}, "or allow more with --max-cost."),
         (["a fox"], {"RUNAPI_API_KEY": ""}, "There is no RunAPI key yet"),
         (["a fox"], {"FLUX2_PREVIEW": "huge"}, "FLUX2_PREVIEW"),
         (["a fox"], {"FLUX2_CONFIRM_OVER": "0.01"}, "nobody to ask. Nothing was charged. Add --yes"),
