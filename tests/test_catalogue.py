@@ -119,9 +119,12 @@ def test_another_resolution_is_answered_with_those_that_there_are(tier: str, act
 @both_tools
 def test_a_blank_counts_as_not_given(tier: str, action: Action) -> None:
     """As in RunAPI's own validators."""
-    body = checked(tier, action, output_resolution=" ", **({} if tier == "max" else {"aspect_ratio": ""})).body
+    request = checked(
+        tier, action, output_resolution=" ", callback_url="", **({} if tier == "max" else {"aspect_ratio": ""})
+    )
 
-    assert "output_resolution" not in body
+    assert not {"output_resolution", "callback_url"} & set(request.body)
+    assert request.callback_url is None
 
 
 @both_tools
@@ -129,7 +132,9 @@ def test_a_blank_counts_as_not_given(tier: str, action: Action) -> None:
 def test_the_safety_switch_is_not_for_max(action: Action, switch: bool) -> None:  # noqa: FBT001
     for tier in ("pro", "flex"):
         assert checked(tier, action, enable_safety_checker=switch).body["enable_safety_checker"] is switch
-    assert "neither on nor off" in refusal("max", action, enable_safety_checker=switch)
+    assert "neither on nor off. Leave it out, or use flux-2-pro. " in refusal(
+        "max", action, enable_safety_checker=switch
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,6 +295,22 @@ def test_a_model_that_cannot_remix_says_which_can() -> None:
         RequestRefused, match=r"flux-2-draft cannot remix\. Use flux-2-pro, flux-2-flex or flux-2-max\."
     ):
         known.check(wanted("draft", "remix_image"))
+
+
+def test_where_no_model_can_do_it_and_none_has_a_price_none_is_named() -> None:
+    known = data()
+    draft = {"name": "draft", "slugs": {"text_to_image": "draft-text-to-image"}, "enable_safety_checker": False}
+    only: dict[str, object] = {**known["models"][0], **draft, "aliases": [], "price": None}
+    catalogue = Catalogue(json.dumps({**known, "default": "draft", "models": [only]}))
+
+    with pytest.raises(RequestRefused) as no_remix:
+        catalogue.check(wanted("pro", "remix_image", model="draft"))
+    with pytest.raises(RequestRefused) as no_switch:
+        catalogue.check(wanted("pro", "text_to_image", model="draft", enable_safety_checker=True))
+
+    assert no_remix.value.message == "draft cannot remix."
+    assert str(no_switch.value.message).endswith("neither on nor off. Leave it out.")
+    assert catalogue.built_in_prices().as_of == ""
 
 
 def test_an_order_of_a_model_that_is_gone_keeps_its_name() -> None:

@@ -167,8 +167,8 @@ def intended(intent: Intent, *, owner: str, at: datetime) -> Order:
 def catch_up(order: Order, *, seen: Order) -> Order:
     """Add what was seen of the order while it could not be written down."""
     if order.task_id is None and seen.task_id is not None:
-        order = replace(order, task_id=seen.task_id, dialect=seen.dialect, accepted_at=seen.accepted_at)
-        order = order if order.state == "completed" else replace(order, state="accepted", error=None)
+        accepted = {"task_id": seen.task_id, "dialect": seen.dialect, "accepted_at": seen.accepted_at}
+        order = replace(order, state="accepted", error=None, **accepted)
     if seen.state == "completed" and order.state != "completed":
         settled = order.settled_cents if seen.settled_cents is None else seen.settled_cents
         ended = {"finished_at": seen.finished_at, "settled_cents": settled, "error": None}

@@ -414,6 +414,16 @@ def test_how_long_pictures_take_is_not_worth_an_error(tmp_path: Path) -> None:
     assert during(tmp_path / "data", story) == []
 
 
+def test_what_a_call_has_seen_is_enough_where_nothing_can_be_read(tmp_path: Path) -> None:
+    done = during(tmp_path / "before", paint_one)
+    (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
+
+    async def story(history: History) -> Order:
+        return await history.latest(done)
+
+    assert during(tmp_path / "data", story) == done
+
+
 def test_orders_are_made_again_as_soon_as_the_history_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file, not a folder", encoding="utf-8")
 

@@ -57,7 +57,7 @@ class Meter:
         self.seen: list[tuple[float, str]] = []
 
     def add(self, amount: float, about: Mapping[str, str]) -> None:
-        self.seen.append((amount, about[telemetry.OUTCOME]))
+        self.seen.append((amount, about.get(telemetry.OUTCOME, "")))
 
     record = add
 
@@ -87,6 +87,17 @@ async def test_what_is_spent_is_counted_once_when_an_order_ends(
 
     assert cost.seen == [(spent, state)]
     assert durations.seen == [(9, state)]
+
+
+async def test_what_is_reserved_is_counted_when_an_order_is_made(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved = Meter()
+    monkeypatch.setattr(telemetry, "COST_RESERVED", reserved)
+    for fingerprint, cents in (("1", 5), ("1", 5), ("2", None)):
+        await order(history, fox(fingerprint, cents=cents))
+
+    assert reserved.seen == [(5, ""), (0, "")]
 
 
 async def test_yesterday_and_tasks_made_elsewhere_do_not_count(history: History, clock: Clock) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -11,9 +12,10 @@ from tests.history.orders import NOON, QUARTER, Clock, fox, order, painted
 
 
 async def test_a_new_request_is_an_intent_with_everything_that_a_replay_needs(history: History) -> None:
-    opened, resumed = await order(history, fox(key="key-7"))
+    opened, resumed = await order(history, replace(fox(key="key-7"), save_to="elsewhere"))
 
     assert not resumed
+    assert opened.save_to == "elsewhere"
     assert opened.id.startswith("order-")
     assert (opened.state, opened.idempotency_key, opened.created_at) == ("intended", "key-7", NOON)
     assert opened.request == fox().request

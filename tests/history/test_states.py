@@ -312,6 +312,27 @@ async def test_what_a_caller_has_seen_but_could_not_write_down_is_not_forgotten(
     assert await history.latest(done) == done
 
 
+async def test_what_another_process_noted_since_is_not_undone_by_what_was_seen(history: History) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    seen = await history.finished(running, state="completed", urls=["https://x.test/old"])
+    newer = await history.finished(running, state="completed", urls=["https://x.test/new"], settled_cents=7)
+
+    assert await history.latest(seen) == newer
+    assert (await history.saved(seen, ["/pictures/fox.png"])).urls == newer.urls
+
+
+async def test_the_cost_of_a_failure_stays_known_when_another_process_has_seen_a_picture(history: History) -> None:
+    opened, _ = await order(history, fox())
+    running = await history.accepted(opened, task_id="task-1", dialect="sdk")
+    await history.finished(running, state="failed", settled_cents=7)
+    seen = replace(running, state="completed", urls=("https://x.test/1.png",), finished_at=NOON)
+
+    latest = await history.latest(seen)
+
+    assert (latest.state, latest.settled_cents) == ("completed", 7)
+
+
 async def test_unseen_is_what_was_neither_saved_nor_delivered_while_its_links_live(
     history: History, clock: Clock
 ) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestParams, ElicitResult, ErrorData
 from PIL import Image
 
-from flux2_mcp.budget import Agreement, Quote
+from flux2_mcp.budget import PATIENCE_FOR_QUOTES
 from flux2_mcp.history import History, Intent, Order
 from flux2_mcp.server.app import build_server
 from flux2_mcp.simulator import Fault, Script
@@ -104,17 +104,30 @@ async def test_the_limit_of_a_call_can_only_tighten(tmp_path: Path, cap: str, ow
     assert len(here.creates) == passes
 
 
+async def test_the_limit_of_a_call_is_one_to_the_cent(tmp_path: Path) -> None:
+    script = replace(CHEERFUL, prices={"flux-2-pro-text-to-image": {"1k": 101}})
+    here = small_world(tmp_path, script=script, FLUX2_MAX_COST_PER_CALL="off")
+    async with here.client() as client:
+        await client.call_tool("estimate_cost", FOX)  # asks for the prices
+        refused = await client.call_tool("generate", {**FOX, "max_cost_usd": 1.00})
+        made = await client.call_tool("generate", {**FOX, "max_cost_usd": 1.01})
+
+    assert "The picture would cost $1.01, more than the $1.00 of max_cost_usd." in text_of(refused)
+    assert not made.is_error
+    assert len(here.paid) == 1
+
+
 # What was ordered before costs nothing again.
 
 
 THREE = {**FOX, "count": 3}
 
 
-async def ordered(here: World, *faults: Fault) -> None:
+async def ordered(here: World, *faults: Fault, model: Mapping[str, str] | None = None) -> None:
     """Three pictures are ordered, but for those that a fault is in the way of; nobody has waited for them."""
     here.simulator.faults.extend(faults)
     async with here.client() as client:
-        await client.call_tool("generate", {**THREE, "wait_seconds": 0})
+        await client.call_tool("generate", {**THREE, **(model or {}), "wait_seconds": 0})
 
 
 @pytest.mark.parametrize("limit", [{"FLUX2_MAX_COST_PER_CALL": "0"}, {"FLUX2_DAILY_BUDGET": "0"}, {}])
@@ -270,15 +283,20 @@ async def test_a_quote_that_states_no_dollars_states_no_price(tmp_path: Path, st
     assert here.creates == []
 
 
-async def test_where_nobody_answers_what_it_costs_no_price_is_known(tmp_path: Path) -> None:
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("fault", [Fault(on="quote", status=404, times=9), Fault(on="quote", hang=25, times=9)])
+async def test_where_nobody_answers_what_it_costs_no_price_is_known(tmp_path: Path, fault: Fault) -> None:
     here = small_world(tmp_path)
-    here.simulator.faults.append(Fault(on="quote", status=404, times=9))
+    here.simulator.faults.append(fault)
     async with here.client() as client:
+        began = anyio.current_time()
         estimate = (await client.call_tool("estimate_cost", {**FOX, **UNKNOWN})).structured_content
+        took = anyio.current_time() - began
 
     assert estimate is not None
     assert (estimate["price_source"], estimate["allowed"]) == ("unknown", False)
     assert estimate["price_as_of"]
+    assert took < 2 * PATIENCE_FOR_QUOTES
 
 
 # How much a day may cost.
@@ -662,12 +680,20 @@ async def test_nobody_pays_more_than_they_would_have_been_asked_about(tmp_path: 
     assert len(here.paid) == 2
 
 
-def test_nobody_orders_more_pictures_than_they_agreed_to_at_a_price_that_nobody_states() -> None:
-    agreed = Agreement(pictures=1, cents=None)
-    one, two = (Quote(None, count, "unknown", "") for count in (1, 2))
+async def test_nobody_orders_more_pictures_than_they_agreed_to_at_a_price_that_nobody_states(tmp_path: Path) -> None:
+    """Two of three were ordered before the question, and are no longer taken up after it."""
+    here = small_world(tmp_path, mode="legacy", FLUX2_ALLOW_UNKNOWN_PRICE="true")
+    here.simulator.faults.append(Fault(on="quote", status=404, times=99))
+    await ordered(here, Fault(on="create", status=402), model=UNKNOWN)
+    here.environ["FLUX2_CONFIRM_OVER"] = "0.04"
+    person = SlowPerson(tmp_path)
+    async with asked(here, person) as client:
+        result = await client.call_tool("generate", {**THREE, **UNKNOWN})
 
-    assert agreed.covers(one)
-    assert not agreed.covers(two)
+    assert len(person.questions) == 1
+    assert "1 more of 3 pictures at a price that nobody states" in person.questions[0]
+    assert "Meanwhile this costs more" in text_of(result)
+    assert len(here.paid) == 2
 
 
 class PriceRise(Person):

@@ -92,10 +92,12 @@ async def test_an_order_that_was_refused_another_process_is_not_sent_once_more(t
     assert len(here.creates) == 1
 
 
-@pytest.mark.parametrize("status", [401, 402, 422, 429])
-async def test_a_refusal_says_nothing_of_what_another_process_has_sent_meanwhile(tmp_path: Path, status: int) -> None:
+@pytest.mark.parametrize(("status", "kept"), [(401, "on"), (402, "on"), (402, "private"), (422, "on"), (429, "on")])
+async def test_a_refusal_says_nothing_of_what_another_process_has_sent_meanwhile(
+    tmp_path: Path, status: int, kept: str
+) -> None:
     """To the process that is refused it looks as if it sent the order for the first time."""
-    here = small_world(tmp_path)
+    here = small_world(tmp_path, FLUX2_HISTORY=kept)
     results: list[CallToolResult] = []
     async with still_uploading(here, results) as other:
         here.simulator.faults.append(LOST)

@@ -134,6 +134,54 @@ async def test_a_failure_is_repeated_after_a_minute() -> None:
     assert (await prices.current()).of(FOX) == 6
 
 
+async def test_prices_without_any_of_ours_are_asked_for_again_after_a_minute() -> None:
+    wall = Wall()
+    shop = Shop(listed(1, model="another"), listed(6))
+    prices = price_list(shop, wall)
+
+    assert (await prices.current()).source == "built in"
+    wall.now = AGAIN_AFTER
+    assert (await prices.current()).of(FOX) == 6
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_one"),
+    [(listed(6), True), (Unavailable("No", status=503), True), (Unreachable("No"), False)],
+    ids=["prices", "an error", "nothing"],
+)
+async def test_it_is_known_whether_runapi_has_ever_answered(
+    answer: PriceSchedules | RunApiError, *, is_one: bool
+) -> None:
+    wall = Wall()
+    prices = price_list(Shop(answer, Unreachable("No")), wall)
+    before = prices.has_answered
+    await prices.current()
+    first = prices.has_answered
+    wall.now = FRESH_FOR
+    await prices.current()
+
+    assert (before, first, prices.has_answered) == (False, is_one, is_one)
+
+
+async def test_a_schedule_without_a_status_counts_and_one_of_another_model_hides_none() -> None:
+    api = runapi(
+        Answers(
+            says(
+                200,
+                {
+                    "as_of": "2026-12-01",
+                    "price_schedules": [
+                        {"model": "another", **CHEAP, "currency": "USD"},
+                        {"model": FOX.model, "unit_price_cents": 6, "currency": "USD"},
+                    ],
+                },
+            )
+        )
+    )
+
+    assert (await price_list(lambda etag: api.price_schedules(etag=etag)).current()).of(FOX) == 6
+
+
 async def test_a_question_that_was_cut_short_is_asked_again() -> None:
     shop = Shop(listed(6))
     prices = price_list(shop)

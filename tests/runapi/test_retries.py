@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -252,6 +255,21 @@ async def test_no_second_task_is_ever_paid(fault: Fault) -> None:
     assert [task.id] == [paid.id for paid in simulator.ledger.paid_tasks()]
 
 
+@pytest.fixture
+def local_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Moves this computer to a zone, where that can be done."""
+
+    def move(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        if sys.platform != "win32":
+            time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    if sys.platform != "win32":
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     ("asked", "seconds"),
     [
@@ -275,7 +293,12 @@ async def test_no_second_task_is_ever_paid(fault: Fault) -> None:
         ("Wed, 22 Nov 2036 12:00:00 GMT", LONGEST_RETRY_AFTER),
     ],
 )
-def test_retry_after_is_read_in_every_form(asked: str, seconds: float | None) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_retry_after_is_read_in_every_form(
+    local_zone: Callable[[str], None], zone: str, asked: str, seconds: float | None
+) -> None:
+    """Wherever this computer is."""
+    local_zone(zone)
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
     assert seconds == retry_after(httpx.Headers({"retry-after": asked}), now=lambda: noon)
