@@ -256,7 +256,7 @@ def test_an_unknown_model_is_answered_with_the_nearest(action: Action, model: st
     assert f".{hint} There are flux-2-pro, flux-2-flex and flux-2-max." in said
 
 
-@pytest.mark.parametrize(("letters", "shown"), [(40, "m" * 40), (41, "m" * 39 + "…")])
+@pytest.mark.parametrize(("letters", "shown"), [(40, "m" * 40), (41, "m" * 39 + "…")], ids=["40", "41"])
 def test_a_long_name_is_not_repeated_whole(letters: int, shown: str) -> None:
     assert f"model '{shown}'." in refusal("pro", "text_to_image", model="m" * letters)
 

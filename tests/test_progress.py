@@ -8,10 +8,14 @@ import pytest
 from mcp.client import Client
 from mcp.client.client import ConnectMode
 from mcp_types import CallToolResult
+from PIL import Image
 
+from flux2_mcp.polling import FEWEST_SAMPLES
 from flux2_mcp.simulator import Fault, Script
+from tests.databases import history_in
+from tests.history.orders import Clock, fox
 from tests.transports import Gate, looks
-from tests.world import World, every, text_of, world
+from tests.world import OWNER, World, every, text_of, world
 
 pytestmark = pytest.mark.virtual_time
 
@@ -82,6 +86,37 @@ async def test_progress_goes_on_while_runapi_is_silent(tmp_path: Path) -> None:
 
     assert heard.times[-1] - heard.times[0] >= 2.9
     assert all(before < after for before, after in pairwise(heard.values))
+
+
+async def test_progress_says_how_long_it_usually_takes_once_that_is_known(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era, FOREVER)
+    here.intervals = every(1.0)
+    clock = Clock()
+    history = history_in(tmp_path / "data", now=clock)
+    for number in range(FEWEST_SAMPLES):
+        [(order, _)] = await history.open_orders([fox(f"{number}")], owner=OWNER, resume_within=None)
+        running = await history.accepted(order, task_id=f"task-{number}", dialect="sdk")
+        clock.forward(seconds=9)
+        await history.finished(running, state="completed", urls=["https://x.test/1.png"])
+    await history.aclose()
+    async with here.client() as client:
+        heard, _ = await listened(client, output_resolution="2k", wait_seconds=12)
+
+    assert 9 in heard.totals
+    assert heard.totals[-1] is None  # it takes longer than usual
+
+
+async def test_progress_says_which_source_is_uploaded(tmp_path: Path, era: ConnectMode) -> None:
+    here = small_world(tmp_path, era)
+    here.output.mkdir()
+    Image.new("RGB", (64, 64), "red").save(here.output / "mine.png")
+    listener = Listener()
+    here.simulator.faults.append(Fault(on="prepare", hang=10))
+    async with here.client() as client:
+        remix = {"prompt": "a hare", "source_image_urls": [str(here.output / "mine.png")]}
+        await client.call_tool("remix", remix, progress_callback=listener)
+
+    assert any(words.startswith("Uploading source 1 of 1, ") for words in listener.words)
 
 
 async def test_progress_goes_on_while_a_source_is_read(tmp_path: Path, era: ConnectMode) -> None:

@@ -84,8 +84,8 @@ async def test_what_is_spent_is_counted_once_when_an_order_ends(
     for _ in range(2):
         await history.finished(running, state=state, settled_cents=cents)
         await history.finished(elsewhere, state=state, settled_cents=cents)
+        assert cost.seen == [(spent, state)]
 
-    assert cost.seen == [(spent, state)]
     assert durations.seen == [(9, state)]
 
 

@@ -17,11 +17,11 @@ from hypothesis import is_hypothesis_test
 PAID_ONCE = ("paid_once/", "test_cancel", "test_count", "test_errors", "test_paid_once", "test_waiting")
 HOSTING = ("hosting/test_isolation", "hosting/test_webhooks")
 ABOUT: Mapping[str, tuple[str, ...]] = {
-    "budget": ("paid_once/test_limits", "runapi/test_price_list", "test_count"),
+    "budget": ("paid_once/test_doubts", "paid_once/test_limits", "runapi/test_price_list", "test_count"),
     "catalogue": ("runapi/test_price_list", "test_catalogue", "test_new_model"),
     "history": ("history/", "paid_once/test_doubts", "paid_once/test_shared_task", "test_apps", "test_paid_once"),
     "runapi.create_limit": ("test_waiting",),
-    "runapi.rate_limit": ("runapi/test_rate_limit", "runapi/test_retries"),
+    "runapi.rate_limit": ("runapi/test_rate_limit", "runapi/test_retries", "test_waiting"),
     "runapi.retries": ("runapi/test_retries",),
     "runapi.retry_after": ("runapi/test_retries",),
     "server": ("hosting/test_tasks", "test_tasks_extension"),

@@ -42,10 +42,11 @@ async def test_a_passing_failure_is_sent_again_with_the_same_key(status: int) ->
     assert len({request.content for request in line.requests}) == 1
 
 
-async def test_each_retry_waits_longer() -> None:
-    """Not after a 429: then the gate decides, which knows what else is asked with this key."""
+@pytest.mark.parametrize("failure", [says(503), breaks(httpx.ReadError)], ids=["503", "broken"])
+async def test_each_retry_waits_longer(failure: Answer) -> None:
+    """Not after a 429: then the rate limiter decides, which knows what else is asked with this key."""
     naps = Naps()
-    await create(runapi(Answers(says(503), says(503), MADE), naps=naps))
+    await create(runapi(Answers(failure, failure, MADE), naps=naps))
 
     assert 0.375 <= naps.seconds[0] <= 0.5
     assert 0.75 <= naps.seconds[1] <= 1.0
