@@ -58,7 +58,7 @@ fuzz: $(VENV)/.ready-fuzz ## Send anything to every door (EXAMPLES=1000), and le
 	@FUZZ=$(EXAMPLES) $(PYTEST) -o faulthandler_timeout=0 --numprocesses=2 tests/fuzz $(ARGS)
 	@for target in pictures addresses json_text bodies; do $(BIN)/python -m tests.fuzz.coverage $$target $(SECONDS) || exit 1; done
 
-mutants: $(VENV)/.ready-mutants ## Put one small mistake at a time into the code that decides about money, and see that a test notices (two hours on two cores)
+mutants: $(VENV)/.ready-mutants ## Put one small mistake at a time into the code that decides about money, and see that a test notices (an hour and a quarter on two cores)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: lint types imports licences ## Lint, formatting, types, which module may import which, and licences
