@@ -22,7 +22,7 @@ Flux2Error
 │   └── UnreadableAnswer    an answer that is not what the API promises
 ├── OutcomeUnknown          a create request whose answer was lost
 ├── TaskOutOfSight          a task that exists, but cannot be looked at now
-├── TaskFailed              RunAPI gave up on the task
+├── TaskFailed              RunAPI gave up on the task, or the order was refused or never sent
 │   ├── NoImages            the task completed without any image
 │   └── TaskForgotten       RunAPI does not know the task with this key, though it accepted it
 ├── HistoryUnusable         the history cannot be read or written
@@ -331,7 +331,7 @@ class TaskOutOfSight(Flux2Error):
 
 
 class TaskFailed(Flux2Error):
-    """RunAPI gave up on the task."""
+    """RunAPI gave up on the task, or its order was refused or never sent."""
 
     charge = "RunAPI does not charge for failed tasks."
 

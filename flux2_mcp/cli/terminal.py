@@ -66,12 +66,16 @@ def number(least: float, most: float) -> Callable[[str], float]:
 
 
 def amount(text: str) -> float:
-    """The type of an option: an amount in US dollars, as settings take it too.
+    """The type of an option: an amount in US dollars, with or without the sign.
 
     Raises:
         ArgumentTypeError: Not an amount.
     """
-    return number(0, 1_000_000)(text.removeprefix("$"))
+    try:
+        return number(0, 1_000_000)(text.strip().removeprefix("$"))
+    except argparse.ArgumentTypeError:
+        msg = "an amount in US dollars is needed, such as 0.50"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def whole_number(least: int | None = None, most: int | None = None) -> Callable[[str], int]:

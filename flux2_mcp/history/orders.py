@@ -64,6 +64,7 @@ class Order:
     prompt: str = field(repr=False)
     """Empty in private mode."""
     state: State
+    """A completed order has a task."""
     task_id: str | None = None
     shared_with: str | None = None
     """Our id of an order for which RunAPI had named the same task before; None where the task is this order's own."""

@@ -55,6 +55,7 @@ URLS_LAST = timedelta(days=7)
 LONG_ENOUGH = timedelta(hours=1)
 """After this long, RunAPI has made every picture, and shows every task that it will ever show."""
 NEVER_SENT = "This order was never sent: it was given up before its source images were uploaded."
+"""The history keeps it; a change of these words needs a migration."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class Fulfilment:
         try:
             order, body, was_tried = await self._prepared(order, job, self._with_webhook(order, body_of))
         except (RunApiError, SourceRefused, _Cancelled) as error:
-            order = await self.services.history.given_up(order, error=error.message)
+            why = NEVER_SENT if isinstance(error, _Cancelled) else error.message
+            order = await self.services.history.given_up(order, error=why)
             if order.state == "failed" or isinstance(error, _Cancelled) or not is_new:
                 raise
             job.order, job.ordered_before = order, True
@@ -266,7 +268,7 @@ class Fulfilment:
             Flux2Error: It will not be sent.
         """
         if order.state == "failed":
-            raise _error_of(order)
+            raise _why_not_sent(order)
         if not order.was_never_sent:
             return await _prepared_before(order, body_of, was_tried=job.ordered_before)
         body = await body_of(())
@@ -276,7 +278,7 @@ class Fulfilment:
         order, is_first = await self.services.history.prepared(order, request=body)
         if order.state == "failed":
             # Another process gave it up in the meantime, and its money may be spent elsewhere.
-            raise _error_of(order)
+            raise _why_not_sent(order)
         if is_first:
             return _Prepared(order, body, was_tried=False)
         return await _prepared_before(order, body_of, was_tried=True)
@@ -523,7 +525,7 @@ def _creating(order: Order) -> str:
     return f"create {order.id}"
 
 
-def _error_of(order: Order) -> TaskFailed:
+def _why_not_sent(order: Order) -> TaskFailed:
     """Why this call will not send an order; what kept another call from sending it need not keep this one from it."""
     return _failure_of(order, NEVER_SENT if order.request is None else "")
 

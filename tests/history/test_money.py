@@ -63,7 +63,7 @@ class Meter:
 
 
 @pytest.mark.parametrize(
-    ("state", "cents", "spent"),
+    ("state", "cents", "counted"),
     [("completed", None, 5), ("completed", 7, 7), ("completed", 0, 0), ("failed", None, 0), ("failed", 7, 7)],
 )
 async def test_what_is_spent_is_counted_once_when_an_order_ends(
@@ -72,7 +72,7 @@ async def test_what_is_spent_is_counted_once_when_an_order_ends(
     monkeypatch: pytest.MonkeyPatch,
     state: Literal["completed", "failed"],
     cents: int | None,
-    spent: int,
+    counted: int,
 ) -> None:
     cost, durations = Meter(), Meter()
     monkeypatch.setattr(telemetry, "COST_SPENT", cost)
@@ -84,7 +84,7 @@ async def test_what_is_spent_is_counted_once_when_an_order_ends(
     for _ in range(2):
         await history.finished(running, state=state, settled_cents=cents)
         await history.finished(elsewhere, state=state, settled_cents=cents)
-        assert cost.seen == [(spent, state)]
+        assert cost.seen == [(counted, state)]
 
     assert durations.seen == [(9, state)]
 

@@ -18,7 +18,7 @@ Step = Callable[..., Awaitable[Order]]
 
 
 async def accepted_late(history: History, seen: Order, *, error: str) -> Order:
-    """Told of an acceptance, when an error came too late."""
+    """An acceptance that comes too late; it takes `error` only to be called as the others are."""
     return await history.accepted(seen, task_id=f"task-after-{error}", dialect="sdk")
 
 

@@ -16,7 +16,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ListRootsResult, PromptReference, ResourceTemplateReference, Root
 from pydantic import FileUrl
 
+from flux2_mcp import studio
 from flux2_mcp.callers import tokens
+from flux2_mcp.studio import deliveries
 from tests.hosting.world import ADA, BEN, HostedWorld, Hosts
 from tests.images.examples import PNG
 from tests.world import KEY, text_of
@@ -150,8 +152,12 @@ async def test_the_same_words_of_two_callers_are_two_pictures(two: Two) -> None:
     assert _id(again) == _id(second)
 
 
-async def test_the_same_words_right_after_the_picture_are_another_picture(two: Two) -> None:
+async def test_the_same_words_right_after_the_picture_are_another_picture(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also before the delivery is counted; what another caller was given meanwhile changes nothing of it."""
+    for module in (studio, deliveries):
+        monkeypatch.setattr(module, "TIME_TO_READ", 600)
     results = [await two.server.call(who, "generate", prompt="a hare") for who in (two.ada, two.ben, two.ada, two.ben)]
 
     assert [result.is_error for result in results] == [False] * 4

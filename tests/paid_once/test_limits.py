@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -123,11 +123,11 @@ async def test_the_limit_of_a_call_is_one_to_the_cent(tmp_path: Path) -> None:
 THREE = {**FOX, "count": 3}
 
 
-async def ordered(here: World, *faults: Fault, model: Mapping[str, str] | None = None) -> None:
+async def ordered(here: World, *faults: Fault, **more: object) -> None:
     """Three pictures are ordered, but for those that a fault is in the way of; nobody has waited for them."""
     here.simulator.faults.extend(faults)
     async with here.client() as client:
-        await client.call_tool("generate", {**THREE, **(model or {}), "wait_seconds": 0})
+        await client.call_tool("generate", {**THREE, **more, "wait_seconds": 0})
 
 
 @pytest.mark.parametrize("limit", [{"FLUX2_MAX_COST_PER_CALL": "0"}, {"FLUX2_DAILY_BUDGET": "0"}, {}])
@@ -684,7 +684,7 @@ async def test_nobody_orders_more_pictures_than_they_agreed_to_at_a_price_that_n
     """Two of three were ordered before the question, and are no longer taken up after it."""
     here = small_world(tmp_path, mode="legacy", FLUX2_ALLOW_UNKNOWN_PRICE="true")
     here.simulator.faults.append(Fault(on="quote", status=404, times=99))
-    await ordered(here, Fault(on="create", status=402), model=UNKNOWN)
+    await ordered(here, Fault(on="create", status=402), **UNKNOWN)
     here.environ["FLUX2_CONFIRM_OVER"] = "0.04"
     person = SlowPerson(tmp_path)
     async with asked(here, person) as client:
