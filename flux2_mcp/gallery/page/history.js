@@ -11,6 +11,7 @@ class History {
   #cursor;
   #asked = 0;
   #isAsking = false;
+  #hasFailed = false; // then only the person asks again
   #isStarted = false;
   #tiles = new Map();
   #days = new Map();
@@ -38,7 +39,7 @@ class History {
     this.#status.addEventListener("change", () => this.refresh());
     this.#seen = new IntersectionObserver((entries) => this.#look(entries), { rootMargin: "400px" });
     this.#near = new IntersectionObserver((entries) => {
-      if (entries.at(-1).isIntersecting && this.#cursor) this.#load();
+      if (entries.at(-1).isIntersecting && this.#cursor && !this.#hasFailed) this.#load();
     }, { rootMargin: "800px" });
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
     cards.onCard((card, isNew) => this.#took(card, isNew));
@@ -70,6 +71,7 @@ class History {
   async #load(isAnew = false) {
     if (this.#isAsking) return;
     this.#isAsking = true;
+    this.#hasFailed = false;
     const asked = ++this.#asked;
     this.#more.disabled = true;
     this.#near.disconnect();
@@ -93,6 +95,7 @@ class History {
       });
     } catch (error) {
       if (asked !== this.#asked) return;
+      this.#hasFailed = true;
       this.#grid.querySelectorAll(".bone").forEach((bone) => bone.remove());
       this.#trouble.replaceChildren(alertOf(error.message, button("Try again", { shape: "again", onclick: () => this.#load(isAnew) })));
     } finally {
