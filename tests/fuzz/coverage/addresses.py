@@ -39,7 +39,7 @@ def _check_data_uri(text: str) -> None:
         return
     assert len(found) <= LIMIT
     head, _, body = text.partition(",")
-    if not head.lower().endswith(";base64"):
+    if not head.lower().rstrip().endswith(";base64"):
         assert found == unquote_to_bytes(body)
         return
     with suppress(binascii.Error, ValueError):
